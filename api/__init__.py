@@ -1,0 +1,1 @@
+"""The REST API. Importing it imports no torch: reconstructions load it on first use."""

@@ -1,0 +1,160 @@
+"""The tables. Times are Unix seconds by the database's clock, so that hosts' clocks may differ.
+
+A list of runs never reads metric rows: a run's row carries its newest values (``last_metrics``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite gives ids by itself to INTEGER primary keys only."""
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, float: Double}  # noqa: RUF012
+
+
+class RunRow(Base):
+    """A run: its spec, its place in the queue, its lease, and its newest figures."""
+
+    __tablename__ = "runs"
+
+    number: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(120))
+    method: Mapped[str] = mapped_column(String(16))
+    dataset: Mapped[str] = mapped_column(String(120))
+    preset: Mapped[str | None] = mapped_column(String(64))
+    spec: Mapped[dict[str, Any]]
+    tags: Mapped[list[Any]]
+
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    max_attempts: Mapped[int] = mapped_column(Integer, default=3)
+    lease_number: Mapped[int] = mapped_column(Integer, default=0)
+    worker: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[float | None]
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
+
+    created_at: Mapped[float]
+    queued_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+    recorded_offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    """How many bytes of events.jsonl of lease ``lease_number`` stand in SQL; 0 at each claim."""
+    progress: Mapped[dict[str, Any]]
+    last_metrics: Mapped[dict[str, Any]]
+    environment: Mapped[dict[str, Any]]
+    basis_digest: Mapped[str | None] = mapped_column(String(64))
+    top1: Mapped[float | None]
+
+    __table_args__ = (
+        Index("ix_runs_queue", "state", "priority", "queued_at"),
+        Index("ix_runs_lease", "state", "lease_until"),
+    )
+
+
+class RunEventRow(Base):
+    """What happened to a run: changes of state (who, when, why), stages, checkpoints, errors."""
+
+    __tablename__ = "run_events"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    run_number: Mapped[int] = mapped_column(
+        BigId, ForeignKey("runs.number", ondelete="CASCADE"), index=True
+    )
+    key: Mapped[str | None] = mapped_column(String(200))
+    """Identifies a trainer's event within its run, so that recording it twice adds nothing."""
+    at: Mapped[float]
+    type: Mapped[str] = mapped_column(String(16))
+    actor: Mapped[str] = mapped_column(String(200))
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any]]
+
+    __table_args__ = (UniqueConstraint("run_number", "key"),)
+
+
+class MetricRow(Base):
+    """One point of one metric."""
+
+    __tablename__ = "metrics"
+
+    run_number: Mapped[int] = mapped_column(
+        BigId, ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    epoch: Mapped[float]
+    time: Mapped[float]
+    value: Mapped[float]
+
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+
+class CheckpointRow(Base):
+    """A checkpoint whose manifest was written."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_number: Mapped[int] = mapped_column(BigId, ForeignKey("runs.number", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))
+    lease_number: Mapped[int]
+    step: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[float]
+    created_at: Mapped[float]
+    files: Mapped[dict[str, Any]]
+
+    __table_args__ = (UniqueConstraint("run_number", "name"),)
+
+
+class EvaluationRow(Base):
+    """The outcome of one evaluation."""
+
+    __tablename__ = "evaluations"
+
+    run_number: Mapped[int] = mapped_column(
+        BigId, ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(120), primary_key=True)
+    protocol: Mapped[str] = mapped_column(String(32))
+    features: Mapped[str] = mapped_column(String(32))
+    step: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[float]
+    split: Mapped[str] = mapped_column(String(16))
+    top1: Mapped[float]
+    details: Mapped[dict[str, Any]]
+
+
+class WorkerRow(Base):
+    """A worker, as it was last heard of."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    host: Mapped[str] = mapped_column(String(200))
+    pid: Mapped[int]
+    last_seen_at: Mapped[float]
+    run_id: Mapped[str | None] = mapped_column(String(32))

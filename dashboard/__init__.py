@@ -1,0 +1,1 @@
+"""The Streamlit dashboard. It reaches the service only through ``pmae.client``."""

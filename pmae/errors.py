@@ -1,0 +1,73 @@
+"""Errors of the library.
+
+::
+
+    PmaeError
+    ├── SpecError               a spec that cannot be run: a field and what would be valid
+    ├── DataError               a data set that cannot be read
+    │   └── DatasetMissingError it is not where it was looked for; says how to get it
+    ├── BasisError              a basis that cannot be fitted, stored or applied
+    ├── CheckpointError         a checkpoint that is absent, broken or of another basis
+    ├── EventError              a line of events.jsonl that is not an event
+    ├── TrainingError           training cannot go on; the reason is for a researcher
+    │   └── NonFiniteLossError  the loss became NaN or infinite; names the step
+    └── ClientError             the service could not be asked, or said no (see pmae.client)
+"""
+
+from __future__ import annotations
+
+
+class PmaeError(Exception):
+    """Anything this package raises on purpose. The message is meant for a person."""
+
+
+class SpecError(PmaeError, ValueError):
+    """A spec that cannot be run.
+
+    Args:
+        message: what is wrong and what would be valid.
+        field: path of the offending field in the spec, for example ``("masking", "ratio")``.
+    """
+
+    def __init__(self, message: str, *, field: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class DataError(PmaeError):
+    """A data set that cannot be read."""
+
+
+class DatasetMissingError(DataError):
+    """A data set that is not where it was looked for."""
+
+
+class BasisError(PmaeError):
+    """A basis that cannot be fitted, stored or applied."""
+
+
+class CheckpointError(PmaeError):
+    """A checkpoint that is absent, broken, or belongs to another basis."""
+
+
+class EventError(PmaeError, ValueError):
+    """A line of ``events.jsonl`` that is not an event."""
+
+
+class TrainingError(PmaeError):
+    """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite at ``step``."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"the loss is not finite at step {step}; the last good checkpoint is kept. "
+            "A lower optimizer.base_lr, a longer schedule.warmup_epochs or precision fp32 may help."
+        )
+        self.step = step
+
+
+class ClientError(PmaeError):
+    """The service could not be reached, or refused a request."""

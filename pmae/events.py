@@ -1,0 +1,238 @@
+"""What a trainer tells: ``events.jsonl``, append-only, one JSON object a line.
+
+A line is an event when it ends in a newline; a torn last line (a process killed while it wrote) is
+left for later. Metrics are identified by (name, step), checkpoints by their name and evaluations by
+their key, so that reading a prefix of the file twice changes nothing.
+
+A resumed lease starts its file with the events that its checkpoint carries: the file of the newest
+lease always tells the whole history of the run up to that lease's last step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from pmae.errors import EventError
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time: float = Field(default_factory=time.time, description="Unix time in seconds.")
+
+
+class StartEvent(_Event):
+    """A trainer took the run."""
+
+    type: Literal["start"] = "start"
+    lease: int
+    resumed_from: str | None = Field(default=None, description="Name of the checkpoint, if any.")
+    resumed_step: int = 0
+    environment: dict[str, Any] = Field(
+        default_factory=dict, description="Versions, device and threads, which decide the bits."
+    )
+
+
+class StageEvent(_Event):
+    """The run entered a stage."""
+
+    type: Literal["stage"] = "stage"
+    stage: Literal["data", "basis", "pretrain", "probe"]
+
+
+class BasisEvent(_Event):
+    """The basis of the run is known."""
+
+    type: Literal["basis"] = "basis"
+    digest: str = Field(description="Of its content; its folder in the basis store.")
+
+
+class ProgressEvent(_Event):
+    """How far the stage is. For display only: a checkpoint does not carry it."""
+
+    type: Literal["progress"] = "progress"
+    stage: Literal["data", "basis", "pretrain", "probe"]
+    done: int
+    total: int
+    epoch: int | None = None
+    total_epochs: int | None = None
+    loss: float | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = Field(default=None, description="Time left in this stage.")
+
+
+class MetricsEvent(_Event):
+    """Figures at an optimiser step (the number of steps finished, from 1)."""
+
+    type: Literal["metrics"] = "metrics"
+    step: int
+    epoch: float = Field(description="Epochs finished; a fraction within an epoch.")
+    values: dict[str, float]
+
+
+class CheckpointEvent(_Event):
+    """A checkpoint's manifest was written."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    name: str = Field(description="For example step-00000640.")
+    kind: Literal["kept", "latest"] = Field(
+        description="kept: stays. latest: replaces the run's earlier latest."
+    )
+    lease: int
+    step: int
+    epoch: float
+    files: dict[str, FileFacts] = Field(description="By file name, manifest.json not included.")
+
+
+class FileFacts(BaseModel):
+    """What a manifest says of a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size: int = Field(description="Bytes.")
+
+
+class EvaluationEvent(_Event):
+    """One evaluation's outcome. ``key`` identifies it within the run."""
+
+    type: Literal["evaluation"] = "evaluation"
+    key: str = Field(description="For example linear/encoder, linear/raw_pixels.")
+    protocol: Literal["linear"]
+    features: Literal["encoder", "untrained_encoder", "raw_pixels"]
+    step: int
+    epoch: float
+    split: Literal["test"] = "test"
+    top1: float = Field(description="Share of images whose class was predicted, 0 to 1.")
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class WarningEvent(_Event):
+    """Something a researcher should know; the run goes on."""
+
+    type: Literal["warning"] = "warning"
+    message: str
+
+
+class ErrorEvent(_Event):
+    """The run failed. ``message`` is for a researcher, the traceback stands in the log."""
+
+    type: Literal["error"] = "error"
+    code: str = Field(description="Stable, for programs: non_finite_loss, out_of_memory, ...")
+    message: str
+
+
+class EndEvent(_Event):
+    """Everything the spec asked for is done."""
+
+    type: Literal["end"] = "end"
+    step: int
+
+
+Event = Annotated[
+    StartEvent
+    | StageEvent
+    | BasisEvent
+    | ProgressEvent
+    | MetricsEvent
+    | CheckpointEvent
+    | EvaluationEvent
+    | WarningEvent
+    | ErrorEvent
+    | EndEvent,
+    Field(discriminator="type"),
+]
+CheckpointEvent.model_rebuild()
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse_event(line: bytes | str) -> Event:
+    """Read one line.
+
+    Raises:
+        EventError: it is not an event.
+    """
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        text = line.decode(errors="replace") if isinstance(line, bytes) else line
+        raise EventError(f"not an event: {text.strip()[:200]!r}") from error
+
+
+def split_lines(data: bytes) -> tuple[list[bytes], int]:
+    """Cut ``data`` into whole lines.
+
+    Returns:
+        The lines without their newline, and how many bytes of ``data`` they took: a torn last line
+        is not taken.
+    """
+    end = data.rfind(b"\n") + 1
+    return data[:end].splitlines(), end
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a file whose process has ended; a torn last line is left out.
+
+    Raises:
+        EventError: a whole line that is not an event.
+    """
+    lines, _ = split_lines(path.read_bytes())
+    return (parse_event(line) for line in lines)
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float]:
+    """Only the finite figures: JSON has no NaN."""
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+class EventWriter:
+    """Appends events to a file that this process alone writes.
+
+    Each event is one ``write`` call on an unbuffered descriptor, so that a killed process tears at
+    most its last line. :meth:`sync` flushes to the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create ``path``, which must not exist: a lease writes its own file."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o644)
+        self._carried = bytearray()
+
+    def write(self, event: Event) -> None:
+        """Append one event."""
+        line = event.model_dump_json().encode() + b"\n"
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        if not isinstance(event, ProgressEvent):
+            self._carried += line
+
+    def write_all(self, events: Iterable[Event]) -> None:
+        """Append several events."""
+        for event in events:
+            self.write(event)
+
+    def carried(self) -> bytes:
+        """The lines that a checkpoint made now carries: all but progress."""
+        return bytes(self._carried)
+
+    def sync(self) -> None:
+        """Flush to the disk."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the file; writing again is an error."""
+        os.close(self._fd)
+
+
+def dump_json(value: object) -> str:
+    """JSON with sorted keys and no NaN: equal values give equal text, for digests."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,83 @@
+"""Where a run's files lie. Every path in the project that names a part of a run is built here.
+
+::
+
+    RUN_DIR/
+      spec.json                        the resolved spec
+      lease-0001/                      one folder for each time a process took the run
+        events.jsonl                   what happened, append-only (pmae.events)
+        train.log                      the trainer's standard output and error
+        checkpoints/step-00000640/     kept checkpoints (pmae.checkpoints)
+        latest/step-00000712/          the newest state: overwritten while training goes on
+      lease-0002/ ...
+
+A lease's folder is written by that lease's trainer only, so a zombie of an older lease harms
+nothing and a torn last line is never appended to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_LEASE = re.compile(r"lease-(\d{4,})")
+
+
+@dataclass(frozen=True)
+class LeaseDir:
+    """One lease's folder of a run."""
+
+    path: Path
+    number: int
+
+    @property
+    def events(self) -> Path:
+        """The append-only event file."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the trainer printed."""
+        return self.path / "train.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the kept checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def latest(self) -> Path:
+        """Folder of the rolling checkpoint."""
+        return self.path / "latest"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run's folder."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The resolved spec as JSON."""
+        return self.path / "spec.json"
+
+    def lease(self, number: int) -> LeaseDir:
+        """The folder of lease ``number`` (1 or more); it need not exist."""
+        if number < 1:
+            raise ValueError(f"lease numbers start at 1, got {number}")
+        return LeaseDir(self.path / f"lease-{number:04d}", number)
+
+    def leases(self) -> list[LeaseDir]:
+        """The leases whose folders exist, oldest first."""
+        return sorted(self._found(), key=lambda lease: lease.number)
+
+    def _found(self) -> Iterator[LeaseDir]:
+        if not self.path.is_dir():
+            return
+        for child in self.path.iterdir():
+            match = _LEASE.fullmatch(child.name)
+            if match and child.is_dir():
+                yield LeaseDir(child, int(match.group(1)))

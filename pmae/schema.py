@@ -1,0 +1,280 @@
+"""What goes over the wire: the REST API's answers, shared by the API and its typed client.
+
+Times are ISO 8601 in UTC. ``state`` is one of queued, running, succeeded, failed, cancelled.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pmae.events import FileFacts
+from pmae.spec import ExperimentSpec, MaskingSpec
+
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+TERMINAL_STATES: frozenset[RunState] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Progress(_Wire):
+    """How far a running run is."""
+
+    stage: str | None = Field(default=None, description="data, basis, pretrain or probe.")
+    done: int | None = None
+    total: int | None = None
+    epoch: int | None = None
+    total_epochs: int | None = None
+    loss: float | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = Field(default=None, description="Time left in the stage.")
+
+
+class Evaluation(_Wire):
+    """One evaluation of a run."""
+
+    key: str = Field(examples=["linear/encoder"])
+    protocol: str
+    features: str = Field(description="encoder, untrained_encoder or raw_pixels.")
+    step: int
+    epoch: float
+    split: str
+    top1: float = Field(description="Share of images whose class was predicted, 0 to 1.")
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunSummary(_Wire):
+    """A run as the list shows it."""
+
+    id: str
+    number: int = Field(description="1 for the first run submitted to this service, and so on.")
+    name: str
+    state: RunState
+    method: str
+    dataset: str
+    tags: list[str]
+    priority: int
+    attempt: int = Field(description="How often a worker started it.")
+    reason: str | None = Field(default=None, description="Why it is in this state, in a sentence.")
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress
+    last_metrics: dict[str, float] = Field(description="The newest value of each metric.")
+    top1: float | None = Field(default=None, description="Linear probe of the trained encoder.")
+
+
+class Run(RunSummary):
+    """A run in full."""
+
+    spec: ExperimentSpec = Field(description="Resolved: every default written out.")
+    preset: str | None = None
+    worker: str | None = None
+    lease_number: int
+    basis_digest: str | None = None
+    evaluations: list[Evaluation]
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunPage(_Wire):
+    """A page of runs, newest first."""
+
+    items: list[RunSummary]
+    next_cursor: str | None = Field(
+        default=None, description="Pass as `cursor` for the next page; null on the last."
+    )
+
+
+class HistoryEntry(_Wire):
+    """A thing that happened to a run, in order of ``id``."""
+
+    id: int
+    at: datetime
+    type: str = Field(description="state, stage, checkpoint, evaluation, warning or error.")
+    actor: str = Field(description="Who: api, reconciler, or a worker's name.")
+    message: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class History(_Wire):
+    """What happened to a run."""
+
+    items: list[HistoryEntry]
+
+
+class MetricSeries(_Wire):
+    """One metric of one run: parallel arrays."""
+
+    name: str
+    step: list[int]
+    epoch: list[float]
+    time: list[float] = Field(description="Unix time in seconds.")
+    value: list[float]
+    total: int = Field(description="How many points there are; more than returned when decimated.")
+
+
+class Metrics(_Wire):
+    """Metric series of one run."""
+
+    run_id: str
+    series: list[MetricSeries]
+
+
+class LogChunk(_Wire):
+    """A piece of a run's log."""
+
+    text: str
+    offset: int = Field(
+        description="Where the piece starts, in bytes from the first attempt's start."
+    )
+    next_offset: int = Field(description="Pass as `offset` to go on.")
+    size: int = Field(description="Bytes there are now.")
+
+
+class Checkpoint(_Wire):
+    """A checkpoint of a run."""
+
+    id: str
+    run_id: str
+    name: str
+    kind: Literal["kept", "latest"]
+    step: int
+    epoch: float
+    created_at: datetime
+    files: dict[str, FileFacts]
+
+
+class CheckpointList(_Wire):
+    """A run's checkpoints, newest first."""
+
+    items: list[Checkpoint]
+
+
+class Spectrum(_Wire):
+    """The basis of a run: how the variance spreads over its components."""
+
+    basis_digest: str
+    kind: str
+    channels: int
+    resolution: int
+    num_components: int
+    explained_variance_ratio: list[float] = Field(description="In falling order; sums to 1.")
+
+
+class ImageChoice(_Wire):
+    """Images of the run's data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["train", "val", "test"] = "val"
+    indices: list[int] = Field(
+        default=[0, 1, 2, 3, 4, 5, 6, 7], min_length=1, max_length=32, description="From 0."
+    )
+
+
+class ReconstructionRequest(_Wire):
+    """Which images to reconstruct under which mask."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: ImageChoice = ImageChoice()
+    masking: MaskingSpec | None = Field(
+        default=None, description="Default: as the run was trained; a range is drawn from."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Of the mask.")
+
+
+class ReconstructedImage(_Wire):
+    """One image's panels, each a PNG in base64 at its native size."""
+
+    index: int
+    label: str
+    panels: dict[str, str] = Field(
+        description="original, visible, target, prediction, full, error (docs/reconstructions.md)"
+    )
+    masked_error: float = Field(
+        description="The loss of this image: mean square over what is masked."
+    )
+
+
+class Reconstruction(_Wire):
+    """Reconstructions of some images under one mask each."""
+
+    checkpoint_id: str
+    run_id: str
+    step: int
+    epoch: float
+    method: str
+    seed: int
+    ratio: float = Field(description="The ratio asked for, drawn if the masking gives a range.")
+    masked_share: float = Field(description="The share really masked, of variance or of patches.")
+    num_masked: int = Field(
+        description="Components (PMAE) or patches (MAE) masked in the first image."
+    )
+    num_total: int
+    images: list[ReconstructedImage]
+
+
+class PresetView(_Wire):
+    """A named spec."""
+
+    name: str
+    summary: str
+    cost: str
+    expect: str
+    spec: ExperimentSpec
+
+
+class DatasetView(_Wire):
+    """A data set that a spec can name."""
+
+    name: str
+    title: str
+    resolution: int
+    patch_size: int
+    channels: int | None
+    num_classes: int | None
+    available: bool = Field(description="Whether its files are where the service looks.")
+    message: str = Field(description="Where it was found, or how to get it.")
+
+
+class WorkerView(_Wire):
+    """A worker that was heard of lately."""
+
+    name: str
+    host: str
+    last_seen_at: datetime
+    run_id: str | None = None
+
+
+class Problem(_Wire):
+    """An error (RFC 9457, application/problem+json)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str = Field(description="Stable, for programs.")
+    detail: str
+    errors: list[ProblemField] = Field(default_factory=list)
+
+
+class ProblemField(_Wire):
+    """One bad field."""
+
+    pointer: str = Field(description="JSON pointer into the body, or the parameter's name.")
+    message: str = Field(description="What was wrong and what would be valid.")
+
+
+class Readiness(_Wire):
+    """Whether the service can do its work, and what of it cannot."""
+
+    ready: bool
+    checks: dict[str, str] = Field(description="`ok`, or what is wrong: database, broker, storage.")
+
+
+Problem.model_rebuild()

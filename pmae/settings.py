@@ -1,0 +1,82 @@
+"""Where things lie, for every process: environment variables that start with ``PMAE_``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DOORBELL_QUEUE = "pmae"
+"""Name of the one Celery queue."""
+DOORBELL_TASK = "pmae.doorbell"
+"""Name of the one Celery task. Its message carries nothing: it says that something waits."""
+BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
+"""How long Redis keeps a delivered, unacknowledged message before it offers it again."""
+
+
+class StorageSettings(BaseSettings):
+    """Folders on this machine. All of the service's state lies under ``home`` by default."""
+
+    model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
+
+    home: Path = Field(default=Path("var"), description="Folder of all state.")
+    data_root: Path | None = Field(
+        default=None, description="Folder of the data sets; default: HOME/data."
+    )
+    artifact_root: Path | None = Field(
+        default=None, description="Folder of runs and bases; default: HOME/artifacts."
+    )
+    fashion_mnist_dir: Path | None = Field(
+        default=None, description="A folder that holds Fashion-MNIST's four idx files."
+    )
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of the data sets, absolute."""
+        return (self.data_root or self.home / "data").absolute()
+
+    @property
+    def artifact_dir(self) -> Path:
+        """Folder of runs and bases, absolute."""
+        return (self.artifact_root or self.home / "artifacts").absolute()
+
+    @property
+    def runs_dir(self) -> Path:
+        """Folder with one sub-folder for each run."""
+        return self.artifact_dir / "runs"
+
+    @property
+    def bases_dir(self) -> Path:
+        """Folder with one sub-folder for each fitted basis."""
+        return self.artifact_dir / "bases"
+
+
+class ServiceSettings(StorageSettings):
+    """What the API and the worker share: the database and the broker."""
+
+    database_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL; default: SQLite at HOME/pmae.sqlite3. "
+        "PostgreSQL: postgresql+psycopg://user:password@host/name",
+        repr=False,
+    )
+    broker_url: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        description="Redis-protocol broker: redis://host:port/db or redis+socket:///path",
+        repr=False,
+    )
+    lease_seconds: float = Field(
+        default=60.0, gt=0, description="A run whose worker is silent for this long is taken back."
+    )
+    heartbeat_seconds: float = Field(
+        default=10.0, gt=0, description="How often a worker renews the lease of its run."
+    )
+    cancel_grace_seconds: float = Field(
+        default=30.0, ge=0, description="From SIGTERM to SIGKILL of a cancelled trainer."
+    )
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's URL, with the default filled in."""
+        return self.database_url or f"sqlite:///{(self.home / 'pmae.sqlite3').absolute()}"

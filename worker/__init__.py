@@ -1,0 +1,1 @@
+"""Celery workers that execute runs: claim, supervise a trainer process, record, heartbeat."""
