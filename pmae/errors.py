@@ -11,7 +11,8 @@
     ├── EventError              a line of events.jsonl that is not an event
     ├── TrainingError           training cannot go on; the reason is for a researcher
     │   └── NonFiniteLossError  the loss became NaN or infinite; names the step
-    └── ClientError             the service could not be asked, or said no (see pmae.client)
+    ├── ClientError             the service could not be asked, or said no (see pmae.client)
+    └── StackError              the embedded services cannot start or go on (see pmae.up)
 """
 
 from __future__ import annotations
@@ -71,3 +72,7 @@ class NonFiniteLossError(TrainingError):
 
 class ClientError(PmaeError):
     """The service could not be reached, or refused a request."""
+
+
+class StackError(PmaeError):
+    """The services of this machine cannot be started, or one of them ended."""

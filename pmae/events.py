@@ -193,6 +193,13 @@ def finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
+def _passing(event: Event) -> bool:
+    """Whether an event says nothing once its lease is over: progress, a rolling checkpoint."""
+    return isinstance(event, ProgressEvent) or (
+        isinstance(event, CheckpointEvent) and event.kind == "latest"
+    )
+
+
 class EventWriter:
     """Appends events to a file that this process alone writes.
 
@@ -212,7 +219,7 @@ class EventWriter:
         view = memoryview(line)
         while view:
             view = view[os.write(self._fd, view) :]
-        if not isinstance(event, ProgressEvent):
+        if not _passing(event):
             self._carried += line
 
     def write_all(self, events: Iterable[Event]) -> None:
@@ -221,7 +228,7 @@ class EventWriter:
             self.write(event)
 
     def carried(self) -> bytes:
-        """The lines that a checkpoint made now carries: all but progress."""
+        """The lines that a checkpoint made now carries: what stays true after a resume."""
         return bytes(self._carried)
 
     def sync(self) -> None:

@@ -7,13 +7,16 @@ exactly. Defaults are those of the paper (arXiv 2502.06314, appendix) unless a f
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -67,6 +70,14 @@ class DatasetSpec(SpecModel):
     max_train_images: PositiveInt | None = Field(
         default=None,
         description="Use only this many training images (a seeded choice, classes balanced).",
+    )
+
+    std_floor: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="Least standard deviation of a pixel that standardisation divides by, where "
+        "black is 0 and white is 1: pixels that hardly ever change would blow up otherwise.",
     )
 
     @field_validator("name")
@@ -385,3 +396,20 @@ def _resolve_augmentation(spec: ExperimentSpec, flip: bool) -> AugmentationSpec:
     if spec.augmentation.horizontal_flip is not None:
         return spec.augmentation
     return spec.augmentation.model_copy(update={"horizontal_flip": flip})
+
+
+def load_spec(source: str) -> ExperimentSpec:
+    """Read a spec from a JSON or YAML file, or take the preset of that name.
+
+    Raises:
+        SpecError: there is neither, or the file does not hold a spec.
+    """
+    from pmae.presets import PRESETS, get_preset
+
+    path = Path(source)
+    if source in PRESETS or not path.is_file():
+        return get_preset(source).spec
+    try:
+        return ExperimentSpec.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise SpecError(f"{source} does not hold a spec: {error}") from error

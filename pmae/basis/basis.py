@@ -1,0 +1,64 @@
+"""A basis and its two maps, ``z = x V`` and ``x = z V^T`` (arXiv 2502.06314, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Orthonormal components of image space, in the order of falling explained variance.
+
+    Attributes:
+        components: ``(num_components, num_pixels)`` float32, orthonormal rows: the paper's ``V^T``.
+            ``num_pixels`` is ``channels * height * width``.
+        explained_variance_ratio: ``(num_components,)`` float64, each component's share of the
+            total variance of the standardised train set; sums to 1 if no component was left out.
+    """
+
+    components: Tensor
+    explained_variance_ratio: Tensor
+
+    def __post_init__(self) -> None:
+        assert self.components.ndim == 2
+        assert self.explained_variance_ratio.shape == self.components.shape[:1]
+
+    @property
+    def num_components(self) -> int:
+        """How many components there are."""
+        return len(self.components)
+
+    def transform(self, images: Tensor) -> Tensor:
+        """Coordinates ``z = x V``: ``(batch, ...)`` to ``(batch, num_components)``."""
+        return images.flatten(1) @ self.components.T
+
+    def inverse_transform(self, coordinates: Tensor) -> Tensor:
+        """``x = z V^T``: ``(batch, num_components)`` to ``(batch, num_pixels)``."""
+        return coordinates @ self.components
+
+    def project(self, images: Tensor, masked: Tensor) -> Tensor:
+        """The part of each image that its masked components hold, the projection ``P x``.
+
+        Args:
+            images: ``(batch, ...)`` standardised images of any shape with ``num_pixels`` values.
+            masked: bool, True = masked: ``(num_components,)`` for the whole batch, or
+                ``(batch, num_components)``.
+
+        Returns:
+            The shape of ``images``. ``images - project(images, masked)`` is what stays visible,
+            also what a truncated basis does not span.
+        """
+        flat = images.flatten(1)
+        if masked.ndim == 1:
+            chosen = self.components[masked]
+            part = (flat @ chosen.T) @ chosen
+        else:
+            part = self.inverse_transform(self.transform(images) * masked)
+        return part.view_as(images)
+
+    def to(self, device: torch.device) -> Basis:
+        """The basis with its components on ``device``; the ratios stay where masks are drawn."""
+        return Basis(self.components.to(device), self.explained_variance_ratio)

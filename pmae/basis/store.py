@@ -1,0 +1,164 @@
+"""Fitted bases on disk: named by the digest of their content, shared by every run.
+
+::
+
+    BASES_DIR/
+      <digest>/basis.safetensors     components, explained_variance_ratio
+      <digest>/facts.json            kind, channels, resolution
+      fits/<key>.json                which digest a fit gave; the key says what it was fitted on
+
+A checkpoint names the digest, so nothing can mix it with another basis. Two runs that fit the same
+basis at once both end with the one whose fit was named first.
+
+The readers of spectrum and components need no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from pmae.errors import BasisError
+from pmae.events import dump_json
+from pmae.files import publish_folder, write_new_file
+
+if TYPE_CHECKING:
+    from pmae.basis.basis import Basis
+
+_WEIGHTS = "basis.safetensors"
+_FACTS = "facts.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitKey:
+    """What a basis is made of; equal keys give equal bases."""
+
+    kind: str
+    data_digest: str
+    resolution: int
+    std_floor: float
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the key."""
+        return hashlib.sha256(dump_json(asdict(self)).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BasisFacts:
+    """What is known of a stored basis without its components.
+
+    Attributes:
+        explained_variance_ratio: ``(num_components,)`` float64.
+    """
+
+    digest: str
+    kind: str
+    channels: int
+    resolution: int
+    explained_variance_ratio: np.ndarray
+
+    @property
+    def num_components(self) -> int:
+        """How many components there are."""
+        return len(self.explained_variance_ratio)
+
+
+class BasisStore:
+    """The bases under one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get_or_fit(self, key: FitKey, channels: int, fit: Callable[[], Basis]) -> tuple[str, Basis]:
+        """The basis of ``key``, fitted only if no run has yet.
+
+        Returns:
+            Its digest and the basis.
+        """
+        fits = self.folder / "fits"
+        pointer = fits / f"{key.digest}.json"
+        if not pointer.is_file():
+            digest = self.save(fit(), kind=key.kind, channels=channels, resolution=key.resolution)
+            fits.mkdir(parents=True, exist_ok=True)
+            write_new_file(pointer, dump_json({"basis": digest, "key": asdict(key)}).encode())
+        digest = str(json.loads(pointer.read_bytes())["basis"])
+        return digest, self.load(digest)
+
+    def save(self, basis: Basis, *, kind: str, channels: int, resolution: int) -> str:
+        """Store a basis; storing it twice changes nothing.
+
+        Returns:
+            The digest of its content.
+        """
+        from safetensors.torch import save
+
+        tensors = {
+            "components": basis.components.contiguous(),
+            "explained_variance_ratio": basis.explained_variance_ratio.contiguous(),
+        }
+        facts: dict[str, Any] = {"kind": kind, "channels": channels, "resolution": resolution}
+        content = {_WEIGHTS: save(tensors), _FACTS: dump_json(facts).encode()}
+        sha = hashlib.sha256()
+        for name, data in sorted(content.items()):
+            sha.update(name.encode() + b"\0" + data)
+        digest = sha.hexdigest()
+        publish_folder(self.folder / digest, content)
+        return digest
+
+    def load(self, digest: str) -> Basis:
+        """Read a basis.
+
+        Raises:
+            BasisError: it is not in the store, or broken.
+        """
+        from safetensors.torch import load_file
+
+        from pmae.basis.basis import Basis
+
+        path = self.folder / digest / _WEIGHTS
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise BasisError(f"basis {digest} cannot be read from {path}: {error}") from error
+        return Basis(tensors["components"], tensors["explained_variance_ratio"])
+
+
+def read_spectrum(bases_dir: Path, digest: str) -> BasisFacts:
+    """How the variance spreads over a basis's components.
+
+    Raises:
+        BasisError: it is not in the store, or broken.
+    """
+    folder = bases_dir / digest
+    try:
+        facts = json.loads((folder / _FACTS).read_bytes())
+        with safe_open(os.fspath(folder / _WEIGHTS), framework="numpy") as file:
+            ratios = file.get_tensor("explained_variance_ratio")
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BasisError(f"basis {digest} cannot be read: {error}") from error
+    return BasisFacts(digest=digest, explained_variance_ratio=ratios, **facts)
+
+
+def read_component(bases_dir: Path, digest: str, index: int) -> np.ndarray:
+    """One component as an image ``(channels, height, width)`` float32.
+
+    Raises:
+        BasisError: the basis is not in the store or broken, or has no component ``index``.
+    """
+    facts = read_spectrum(bases_dir, digest)
+    if not 0 <= index < facts.num_components:
+        raise BasisError(
+            f"there is no component {index}; valid are 0 to {facts.num_components - 1}"
+        )
+    with safe_open(os.fspath(bases_dir / digest / _WEIGHTS), framework="numpy") as file:
+        component: np.ndarray = file.get_slice("components")[index : index + 1]
+    return component.reshape(facts.channels, facts.resolution, facts.resolution)

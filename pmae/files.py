@@ -1,0 +1,79 @@
+"""Writing files so that a reader, or a crash, never finds half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` in one step: temporary name, flush to disk, rename."""
+    temporary = _write_temporary(path, data)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def write_new_file(path: Path, data: bytes) -> None:
+    """Write ``path`` in one step unless it is there: of several writers the first one wins."""
+    temporary = _write_temporary(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink()
+    sync_folder(path.parent)
+
+
+def publish_folder(folder: Path, content: Mapping[str, bytes]) -> None:
+    """Make ``folder`` with these files in one step; a folder that is there is left as it is."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:32]}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        for name, data in content.items():
+            write_synced(temporary / name, data)
+        sync_folder(temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and flush it to the disk."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, which makes a rename in it durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_temporary(path: Path, data: bytes) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary = Path(name)
+    temporary.chmod(0o644)
+    return temporary

@@ -1,0 +1,49 @@
+"""The two training losses. Both are mean squared errors over what was masked, and only that."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pmae.basis import Basis
+from pmae.patches import patchify
+
+
+def masked_component_loss(
+    prediction: Tensor, target: Tensor, basis: Basis, masked: Tensor
+) -> Tensor:
+    """PMAE's loss (arXiv 2502.06314, equation 2), in component space and not whitened.
+
+    ``mean over the batch and the masked components l of ((x_hat V - x V)_l)^2``. With ``V = I``
+    and masks of whole patches it is MAE's loss.
+
+    Args:
+        prediction: ``x_hat``, ``(batch, channels, height, width)``.
+        target: ``x``, standardised, the same shape.
+        basis: on the same device.
+        masked: bool, True = masked, ``(num_components,)`` or ``(batch, num_components)``.
+
+    Returns:
+        A scalar.
+    """
+    error = (prediction - target).flatten(1)
+    if masked.ndim == 1:
+        return (error @ basis.components[masked].T).square().mean()
+    return basis.transform(error)[masked].square().mean()
+
+
+def masked_patch_loss(
+    prediction: Tensor, target: Tensor, masked: Tensor, patch_size: int
+) -> Tensor:
+    """MAE's loss (arXiv 2111.06377, section 3), on standardised pixels.
+
+    Args:
+        prediction: ``(batch, channels, height, width)``.
+        target: standardised, the same shape.
+        masked: bool ``(batch, num_patches)``, True = masked.
+        patch_size: edge length in pixels.
+
+    Returns:
+        A scalar: the mean over all pixels of masked patches.
+    """
+    error = patchify(prediction - target, patch_size)
+    return error[masked].square().mean()

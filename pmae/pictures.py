@@ -1,0 +1,82 @@
+"""Arrays as PNG files. Imports no torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+_LOW = np.array([33, 102, 172], np.float32)
+_MIDDLE = np.array([247, 247, 247], np.float32)
+_HIGH = np.array([178, 24, 43], np.float32)
+_SHEET_IMAGE = 96
+_SHEET_GAP = 8
+_SHEET_HEADER = 20
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """``(height, width, 3)`` uint8 as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def intensity(images: np.ndarray) -> np.ndarray:
+    """Pixels in [0, 1], ``(n, channels, height, width)``, as ``(n, height, width, 3)`` uint8."""
+    pixels = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
+    return _as_rgb(pixels.transpose(0, 2, 3, 1))
+
+
+def diverging(images: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """Values around zero as colours.
+
+    Grey images run from blue over white to red; RGB images deviate from mid-grey in each channel.
+
+    Args:
+        images: ``(n, channels, height, width)`` float.
+        limit: ``(n,)``, the absolute value of each image that gets the full colour.
+
+    Returns:
+        ``(n, height, width, 3)`` uint8.
+    """
+    scaled = images / np.maximum(limit, np.finfo(np.float32).tiny)[:, None, None, None]
+    scaled = np.clip(scaled, -1, 1).transpose(0, 2, 3, 1)
+    if scaled.shape[3] == 3:
+        return np.rint((scaled + 1) * 127.5).astype(np.uint8)
+    ends = np.where(scaled < 0, _LOW, _HIGH)
+    return np.rint(_MIDDLE + (ends - _MIDDLE) * np.abs(scaled)).astype(np.uint8)
+
+
+def component_png(component: np.ndarray) -> bytes:
+    """One component ``(channels, height, width)`` on a diverging scale up to its largest entry."""
+    return encode_png(diverging(component[None], np.abs(component).max()[None])[0])
+
+
+def sheet_png(panels: Mapping[str, np.ndarray]) -> bytes:
+    """Panels side by side under their names, one row an image, enlarged without smoothing.
+
+    Args:
+        panels: by name, each ``(n, height, width, 3)`` uint8.
+    """
+    cell = _SHEET_IMAGE + _SHEET_GAP
+    rows = len(next(iter(panels.values())))
+    size = (cell * len(panels) + _SHEET_GAP, cell * rows + _SHEET_HEADER + _SHEET_GAP)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, (name, images) in enumerate(panels.items()):
+        left = _SHEET_GAP + column * cell
+        draw.text((left, 4), name, fill="black")
+        for row, image in enumerate(images):
+            enlarged = Image.fromarray(image).resize(
+                (_SHEET_IMAGE, _SHEET_IMAGE), Image.Resampling.NEAREST
+            )
+            sheet.paste(enlarged, (left, _SHEET_HEADER + row * cell))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels

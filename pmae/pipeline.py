@@ -1,0 +1,214 @@
+"""A run from its spec to its evaluations: data, basis, pretrain, probe."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import timm
+import torch
+
+from pmae import __version__
+from pmae.basis import Basis
+from pmae.basis.pca import fit_pca
+from pmae.basis.store import BasisStore, FitKey
+from pmae.checkpoints import (
+    CheckpointConfig,
+    TrainingState,
+    newest_valid,
+    read_carried_events,
+    read_config,
+    read_manifest,
+    read_state,
+)
+from pmae.data.images import ImageData
+from pmae.data.registry import load_data
+from pmae.data.standardize import PixelStatistics, pixel_statistics
+from pmae.errors import CheckpointError
+from pmae.evaluate.run import evaluate_all
+from pmae.events import (
+    BasisEvent,
+    EndEvent,
+    EventWriter,
+    StageEvent,
+    StartEvent,
+    WarningEvent,
+)
+from pmae.layout import LeaseDir, RunDir
+from pmae.objectives import objective_for
+from pmae.pretrain import PretrainModule
+from pmae.settings import StorageSettings
+from pmae.spec import ExperimentSpec
+from pmae.supervision import StopSignal
+from pmae.training_loop import pretrain
+
+_FIT_BATCH = 1024
+_log = logging.getLogger(__name__)
+
+
+def run(
+    run_dir: RunDir,
+    lease: LeaseDir,
+    spec: ExperimentSpec,
+    settings: StorageSettings,
+    events: EventWriter,
+    stop: StopSignal,
+) -> None:
+    """Do what the spec asks for, from the newest valid checkpoint of the run if there is one.
+
+    Args:
+        run_dir: the run's folder.
+        lease: the folder of this process's lease, which exists.
+        spec: resolved.
+        settings: where data sets and bases lie.
+        events: of this lease.
+        stop: installed.
+
+    Raises:
+        StopRequested: SIGTERM came.
+        PmaeError: the run cannot go on; the message is for a researcher.
+    """
+    torch.set_num_threads(spec.threads)
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(accelerator)
+    checkpoint = _start(run_dir, lease, spec, events, device)
+
+    events.write(StageEvent(stage="data"))
+    data = load_data(spec.dataset, settings)
+    data_digest = data.digest()
+    statistics = pixel_statistics(data.train.images, spec.dataset.std_floor)
+    _log.info(
+        "%s: %d train, %d val, %d test images of %s",
+        data.name, len(data.train), len(data.val), len(data.test), data.image_shape,
+    )  # fmt: skip
+
+    resumed_config = read_config(checkpoint) if checkpoint else None
+    if resumed_config and resumed_config.data_digest != data_digest:
+        raise CheckpointError(
+            f"the files of {data.name} have changed since the checkpoint was made; "
+            "put them back, or submit a new run"
+        )
+    basis, digest = _basis(spec, data, data_digest, statistics, settings, events, resumed_config)
+    config = CheckpointConfig(
+        spec=spec,
+        channels=data.image_shape[0],
+        class_names=data.class_names,
+        data_digest=data_digest,
+        basis_digest=digest,
+    )
+    objective = objective_for(spec, basis.to(device) if basis else None)
+    module = PretrainModule(spec, data, statistics, objective)
+    resume: tuple[int, TrainingState] | None = None
+    if checkpoint:
+        resume = (read_manifest(checkpoint).step, read_state(checkpoint))
+        module.load_weights(resume[1])
+
+    events.write(StageEvent(stage="pretrain"))
+    pretrain(
+        module,
+        lease=lease,
+        events=events,
+        config=config,
+        stop=stop,
+        resume=resume,
+        accelerator=accelerator,
+    )
+    if spec.evaluations:
+        events.write(StageEvent(stage="probe"))
+        evaluate_all(module, events, device)
+    events.write(EndEvent(step=module.plan.total_steps))
+    events.sync()
+
+
+def environment(spec: ExperimentSpec, device: torch.device) -> dict[str, Any]:
+    """What decides the bits beside the spec and the data."""
+    name = torch.cuda.get_device_name() if device.type == "cuda" else _cpu_name()
+    return {
+        "pmae": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": pl.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+        "device": device.type,
+        "device_name": name,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": spec.threads,
+        "precision": spec.precision,
+        "optimizer_implementation": spec.optimizer.implementation,
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _start(
+    run_dir: RunDir,
+    lease: LeaseDir,
+    spec: ExperimentSpec,
+    events: EventWriter,
+    device: torch.device,
+) -> Path | None:
+    """Find the checkpoint to resume from, and tell what it carries."""
+    here = environment(spec, device)
+    checkpoint, skipped = newest_valid(run_dir)
+    carried = read_carried_events(checkpoint) if checkpoint else []
+    events.write_all(carried)
+    step = read_manifest(checkpoint).step if checkpoint else 0
+    events.write(
+        StartEvent(
+            lease=lease.number,
+            resumed_from=checkpoint.name if checkpoint else None,
+            resumed_step=step,
+            environment=here,
+        )
+    )
+    for sentence in skipped:
+        events.write(WarningEvent(message=f"a broken checkpoint was skipped: {sentence}"))
+    before = next((e.environment for e in reversed(carried) if isinstance(e, StartEvent)), here)
+    changed = [f"{k}: {before.get(k)} -> {v}" for k, v in here.items() if before.get(k) != v]
+    if changed:
+        text = "resumed in another environment, the result may differ in its bits: "
+        events.write(WarningEvent(message=text + "; ".join(changed)))
+    _log.info("resumed at step %d" if step else "started at step %d", step)
+    return checkpoint
+
+
+def _basis(
+    spec: ExperimentSpec,
+    data: ImageData,
+    data_digest: str,
+    statistics: PixelStatistics,
+    settings: StorageSettings,
+    events: EventWriter,
+    resumed: CheckpointConfig | None,
+) -> tuple[Basis | None, str | None]:
+    if spec.basis is None:
+        return None, None
+    events.write(StageEvent(stage="basis"))
+    store = BasisStore(settings.bases_dir)
+    if resumed and resumed.basis_digest:
+        digest, basis = resumed.basis_digest, store.load(resumed.basis_digest)
+    else:
+        key = FitKey(
+            kind=spec.basis.kind,
+            data_digest=data_digest,
+            resolution=spec.resolution,
+            std_floor=spec.dataset.std_floor,
+        )
+        images = data.train.images.split(_FIT_BATCH)
+        batches = (statistics.standardize(chunk / 255) for chunk in images)
+        digest, basis = store.get_or_fit(key, data.image_shape[0], lambda: fit_pca(batches))
+    events.write(BasisEvent(digest=digest))
+    _log.info("basis %s: %d components", digest[:12], basis.num_components)
+    return basis, digest

@@ -1,0 +1,167 @@
+"""What happens between two steps: events, validation, checkpoints, leaving on request."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
+from pmae.events import EventWriter, MetricsEvent, ProgressEvent, finite
+from pmae.layout import LeaseDir
+from pmae.pretrain import EpochSums, PretrainModule, RemainingSteps
+from pmae.supervision import StopSignal
+
+_PROGRESS_SECONDS = 0.5
+_log = logging.getLogger(__name__)
+
+
+def pretrain(
+    module: PretrainModule,
+    *,
+    lease: LeaseDir,
+    events: EventWriter,
+    config: CheckpointConfig,
+    stop: StopSignal,
+    resume: tuple[int, TrainingState] | None,
+    accelerator: str,
+) -> None:
+    """Train from the resumed step, or from the start, to the end.
+
+    Raises:
+        StopRequested: SIGTERM came; the state of the last finished step is on disk.
+        NonFiniteLossError: the loss became NaN; the last good checkpoint is on disk.
+    """
+    first, state = resume if resume else (0, None)
+    if first >= module.plan.total_steps:
+        return
+    boundary = StepBoundary(lease, events, config, stop, first, state)
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        callbacks=[boundary],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        deterministic=True,
+    )
+    with stop.deferred():
+        trainer.fit(module, RemainingSteps(first, module.plan.total_steps))
+
+
+class StepBoundary(pl.Callback):
+    """Does, after each step and in this order: metrics, epoch's end, checkpoint, leave if asked.
+
+    A checkpoint at an epoch's last step thus holds the epoch's figures, and a process killed before
+    it was written does them again.
+    """
+
+    def __init__(
+        self,
+        lease: LeaseDir,
+        events: EventWriter,
+        config: CheckpointConfig,
+        stop: StopSignal,
+        first: int,
+        state: TrainingState | None,
+    ) -> None:
+        self._lease = lease
+        self._events = events
+        self._config = config
+        self._stop = stop
+        self._first = first
+        self._state = state
+        self._started = self._saved = time.monotonic()
+        self._told = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the state that a checkpoint gave; start the clocks."""
+        assert isinstance(pl_module, PretrainModule)
+        if self._state is not None:
+            pl_module.load_training_state(self._state, trainer.optimizers[0])
+            self._state = None
+        self._started = self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: int,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Everything that happens between two steps."""
+        assert isinstance(pl_module, PretrainModule)
+        step = batch + 1
+        self._tell_metrics(pl_module, step)
+        if step % pl_module.plan.steps_per_epoch == 0:
+            self._end_epoch(pl_module, step)
+        self._tell_progress(pl_module, step)
+        self._checkpoint(pl_module, step)
+        self._stop.check()
+
+    def _tell_metrics(self, module: PretrainModule, step: int) -> None:
+        if step % module.spec.log_every_steps and step != module.plan.total_steps:
+            return
+        assert module.last_draw is not None
+        values = {
+            "loss": module.last_loss,
+            "lr": module.learning_rate(step - 1),
+            "masked_share": module.last_draw.masked_share,
+        }
+        epoch = step / module.plan.steps_per_epoch
+        self._events.write(MetricsEvent(step=step, epoch=epoch, values=values))
+
+    def _end_epoch(self, module: PretrainModule, step: int) -> None:
+        plan = module.plan
+        epoch = step // plan.steps_per_epoch
+        values = module.sums.means()
+        module.sums = EpochSums()
+        if epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs:
+            values |= module.validate()
+        self._events.write(MetricsEvent(step=step, epoch=epoch, values=finite(values)))
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        _log.info("epoch %d/%d: %s", epoch, plan.epochs, figures)
+
+    def _tell_progress(self, module: PretrainModule, step: int) -> None:
+        now, plan = time.monotonic(), module.plan
+        if now - self._told < _PROGRESS_SECONDS and step != plan.total_steps:
+            return
+        self._told = now
+        steps_per_second = (step - self._first) / max(now - self._started, 1e-9)
+        self._events.write(
+            ProgressEvent(
+                stage="pretrain",
+                done=step,
+                total=plan.total_steps,
+                epoch=step // plan.steps_per_epoch,
+                total_epochs=plan.epochs,
+                loss=module.last_loss,
+                images_per_second=steps_per_second * min(plan.batch_size, plan.num_images),
+                eta_seconds=(plan.total_steps - step) / steps_per_second,
+            )
+        )
+
+    def _checkpoint(self, module: PretrainModule, step: int) -> None:
+        plan, spec = module.plan, module.spec.checkpoint
+        kept = step == plan.total_steps or step % (spec.every_epochs * plan.steps_per_epoch) == 0
+        due = time.monotonic() - self._saved >= spec.latest_seconds
+        if not (kept or due or self._stop.requested):
+            return
+        manifest = write_checkpoint(
+            self._lease,
+            kind="kept" if kept else "latest",
+            step=step,
+            epoch=step / plan.steps_per_epoch,
+            state=module.training_state(),
+            config=self._config,
+            events=self._events.carried(),
+        )
+        self._events.write(manifest.event())
+        self._events.sync()
+        self._saved = time.monotonic()
