@@ -44,9 +44,12 @@ def diverging(images: np.ndarray, limit: np.ndarray) -> np.ndarray:
     scaled = images / np.maximum(limit, np.finfo(np.float32).tiny)[:, None, None, None]
     scaled = np.clip(scaled, -1, 1).transpose(0, 2, 3, 1)
     if scaled.shape[3] == 3:
-        return np.rint((scaled + 1) * 127.5).astype(np.uint8)
-    ends = np.where(scaled < 0, _LOW, _HIGH)
-    return np.rint(_MIDDLE + (ends - _MIDDLE) * np.abs(scaled)).astype(np.uint8)
+        colours = (scaled + 1) * 127.5
+    else:
+        ends = np.where(scaled < 0, _LOW, _HIGH)
+        colours = _MIDDLE + (ends - _MIDDLE) * np.abs(scaled)
+    pixels: np.ndarray = np.rint(colours).astype(np.uint8)
+    return pixels
 
 
 def component_png(component: np.ndarray) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import timm
 import torch
 
@@ -131,7 +131,7 @@ def environment(spec: ExperimentSpec, device: torch.device) -> dict[str, Any]:
         "pmae": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "pytorch_lightning": pl.__version__,
+        "pytorch_lightning": version("pytorch-lightning"),
         "timm": timm.__version__,
         "numpy": np.__version__,
         "device": device.type,

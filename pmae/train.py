@@ -49,7 +49,10 @@ _CODES: tuple[tuple[type[PmaeError], str], ...] = (
     (CheckpointError, "checkpoint_error"),
     (SpecError, "spec_error"),
 )
-_OUT_OF_MEMORY = "out of memory; a smaller batch_size, resolution or model needs less, and so does precision bf16"
+_OUT_OF_MEMORY = (
+    "out of memory; a smaller batch_size, resolution or model needs less, "
+    "and so does bf16 precision"
+)
 _DISK_FULL = "the disk is full; the last good checkpoint is kept, free some space and resume"
 
 

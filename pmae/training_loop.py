@@ -34,7 +34,7 @@ def pretrain(
         StopRequested: SIGTERM came; the state of the last finished step is on disk.
         NonFiniteLossError: the loss became NaN; the last good checkpoint is on disk.
     """
-    first, state = resume if resume else (0, None)
+    first, state = resume or (0, None)
     if first >= module.plan.total_steps:
         return
     boundary = StepBoundary(lease, events, config, stop, first, state)
@@ -85,6 +85,8 @@ class StepBoundary(pl.Callback):
         if self._state is not None:
             pl_module.load_training_state(self._state, trainer.optimizers[0])
             self._state = None
+        # Lightning has put a SIGTERM handler of its own before ours, which would leave unsaved.
+        self._stop.install()
         self._started = self._saved = time.monotonic()
 
     def on_train_batch_end(

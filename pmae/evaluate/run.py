@@ -14,6 +14,7 @@ from pmae.evaluate.probes import Features, linear_probe
 from pmae.events import EvaluationEvent, EventWriter, ProgressEvent
 from pmae.models import MaskedAutoencoder
 from pmae.pretrain import PretrainModule
+from pmae.spec import LinearProbeSpec
 
 FeatureSource = Literal["encoder", "untrained_encoder", "raw_pixels"]
 _log = logging.getLogger(__name__)
@@ -22,11 +23,10 @@ _log = logging.getLogger(__name__)
 def evaluate_all(module: PretrainModule, events: EventWriter, device: torch.device) -> None:
     """Run every evaluation of the spec, with its baselines, and tell the outcomes."""
     module.to(device)
-    jobs = [
-        (index, evaluation, source)
-        for index, evaluation in enumerate(module.spec.evaluations)
-        for source in ("encoder", *evaluation.baselines)
-    ]
+    jobs: list[tuple[int, LinearProbeSpec, FeatureSource]] = []
+    for index, evaluation in enumerate(module.spec.evaluations):
+        jobs.append((index, evaluation, "encoder"))
+        jobs.extend((index, evaluation, baseline) for baseline in evaluation.baselines)
     for done, (index, evaluation, source) in enumerate(jobs):
         events.write(ProgressEvent(stage="probe", done=done, total=len(jobs)))
         train, test = (_features(module, source, split) for split in ("train", "test"))
