@@ -1,0 +1,38 @@
+"""Bring the database's schema up to date: ``python -m api.db.migrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from api.db.session import make_engine
+from pmae.settings import ServiceSettings
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 0x706D6165
+"""Key of the PostgreSQL advisory lock: "pmae"."""
+
+
+def upgrade(url: str) -> None:
+    """Run the migrations that are missing, in one transaction; safe when two start at once."""
+    engine = make_engine(url, pooled=False)
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # A write lock before anything is read; the transaction itself has begun by then.
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    engine.dispose()
+
+
+if __name__ == "__main__":
+    upgrade(ServiceSettings().sqlalchemy_url)

@@ -1,0 +1,10 @@
+"""What Alembic runs. The connection comes from ``api.db.migrate``, already in a transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from api.db.tables import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+context.run_migrations()

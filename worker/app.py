@@ -1,0 +1,28 @@
+"""The Celery application: ``celery -A worker.app worker --pool prefork --concurrency 1``.
+
+A message is an empty doorbell; which run to take is decided by SQL. So messages are acknowledged
+when they arrive, none is fetched in advance, and no results are kept.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUE
+from worker.settings import WorkerSettings
+
+settings = WorkerSettings()
+app = Celery("pmae", broker=settings.broker_url, include=["worker.task"])
+app.conf.update(
+    task_default_queue=DOORBELL_QUEUE,
+    task_serializer="json",
+    accept_content=["json"],
+    task_acks_late=False,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    worker_hijack_root_logger=False,
+    broker_transport_options={"visibility_timeout": BROKER_VISIBILITY_TIMEOUT_SECONDS},
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+)

@@ -1,0 +1,70 @@
+"""That this worker is there: its row, renewed by a thread of the worker's main process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+
+from sqlalchemy import delete, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db.clock import database_now
+from api.db.tables import WorkerRow
+from worker.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Presence:
+    """Keeps the worker's row fresh until it is stopped."""
+
+    def __init__(self, sessions: sessionmaker[Session], settings: WorkerSettings) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and remove the row."""
+        self._stopped.set()
+        self._thread.join()
+        with self._sessions.begin() as session:
+            session.execute(delete(WorkerRow).where(WorkerRow.name == self._settings.worker_name))
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._renew()
+            except SQLAlchemyError as error:
+                _log.warning("the database did not take this worker's sign of life: %s", error)
+            if self._stopped.wait(self._settings.heartbeat_seconds):
+                return
+
+    def _renew(self) -> None:
+        with self._sessions.begin() as session:
+            postgres = session.get_bind().dialect.name == "postgresql"
+            insert = postgresql.insert if postgres else sqlite.insert
+            values = {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "last_seen_at": database_now(),
+            }
+            session.execute(
+                insert(WorkerRow)
+                .values(name=self._settings.worker_name, **values)
+                .on_conflict_do_update(index_elements=["name"], set_=values)
+            )
+
+
+def tell_what_runs(sessions: sessionmaker[Session], worker: str, run_id: str | None) -> None:
+    """Note which run the worker executes; None: it is idle."""
+    with sessions.begin() as session:
+        session.execute(update(WorkerRow).where(WorkerRow.name == worker).values(run_id=run_id))

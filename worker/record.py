@@ -1,0 +1,262 @@
+"""The recorder: a lease's ``events.jsonl`` into SQL.
+
+Rows and the file offset up to which they were read are written in one transaction, which counts
+only while the lease does. Rows have keys of their own, so that reading a prefix again, as a
+resumed run's file makes the recorder do, changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db.clock import database_now
+from api.db.errors import LeaseLostError
+from api.db.run_states import Claim, held
+from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
+from pmae.errors import EventError
+from pmae.events import (
+    BasisEvent,
+    CheckpointEvent,
+    EndEvent,
+    ErrorEvent,
+    EvaluationEvent,
+    Event,
+    MetricsEvent,
+    ProgressEvent,
+    StageEvent,
+    StartEvent,
+    WarningEvent,
+    parse_event,
+    split_lines,
+)
+from pmae.layout import LeaseDir
+
+_CHUNK_BYTES = 256 * 1024
+_HEADLINE_EVALUATION = "linear/encoder"
+_log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+@dataclass
+class _Batch:
+    """What a chunk of the file changes."""
+
+    run: Row = field(default_factory=dict)
+    metrics: dict[tuple[str, int], Row] = field(default_factory=dict)
+    events: dict[str, Row] = field(default_factory=dict)
+    evaluations: dict[str, Row] = field(default_factory=dict)
+    checkpoints: dict[str, Row] = field(default_factory=dict)
+
+
+class Recorder:
+    """Reads one lease's events.
+
+    Attributes:
+        ended: an ``end`` event was read: the run did all that its spec asks for.
+        error: the ``error`` event that was read, if any.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session], claimed: Claim, lease: LeaseDir) -> None:
+        self._sessions = sessions
+        self._claim = claimed
+        self._lease = lease
+        self._offset = 0
+        self._progress: Row = {}
+        self._last_metrics: dict[str, float] = {}
+        self.ended = False
+        self.error: ErrorEvent | None = None
+
+    def record(self) -> bool:
+        """Record the next chunk of whole lines.
+
+        Returns:
+            Whether there was anything; a torn last line waits.
+
+        Raises:
+            LeaseLostError: the run belongs to another lease; nothing was written.
+        """
+        try:
+            with self._lease.events.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read(_CHUNK_BYTES)
+        except FileNotFoundError:
+            return False
+        lines, taken = split_lines(data)
+        if not taken:
+            return False
+        progress, last_metrics = dict(self._progress), dict(self._last_metrics)
+        batch = self._batch(lines)
+        try:
+            with self._sessions.begin() as session:
+                self._write(session, batch, self._offset + taken)
+        except BaseException:
+            self._progress, self._last_metrics = progress, last_metrics
+            raise
+        self._offset += taken
+        return True
+
+    def record_all(self) -> None:
+        """Record everything that is there."""
+        while self.record():
+            pass
+
+    def _batch(self, lines: Sequence[bytes]) -> _Batch:
+        batch = _Batch()
+        for line in lines:
+            key = hashlib.sha256(line).hexdigest()[:40]
+            try:
+                event = parse_event(line)
+            except EventError as error:
+                _log.warning("run %s: %s", self._claim.run_id, error)
+                batch.events[key] = self._event("warning", f"a line was skipped: {error}", {})
+                continue
+            self._add(batch, event, key)
+        batch.run["progress"] = self._progress
+        batch.run["last_metrics"] = self._last_metrics
+        return batch
+
+    def _add(self, batch: _Batch, event: Event, key: str) -> None:
+        match event:
+            case ProgressEvent():
+                self._progress = event.model_dump(exclude={"time", "type"})
+            case MetricsEvent():
+                self._add_metrics(batch, event)
+            case CheckpointEvent():
+                self._add_checkpoint(batch, event)
+            case EvaluationEvent():
+                row = event.model_dump(exclude={"time", "type"})
+                batch.evaluations[event.key] = {"run_number": self._claim.number, **row}
+                if event.key == _HEADLINE_EVALUATION:
+                    batch.run["top1"] = event.top1
+            case StartEvent():
+                batch.run["environment"] = event.environment
+            case BasisEvent():
+                batch.run["basis_digest"] = event.digest
+            case StageEvent():
+                self._progress = {"stage": event.stage}
+            case ErrorEvent():
+                self.error = event
+            case EndEvent():
+                self.ended = True
+            case WarningEvent():
+                pass
+        told = _message(event)
+        if told is not None:
+            data = event.model_dump(mode="json", exclude={"environment", "details", "files"})
+            batch.events[key] = self._event(event.type, told, data)
+
+    def _add_metrics(self, batch: _Batch, event: MetricsEvent) -> None:
+        self._last_metrics |= event.values
+        for name, value in event.values.items():
+            batch.metrics[name, event.step] = {
+                "run_number": self._claim.number,
+                "name": name,
+                "step": event.step,
+                "epoch": event.epoch,
+                "time": event.time,
+                "value": value,
+            }
+
+    def _add_checkpoint(self, batch: _Batch, event: CheckpointEvent) -> None:
+        if event.kind == "latest":
+            for name, row in list(batch.checkpoints.items()):
+                if row["kind"] == "latest":
+                    del batch.checkpoints[name]
+        batch.checkpoints[event.name] = {
+            "id": f"{self._claim.run_id}-{event.step:08d}",
+            "run_number": self._claim.number,
+            "name": event.name,
+            "kind": event.kind,
+            "lease_number": event.lease,
+            "step": event.step,
+            "epoch": event.epoch,
+            "created_at": event.time,
+            "files": event.model_dump(mode="json")["files"],
+        }
+
+    def _event(self, kind: str, message: str, data: Row) -> Row:
+        return {
+            "run_number": self._claim.number,
+            "at": database_now(),
+            "type": kind,
+            "actor": self._claim.worker,
+            "message": message,
+            "data": data,
+        }
+
+    def _write(self, session: Session, batch: _Batch, offset: int) -> None:
+        fenced = (
+            update(RunRow)
+            .where(*held(self._claim))
+            .values(recorded_offset=offset, **batch.run)
+            .returning(RunRow.number)
+            .execution_options(synchronize_session=False)
+        )
+        if session.execute(fenced).scalar_one_or_none() is None:
+            raise LeaseLostError(
+                f"lease {self._claim.lease_number} of run {self._claim.run_id} has ended"
+            )
+        _upsert(session, MetricRow, list(batch.metrics.values()), ["run_number", "name", "step"])
+        _upsert(session, EvaluationRow, list(batch.evaluations.values()), ["run_number", "key"])
+        if any(row["kind"] == "latest" for row in batch.checkpoints.values()):
+            session.execute(
+                delete(CheckpointRow).where(
+                    CheckpointRow.run_number == self._claim.number, CheckpointRow.kind == "latest"
+                )
+            )
+        _upsert(session, CheckpointRow, list(batch.checkpoints.values()), ["id"])
+        events = [{"key": key, **row} for key, row in batch.events.items()]
+        _upsert(session, RunEventRow, events, ["run_number", "key"], replace=False)
+
+
+def _message(event: Event) -> str | None:
+    """The line of history that an event makes, if it makes one."""
+    match event:
+        case StartEvent(resumed_from=None):
+            return "training started"
+        case StartEvent():
+            return f"training resumed at step {event.resumed_step}"
+        case StageEvent():
+            return f"entered the stage {event.stage}"
+        case CheckpointEvent(kind="kept"):
+            return f"wrote the checkpoint {event.name}"
+        case EvaluationEvent():
+            what = event.features.replace("_", " ")
+            return f"{event.protocol} probe on {what}: top-1 {event.top1:.1%}"
+        case WarningEvent() | ErrorEvent():
+            return event.message
+        case _:
+            return None
+
+
+def _upsert(
+    session: Session,
+    table: type[MetricRow | EvaluationRow | CheckpointRow | RunEventRow],
+    rows: list[Row],
+    keys: list[str],
+    *,
+    replace: bool = True,
+) -> None:
+    if not rows:
+        return
+    postgres = session.get_bind().dialect.name == "postgresql"
+    # SQLite and PostgreSQL limit a statement's parameters; both take this many rows of any table.
+    most = 500
+    for start in range(0, len(rows), most):
+        chunk = rows[start : start + most]
+        insert = (postgresql.insert if postgres else sqlite.insert)(table).values(chunk)
+        others = {name: insert.excluded[name] for name in chunk[0] if name not in keys}
+        if replace:
+            insert = insert.on_conflict_do_update(index_elements=keys, set_=others)
+        else:
+            insert = insert.on_conflict_do_nothing(index_elements=keys)
+        session.execute(insert)

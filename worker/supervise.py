@@ -1,0 +1,244 @@
+"""One claimed run: its trainer, its lease, its records, and its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db import run_states
+from api.db.errors import LeaseLostError
+from api.db.run_states import Claim
+from api.db.tables import RunRow
+from pmae.files import write_file
+from pmae.layout import LeaseDir, RunDir
+from pmae.spec import ExperimentSpec
+from worker.outcome import Ending, decide
+from worker.record import Recorder
+from worker.settings import WorkerSettings
+
+_POLL_SECONDS = 0.2
+_CANCEL_POLL_SECONDS = 1.0
+_LOG_TAIL_BYTES = 2000
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Command = Callable[[Path, int], Sequence[str]]
+"""From a run's folder and a lease's number to the trainer's command line."""
+
+
+def trainer_command(run_dir: Path, lease: int) -> Sequence[str]:
+    """The real trainer."""
+    return [sys.executable, "-m", "pmae.train", str(run_dir), "--lease", str(lease), "--supervised"]
+
+
+class Supervisor:
+    """Executes one claim.
+
+    Args:
+        claimed: the run.
+        sessions: of the run database.
+        settings: of the worker.
+        draining: whether the worker shuts down.
+        command: how to start the trainer.
+    """
+
+    def __init__(
+        self,
+        claimed: Claim,
+        *,
+        sessions: sessionmaker[Session],
+        settings: WorkerSettings,
+        draining: Callable[[], bool],
+        command: Command = trainer_command,
+    ) -> None:
+        self._claim = claimed
+        self._sessions = sessions
+        self._settings = settings
+        self._draining = draining
+        self._command = command
+        self._run_dir = RunDir(settings.runs_dir / claimed.run_id)
+        self._lease = self._run_dir.lease(claimed.lease_number)
+        self._recorder = Recorder(sessions, claimed, self._lease)
+        self._lease_ends = time.monotonic() + settings.lease_seconds
+        self._next_heartbeat = time.monotonic() + settings.heartbeat_seconds
+        self._next_cancel_poll = 0.0
+        self._cancelled = self._drained = False
+        self._kill_at: float | None = None
+
+    def run(self) -> None:
+        """From the trainer's start to the run's next state.
+
+        If the lease is lost on the way, the trainer is killed and nothing more is written.
+        """
+        self._write_spec()
+        process = self._start()
+        try:
+            self._watch(process)
+            _kill_group(process)
+            self._conclude(process.returncode)
+        except LeaseLostError as error:
+            _log.warning("%s; its trainer is stopped", error)
+        finally:
+            _kill_group(process)
+            process.wait()
+            if process.stdin:
+                process.stdin.close()
+
+    def _write_spec(self) -> None:
+        self._lease.path.mkdir(parents=True, exist_ok=True)
+        spec = ExperimentSpec.model_validate(self._claim.spec)
+        write_file(self._run_dir.spec, spec.model_dump_json(indent=1).encode())
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = self._command(self._run_dir.path, self._claim.lease_number)
+        with self._lease.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                bufsize=0,
+            )
+        assert process.stdin is not None
+        # A trainer that was stopped (SIGSTOP) reads nothing; its supervisor must not wait for it.
+        os.set_blocking(process.stdin.fileno(), False)
+        _log.info("run %s: trainer %d started", self._claim.run_id, process.pid)
+        return process
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None:
+            _say_alive(process)
+            self._keep_lease()
+            self._with_database(self._recorder.record)
+            self._pass_on_requests(process)
+            time.sleep(_POLL_SECONDS)
+
+    def _keep_lease(self) -> None:
+        """Renew the lease when it is due, and look for a request to cancel every second."""
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._with_database(self._heartbeat)
+        elif now >= self._next_cancel_poll:
+            self._next_cancel_poll = now + _CANCEL_POLL_SECONDS
+            self._with_database(self._look_for_cancel)
+
+    def _heartbeat(self) -> None:
+        began = time.monotonic()
+        with self._sessions.begin() as session:
+            self._cancelled |= run_states.heartbeat(
+                session, self._claim, lease_seconds=self._settings.lease_seconds
+            )
+        self._lease_ends = began + self._settings.lease_seconds
+        self._next_heartbeat = began + self._settings.heartbeat_seconds
+
+    def _look_for_cancel(self) -> None:
+        with self._sessions() as session:
+            conditions = run_states.held(self._claim)
+            requested = session.scalar(select(RunRow.cancel_requested).where(*conditions))
+        if requested is None:
+            raise LeaseLostError(f"run {self._claim.run_id} was taken back")
+        self._cancelled |= requested
+
+    def _with_database(self, work: Callable[[], T]) -> T | None:
+        """Do ``work``; if the database fails, None: the caller tries again later.
+
+        Raises:
+            LeaseLostError: it kept failing until the lease ended, or the lease was taken away.
+        """
+        try:
+            return work()
+        except SQLAlchemyError as error:
+            if time.monotonic() >= self._lease_ends:
+                raise LeaseLostError(
+                    f"the database was away until the lease of {self._claim.run_id} ended"
+                ) from error
+            _log.warning("run %s: the database did not answer: %s", self._claim.run_id, error)
+            return None
+
+    def _pass_on_requests(self, process: subprocess.Popen[bytes]) -> None:
+        self._drained |= self._draining()
+        if self._kill_at is None and (self._cancelled or self._drained):
+            grace = (
+                self._settings.cancel_grace_seconds
+                if self._cancelled
+                else self._settings.drain_grace_seconds
+            )
+            self._kill_at = time.monotonic() + grace
+            process.send_signal(signal.SIGTERM)
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            _kill_group(process)
+
+    def _conclude(self, exit_status: int) -> None:
+        """Record what is left, then change the state; wait for a database that is away."""
+        while not self._with_database(self._record_all):
+            time.sleep(_POLL_SECONDS)
+        error = self._recorder.error
+        decision = decide(
+            Ending(
+                ended=self._recorder.ended,
+                error=error.message if error else None,
+                exit_status=exit_status,
+                cancelled=self._cancelled,
+                draining=self._drained,
+                attempt=self._claim.attempt,
+                max_attempts=self._claim.max_attempts,
+                log_tail=_tail(self._lease),
+            )
+        )
+
+        def change() -> bool:
+            with self._sessions.begin() as session:
+                if decision.state == "queued":
+                    run_states.requeue(
+                        session,
+                        self._claim,
+                        reason=decision.reason,
+                        counts_attempt=decision.counts_attempt,
+                    )
+                else:
+                    run_states.finish(
+                        session, self._claim, state=decision.state, reason=decision.reason
+                    )
+            return True
+
+        while not self._with_database(change):
+            time.sleep(_POLL_SECONDS)
+        _log.info("run %s: %s (%s)", self._claim.run_id, decision.state, decision.reason)
+
+    def _record_all(self) -> bool:
+        self._recorder.record_all()
+        return True
+
+
+def _say_alive(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(b".")
+    except (BlockingIOError, BrokenPipeError):
+        return  # a full pipe still says enough, and a broken one's process is about to be reaped
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill the trainer and whatever it started; its session's id is its own."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _tail(lease: LeaseDir) -> str:
+    with lease.log.open("rb") as file:
+        file.seek(max(0, lease.log.stat().st_size - _LOG_TAIL_BYTES))
+        return file.read().decode(errors="replace").strip()
