@@ -1,0 +1,153 @@
+"""Supervision of real processes: how they end, and what is left of them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db import run_states
+from api.db.run_states import Claim
+from api.db.tables import RunRow
+from tests.support.waiting import wait_until
+from worker.settings import WorkerSettings
+from worker.supervise import Command, Supervisor
+
+Sessions = sessionmaker[Session]
+WRITE_END = """
+open(sys.argv[1] + "/lease-0001/events.jsonl", "w").write('{"type":"end","step":1}\\n')
+"""
+SLEEP = "import time; time.sleep(600)"
+GRANDCHILD = """
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open(sys.argv[1] + "/pid", "w").write(str(child.pid))
+"""
+IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+READY = "open(sys.argv[1] + '/ready', 'w').close()\n"
+
+
+def _script(body: str) -> Command:
+    def command(run_dir: Path, _lease: int) -> Sequence[str]:
+        return [sys.executable, "-c", "import sys, os\n" + body, str(run_dir)]
+
+    return command
+
+
+def _supervise(
+    body: str,
+    sessions: Sessions,
+    claimed: Claim,
+    settings: WorkerSettings,
+    draining: threading.Event | None = None,
+) -> Supervisor:
+    return Supervisor(
+        claimed,
+        sessions=sessions,
+        settings=settings,
+        draining=(draining or threading.Event()).is_set,
+        command=_script(body),
+    )
+
+
+def _row(sessions: Sessions) -> RunRow:
+    with sessions() as session:
+        return session.scalars(select(RunRow)).one()
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_an_end_event_is_success_whatever_the_exit_status(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    _supervise(WRITE_END + "os._exit(3)", sessions, claimed, settings).run()
+    assert _row(sessions).state == "succeeded"
+
+
+def test_a_killed_trainer_is_tried_again_then_fails(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    body = "os.kill(os.getpid(), 9)"
+    _supervise(body, sessions, claimed, settings).run()
+    row = _row(sessions)
+    assert (row.state, row.attempt) == ("queued", 1)
+    assert row.reason is not None
+    assert "signal 9" in row.reason
+    with sessions.begin() as session:
+        again = run_states.claim(session, worker="w1", lease_seconds=60)
+    assert again is not None
+    _supervise(body, sessions, again, settings).run()
+    assert _row(sessions).state == "failed"
+
+
+def test_a_silent_failure_ends_with_its_log(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    _supervise("raise SystemExit('no such thing')", sessions, claimed, settings).run()
+    row = _row(sessions)
+    assert row.state == "failed"
+    assert row.reason is not None
+    assert "no such thing" in row.reason
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_cancel_ends_the_process_and_what_it_started(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings, stubborn: bool
+) -> None:
+    body = (IGNORE_SIGTERM if stubborn else "") + GRANDCHILD + READY + SLEEP
+    supervisor = _supervise(body, sessions, claimed, settings)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    folder = settings.runs_dir / claimed.run_id
+    wait_until((folder / "ready").exists, "the trainer's start")
+    with sessions.begin() as session:
+        run_states.request_cancel(session, claimed.run_id, actor="api")
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert _row(sessions).state == "cancelled"
+    grandchild = int((folder / "pid").read_text())
+    wait_until(lambda: _gone(grandchild), "the grandchild's end")
+
+
+def test_a_draining_worker_gives_its_run_back(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    draining = threading.Event()
+    body = "import signal; signal.signal(signal.SIGTERM, lambda *_: os._exit(75))\n" + READY + SLEEP
+    supervisor = _supervise(body, sessions, claimed, settings, draining)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    wait_until((settings.runs_dir / claimed.run_id / "ready").exists, "the trainer's start")
+    draining.set()
+    thread.join(timeout=60)
+    row = _row(sessions)
+    assert (row.state, row.attempt) == ("queued", 0)
+
+
+def test_a_lost_lease_kills_the_trainer_and_writes_nothing(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    body = "open(sys.argv[1] + '/self', 'w').write(str(os.getpid()))\n" + READY + SLEEP
+    supervisor = _supervise(body, sessions, claimed, settings)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    folder = settings.runs_dir / claimed.run_id
+    wait_until((folder / "ready").exists, "the trainer's start")
+    with sessions.begin() as session:
+        session.execute(update(RunRow).values(lease_number=2, worker="w2"))
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    row = _row(sessions)
+    assert (row.state, row.lease_number, row.worker) == ("running", 2, "w2")
+    assert _gone(int((folder / "self").read_text()))
+    assert (folder / "spec.json").is_file()
