@@ -1,0 +1,53 @@
+# What a person types. Everything is installed into .venv, nothing outside this folder is touched.
+PYTHON ?= python3
+PRESET ?= quickstart
+DEMO_EXIT ?=
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint types format bench clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/embedded  ## start everything, train PRESET (quickstart), show the result; DEMO_EXIT=1 stops then
+	@$(BIN)/pmae demo --preset $(PRESET) $(if $(DEMO_EXIT),--exit)
+
+up: .venv/embedded  ## start the service without a run
+	@$(BIN)/pmae up
+
+test: .venv/dev  ## run every test
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev  ## check types
+	$(BIN)/mypy
+
+format: .venv/dev  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev  ## measure the README's figures
+	$(BIN)/python -m benchmarks.run
+
+clean:  ## remove the installation (not the state in var/)
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'pmae needs Python 3.11 or newer; PYTHON=/path/to/python3.11 make ... chooses one' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/embedded: pyproject.toml constraints.txt | .venv/bin/python
+	@echo 'installing into .venv (torch is large: this takes a few minutes, once)'
+	$(PIP) install -c constraints.txt -e '.[embedded]'
+	@touch $@
+
+.venv/dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo 'installing into .venv, development tools included'
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/embedded

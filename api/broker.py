@@ -1,0 +1,108 @@
+"""The API's side of the broker: ringing the doorbell that tells workers that something waits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import TracebackType
+from typing import Self
+
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from api.settings import ApiSettings
+from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUE, DOORBELL_TASK
+
+MOST_RINGS = 32
+"""Messages sent for one burst of submissions; workers go on by themselves once they are awake."""
+BROKER_ERRORS = (KombuError, OSError)
+"""What a broker that is away, slow or full makes the producer raise."""
+_logger = logging.getLogger(__name__)
+
+
+class Doorbell:
+    """Sends the empty message "something waits". Use it in a ``with`` block.
+
+    SQL is the truth and the broker only delivers: a ring that gets lost is rung again by the
+    reconciler. So :meth:`ring_soon` never fails and never waits for the broker: a thread rings.
+    """
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._timeout = settings.broker_timeout_seconds
+        self._celery = _producer(settings.broker_url, self._timeout)
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="doorbell", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        self._celery.close()
+
+    def ring_soon(self) -> None:
+        """Ring within moments, from another thread. Call it after the commit."""
+        with self._changed:
+            self._wanted += 1
+            self._changed.notify()
+
+    def ring(self) -> None:
+        """Ring now.
+
+        Raises:
+            One of :data:`BROKER_ERRORS`: the broker did not take the message.
+        """
+        self._celery.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUE, ignore_result=True, retry=False)
+
+    def waiting_messages(self) -> int:
+        """How many rings no worker has taken yet.
+
+        Raises:
+            One of :data:`BROKER_ERRORS`: the broker did not answer.
+        """
+        with self._celery.connection_for_read() as connection:
+            # The transport's own count: it also knows the lists of the queue's priorities.
+            length: int = connection.default_channel._size(DOORBELL_QUEUE)  # noqa: SLF001
+        return length
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closing)
+                rings, self._wanted = min(self._wanted, MOST_RINGS), 0
+                if self._closing and not rings:
+                    return
+            try:
+                for _ in range(rings):
+                    self.ring()
+            except BROKER_ERRORS as error:
+                _logger.warning("the doorbell was not rung, the reconciler will: %s", error)
+
+
+def _producer(url: str, timeout_seconds: float) -> Celery:
+    """A Celery application that only sends, and gives up after ``timeout_seconds``."""
+    app = Celery("pmae", broker=url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        broker_connection_timeout=timeout_seconds,
+        broker_connection_retry=False,
+        broker_transport_options={
+            "visibility_timeout": BROKER_VISIBILITY_TIMEOUT_SECONDS,
+            "socket_connect_timeout": timeout_seconds,
+            "socket_timeout": timeout_seconds,
+            "max_retries": 0,  # of the connection: kombu would wait 2 s before the next try
+        },
+    )
+    return app

@@ -1,0 +1,1 @@
+"""Checkpoints: their files, and reconstructions made with them."""

@@ -1,0 +1,162 @@
+"""Reconstructions: computed in a few threads of this process, with a bounded queue.
+
+torch is imported when the first one is asked for. It is kept to one thread, so that a
+reconstruction does not take the cores away from a training on the same machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from api.checkpoints.service import MANIFEST_FILE, StoredCheckpoint
+from api.errors import BusyError, ConflictError, InvalidRequestError
+from api.settings import ApiSettings
+from api.validation import spec_error_field
+from pmae.errors import BasisError, CheckpointError, DataError, SpecError
+from pmae.pictures import encode_png, sheet_png
+from pmae.schema import ReconstructedImage, Reconstruction, ReconstructionRequest
+
+if TYPE_CHECKING:
+    from pmae.reconstruct import LoadedCheckpoint, ReconstructionResult
+
+RETRY_AFTER_SECONDS = 2
+_T = TypeVar("_T")
+
+
+class Reconstructor:
+    """Loads checkpoints and reconstructs with them. Use it in a ``with`` block."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(settings.reconstruction_workers, "reconstruction")
+        self._places = threading.BoundedSemaphore(settings.reconstruction_queue)
+        self._loaded: OrderedDict[tuple[str, int], LoadedCheckpoint] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def as_json(
+        self, checkpoint: StoredCheckpoint, request: ReconstructionRequest
+    ) -> Future[Reconstruction]:
+        """Start a reconstruction whose panels are single PNG files.
+
+        Raises:
+            BusyError: too many are waiting.
+        """
+        return self._submit(lambda: _wire(checkpoint, request, self._compute(checkpoint, request)))
+
+    def as_png(self, checkpoint: StoredCheckpoint, request: ReconstructionRequest) -> Future[bytes]:
+        """Start a reconstruction whose panels are one labelled sheet.
+
+        Raises:
+            BusyError: too many are waiting.
+        """
+        return self._submit(lambda: sheet_png(self._compute(checkpoint, request).panels))
+
+    def _submit(self, work: Callable[[], _T]) -> Future[_T]:
+        if not self._places.acquire(blocking=False):
+            raise BusyError(
+                f"{self._settings.reconstruction_queue} reconstructions are under way or waiting; "
+                f"try again in {RETRY_AFTER_SECONDS} s",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        try:
+            future = self._pool.submit(work)
+        except BaseException:
+            self._places.release()
+            raise
+        future.add_done_callback(lambda _: self._places.release())
+        return future
+
+    def _compute(
+        self, checkpoint: StoredCheckpoint, request: ReconstructionRequest
+    ) -> ReconstructionResult:
+        """Runs in the pool.
+
+        Raises:
+            InvalidRequestError: no such image, or a masking that does not suit the run.
+            NotFoundError: the checkpoint is not there any more.
+            ConflictError: it cannot be used: it is broken, or its basis or data set is not there.
+        """
+        try:
+            return self._load(checkpoint).reconstruct(
+                split=request.images.split,
+                indices=request.images.indices,
+                masking=request.masking,
+                seed=request.seed,
+            )
+        except SpecError as error:
+            raise InvalidRequestError(str(error), fields=[spec_error_field(error)]) from error
+        except (CheckpointError, BasisError, DataError) as error:
+            if not (checkpoint.folder / MANIFEST_FILE).is_file():
+                raise checkpoint.gone() from error
+            raise ConflictError(str(error), code="checkpoint_unusable") from error
+
+    def _load(self, checkpoint: StoredCheckpoint) -> LoadedCheckpoint:
+        """From memory, if its manifest is still the one it was read with."""
+        import torch
+
+        from pmae.reconstruct import LoadedCheckpoint
+
+        torch.set_num_threads(1)
+        try:
+            written = (checkpoint.folder / MANIFEST_FILE).stat().st_mtime_ns
+        except FileNotFoundError:
+            raise checkpoint.gone() from None
+        key = (checkpoint.view.id, written)
+        with self._lock:
+            loaded = self._loaded.get(key)
+            if loaded is not None:
+                self._loaded.move_to_end(key)
+                return loaded
+        loaded = LoadedCheckpoint.load(checkpoint.folder, self._settings)
+        with self._lock:
+            self._loaded[key] = loaded
+            while len(self._loaded) > self._settings.reconstruction_cache:
+                self._loaded.popitem(last=False)
+        return loaded
+
+
+def _wire(
+    checkpoint: StoredCheckpoint, request: ReconstructionRequest, result: ReconstructionResult
+) -> Reconstruction:
+    images = [
+        ReconstructedImage(
+            index=index,
+            label=result.labels[row],
+            panels={
+                name: base64.b64encode(encode_png(panel[row])).decode("ascii")
+                for name, panel in result.panels.items()
+            },
+            masked_error=result.masked_error[row],
+        )
+        for row, index in enumerate(request.images.indices)
+    ]
+    return Reconstruction(
+        checkpoint_id=checkpoint.view.id,
+        run_id=checkpoint.view.run_id,
+        step=checkpoint.view.step,
+        epoch=checkpoint.view.epoch,
+        method=checkpoint.method,
+        seed=request.seed,
+        ratio=result.ratio,
+        masked_share=result.masked_share,
+        num_masked=result.num_masked,
+        num_total=result.num_total,
+        images=images,
+    )

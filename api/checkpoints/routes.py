@@ -1,0 +1,116 @@
+"""``/checkpoints``: the routes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+
+from api.checkpoints.download import respond_with_file
+from api.checkpoints.service import StoredCheckpoint, find_checkpoint
+from api.context import Services, ServicesDep
+from api.openapi import binary, problems
+from api.parameters import CheckpointId, refuse_unknown_parameters
+from pmae.schema import Checkpoint, Reconstruction, ReconstructionRequest
+
+router = APIRouter(
+    prefix="/checkpoints",
+    tags=["checkpoints"],
+    dependencies=[Depends(refuse_unknown_parameters)],
+)
+
+_NO_CHECKPOINT = problems(not_found="There is no such checkpoint (any more).")
+_FILE_RESPONSES = (
+    binary("application/octet-stream", "The file. Its ETag is its SHA-256.")
+    | {
+        206: {"description": "The range that was asked for."},
+        304: {"description": "The client has this file already."},
+    }
+    | problems(
+        not_found="There is no such checkpoint or file (any more).",
+        requested_range_not_satisfiable="The range begins behind the end of the file.",
+    )
+)
+
+
+def _find(services: Services, checkpoint_id: str) -> StoredCheckpoint:
+    with services.sessions() as session:
+        return find_checkpoint(session, checkpoint_id, services.settings.runs_dir)
+
+
+@router.get(
+    "/{checkpoint_id}",
+    response_model=Checkpoint,
+    summary="Get a checkpoint",
+    responses=_NO_CHECKPOINT,
+)
+def get_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> Checkpoint:
+    """When it was made, and its files with their sizes and SHA-256."""
+    return _find(services, checkpoint_id).view
+
+
+@router.head("/{checkpoint_id}/files/{file_name}", include_in_schema=False)
+@router.get(
+    "/{checkpoint_id}/files/{file_name}",
+    response_class=Response,
+    summary="Download a file",
+    responses=_FILE_RESPONSES,
+)
+def download_file(
+    services: ServicesDep,
+    request: Request,
+    checkpoint_id: CheckpointId,
+    file_name: Annotated[str, Path(description="A name in the checkpoint's `files`.")],
+) -> Response:
+    """A file of a checkpoint, or its `manifest.json`.
+
+    The ETag is the file's SHA-256. `Range` with `If-Range` resumes a download that broke off;
+    `If-None-Match` spares one of a file that is there.
+    """
+    checkpoint = _find(services, checkpoint_id)
+    facts = checkpoint.file_facts(file_name)
+    run, name = checkpoint.view.run_id[:8], checkpoint.view.name
+    try:
+        return respond_with_file(
+            checkpoint.folder / file_name,
+            facts,
+            download_name=f"{run}-{name}-{file_name}",
+            request=request.headers,
+        )
+    except FileNotFoundError:
+        raise checkpoint.gone() from None
+
+
+@router.post(
+    "/{checkpoint_id}/reconstructions",
+    response_model=Reconstruction,
+    summary="Reconstruct images",
+    responses=binary("image/png", "With `format=png`: all panels in one labelled sheet.")
+    | problems(
+        not_found="There is no such checkpoint (any more).",
+        conflict="The checkpoint cannot be used: its data set or basis is not there.",
+        unprocessable_entity="There is no such image, or the masking does not suit the run.",
+        service_unavailable="Too many reconstructions wait; `Retry-After` says when to come back.",
+    ),
+)
+async def reconstruct(
+    services: ServicesDep,
+    checkpoint_id: CheckpointId,
+    request: Annotated[ReconstructionRequest | None, Body()] = None,
+    form: Annotated[
+        Literal["json", "png"], Query(alias="format", description="Single PNGs, or one sheet.")
+    ] = "json",
+) -> Reconstruction | Response:
+    """What the checkpoint makes of images under a mask.
+
+    Of each image: original, visible part, target, prediction, full reconstruction and error. The
+    same request gives the same masks. A checkpoint of a run that is still training serves as
+    well as one of a finished run.
+    """
+    checkpoint = await asyncio.to_thread(_find, services, checkpoint_id)
+    request = request or ReconstructionRequest()
+    if form == "png":
+        sheet = await asyncio.wrap_future(services.reconstructor.as_png(checkpoint, request))
+        return Response(sheet, media_type="image/png")
+    return await asyncio.wrap_future(services.reconstructor.as_json(checkpoint, request))

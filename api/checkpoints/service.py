@@ -1,0 +1,88 @@
+"""Where a checkpoint's files lie, and which of them can be fetched."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.db.tables import CheckpointRow, RunRow
+from api.errors import NotFoundError, ReplacedError
+from api.runs.views import checkpoint_view
+from pmae.events import FileFacts
+from pmae.layout import RunDir
+from pmae.schema import Checkpoint, ProblemField
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint and its folder, which need not be there any more."""
+
+    view: Checkpoint
+    method: str
+    folder: Path
+
+    def file_facts(self, name: str) -> FileFacts:
+        """Digest and size of a file; those of the manifest are computed.
+
+        Raises:
+            NotFoundError: the checkpoint has no such file.
+            ReplacedError: the checkpoint is not there any more.
+        """
+        if name in self.view.files:
+            return self.view.files[name]
+        if name == MANIFEST_FILE:
+            try:
+                data = (self.folder / name).read_bytes()
+            except FileNotFoundError:
+                raise self.gone() from None
+            return FileFacts(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+        valid = ", ".join(sorted([*self.view.files, MANIFEST_FILE]))
+        message = f"the checkpoint has no file {name!r}; valid are {valid}"
+        raise NotFoundError(
+            message,
+            code="file_not_found",
+            fields=[ProblemField(pointer="file_name", message=message)],
+        )
+
+    def gone(self) -> NotFoundError:
+        """What is answered when the folder, or a file in it, is not there."""
+        newest = f"GET /api/v1/runs/{self.view.run_id}/checkpoints names the newest"
+        if self.view.kind == "latest":
+            return ReplacedError(
+                f"the checkpoint {self.view.id} was replaced by a newer one; {newest}"
+            )
+        return NotFoundError(
+            f"the files of the checkpoint {self.view.id} were removed; {newest}",
+            code="checkpoint_removed",
+        )
+
+
+def find_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path) -> StoredCheckpoint:
+    """Look a checkpoint up.
+
+    Raises:
+        NotFoundError: there is none of that id; of an id that a running run may have had, says
+            that it may have been replaced.
+    """
+    found = session.execute(
+        select(CheckpointRow, RunRow.id, RunRow.method)
+        .join(RunRow, RunRow.number == CheckpointRow.run_number)
+        .where(CheckpointRow.id == checkpoint_id)
+    ).one_or_none()
+    if found is None:
+        run_id = checkpoint_id.rpartition("-")[0]
+        raise NotFoundError(
+            f"there is no checkpoint {checkpoint_id}, or a newer one has replaced it; "
+            f"GET /api/v1/runs/{run_id}/checkpoints lists them",
+            code="checkpoint_not_found",
+        )
+    row, run_id, method = found
+    lease = RunDir(runs_dir / run_id).lease(row.lease_number)
+    parent = lease.checkpoints if row.kind == "kept" else lease.latest
+    return StoredCheckpoint(checkpoint_view(row, run_id), method, parent / row.name)

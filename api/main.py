@@ -1,0 +1,179 @@
+"""The application: ``uvicorn --factory api.main:create_app``, or ``python -m api``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from types import FrameType
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.middleware import Middleware
+
+from api.broker import BROKER_ERRORS, Doorbell
+from api.checkpoints.reconstructions import Reconstructor
+from api.checkpoints.routes import router as checkpoints_router
+from api.context import Services
+from api.db.migrate import upgrade
+from api.db.reconcile import reconcile_once
+from api.db.session import make_engine, make_sessions
+from api.errors import install_error_handlers
+from api.middleware import BodyLimitMiddleware, OriginMiddleware
+from api.openapi import API_PREFIX, Document
+from api.runs.routes import router as runs_router
+from api.runs.streams import RunStreams
+from api.settings import ApiSettings
+from api.system.routes import router as system_router
+
+_logger = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+Pretrain vision models by masking principal components (PMAE) or patches (MAE): submit an experiment
+spec, follow the run, fetch its checkpoints, look at reconstructions.
+
+Errors are `application/problem+json` (RFC 9457) with a stable `code` and, in `errors`, a pointer to
+each bad field. Times are in UTC. Lists come in pages with an opaque cursor.
+"""
+
+
+def create_app(settings: ApiSettings | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: default: from the environment.
+    """
+    settings = settings or ApiSettings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="pmae",
+        version=version("pmae"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url=f"{API_PREFIX}/openapi.json",
+        docs_url=f"{API_PREFIX}/docs",
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+        middleware=[
+            Middleware(
+                OriginMiddleware, hosts=settings.allowed_hosts, origins=settings.allowed_origins
+            ),
+            Middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes),
+        ],
+    )
+    install_error_handlers(app)
+    for router in (runs_router, checkpoints_router, system_router):
+        app.include_router(router, prefix=API_PREFIX)
+    app.state.document = Document(app)
+    app.openapi = app.state.document  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def running_services(settings: ApiSettings) -> AsyncIterator[Services]:
+    """Open what the requests share, and run what goes on beside them."""
+    if settings.migrates_on_start:
+        await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
+    engine = make_engine(settings.sqlalchemy_url)
+    sessions = make_sessions(engine)
+    streams = RunStreams(
+        sessions,
+        poll_seconds=settings.stream_poll_seconds,
+        heartbeat_seconds=settings.stream_heartbeat_seconds,
+    )
+    try:
+        with (
+            Doorbell(settings) as doorbell,
+            Reconstructor(settings) as reconstructor,
+            calling_on_stop(streams.close),
+        ):
+            async with streams.running(), reconciling(settings, sessions, doorbell):
+                yield Services(
+                    settings=settings,
+                    sessions=sessions,
+                    doorbell=doorbell,
+                    streams=streams,
+                    reconstructor=reconstructor,
+                )
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def reconciling(
+    settings: ApiSettings, sessions: sessionmaker[Session], doorbell: Doorbell
+) -> AsyncIterator[None]:
+    """Expire leases and wake workers every few seconds meanwhile."""
+
+    def once() -> None:
+        try:
+            expired = reconcile_once(
+                sessions,
+                ring=doorbell.ring,
+                waiting_messages=doorbell.waiting_messages,
+                worker_silence_seconds=settings.lease_seconds,
+            )
+        except BROKER_ERRORS as error:
+            _logger.warning("workers are not woken, the broker does not answer: %s", error)
+        except SQLAlchemyError as error:
+            _logger.warning("leases are not looked at, the database does not answer: %s", error)
+        else:
+            for run_id in expired:
+                _logger.warning("the lease of run %s had ended", run_id)
+
+    async def forever() -> None:
+        while True:
+            try:
+                await asyncio.to_thread(once)
+            except Exception:
+                _logger.exception("a round of the reconciler failed; the next one comes")
+            await asyncio.sleep(settings.reconcile_seconds)
+
+    task = asyncio.create_task(forever(), name="reconciler")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@contextmanager
+def calling_on_stop(callback: Callable[[], None]) -> Iterator[None]:
+    """Call ``callback`` in the event loop as soon as the process is told to stop.
+
+    A server waits for open responses before it tells the application to stop, and an event stream
+    stays open for as long as its run goes on: so the signal itself has to end the streams.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a server that is stopped by other means than signals
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(callback)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,140 @@
+"""What stands before every route: which requests are answered at all, and how much is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem_response
+from api.settings import LOOPBACK_HOSTS
+
+_READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_DRAINED_BODIES = 64
+"""Of a body that is too long this many times the limit is read and thrown away, so that its sender
+gets to see the answer rather than a connection that was reset."""
+
+
+class BodyLimitMiddleware:
+    """Answers 413 to a body that is longer than ``max_body_bytes``, and holds no more than that.
+
+    A body is read in full before the request is passed on, whether it has a ``Content-Length`` or
+    comes in chunks: nothing is done for a request whose body turns out to be too long.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._awaits_permission(scope):
+            await self._refuse(scope, receive, send)
+            return
+        messages = await self._read(receive)
+        if messages is None:
+            await self._refuse(scope, receive, send)
+            return
+        pending = iter(messages)
+
+        async def replay() -> Message:
+            return next(pending, None) or await receive()
+
+        await self._app(scope, replay, send)
+
+    def _awaits_permission(self, scope: Scope) -> bool:
+        """Whether the client announced too much and waits to hear if it may send that."""
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        too_long = length.isdecimal() and int(length) > self._limit
+        return too_long and headers.get("expect", "").lower() == "100-continue"
+
+    async def _read(self, receive: Receive) -> list[Message] | None:
+        """The request's messages, or None if its body is too long."""
+        messages: list[Message] = []
+        size = 0
+        while True:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                messages.clear()
+                if size > self._limit * _DRAINED_BODIES:
+                    return None
+            else:
+                messages.append(message)
+            if not message.get("more_body", False):
+                return messages if size <= self._limit else None
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = problem_response(
+            413,
+            code="body_too_large",
+            detail=f"the body is longer than the {self._limit:,} bytes that are read",
+            headers={"Connection": "close"},
+        )
+        await response(scope, receive, send)
+
+
+class OriginMiddleware:
+    """Refuses requests that a page of another site made a browser send.
+
+    Without keys, what can reach the port can write. A browser on the same machine can, for any page
+    that it shows; so the Host header must be a name of this service (which keeps away a foreign
+    name that resolves to this machine), and a write whose Origin header is another site's is
+    refused. Programs send no Origin.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], origins: Iterable[str]) -> None:
+        self._app = app
+        self._hosts = LOOPBACK_HOSTS | frozenset(hosts)
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        if _host_name(host) not in self._hosts:
+            response = problem_response(
+                400,
+                code="host_not_allowed",
+                detail=f"this service does not answer to the host {host!r}; valid are "
+                f"{', '.join(sorted(self._hosts))}, and the names in PMAE_ALLOWED_HOSTS",
+            )
+            await response(scope, receive, send)
+            return
+        origin = headers.get("origin")
+        writes = scope["method"] not in _READING_METHODS
+        if writes and origin is not None and not self._may_write(origin.lower(), scope, host):
+            response = problem_response(
+                403,
+                code="origin_not_allowed",
+                detail=f"pages of {origin} may not write here; PMAE_ALLOWED_ORIGINS names those "
+                "that may",
+            )
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _may_write(self, origin: str, scope: Scope, host: str) -> bool:
+        return origin in self._origins or origin == f"{scope['scheme']}://{host}"
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without its port; empty if it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        name = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return ""
+    if parts.netloc != host or "@" in host:
+        return ""
+    return f"[{name}]" if ":" in name else name

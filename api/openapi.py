@@ -1,0 +1,105 @@
+"""The OpenAPI document: how operations describe their errors, and what is read back out of it."""
+
+from __future__ import annotations
+
+import http
+from functools import cached_property
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import compile_path
+
+from pmae.schema import Problem
+
+API_PREFIX = "/api/v1"
+PROBLEM_JSON = "application/problem+json"
+_SCHEMAS = "#/components/schemas/"
+_PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
+
+
+def problems(**reasons: str) -> dict[int | str, dict[str, Any]]:
+    """The problem answers of an operation.
+
+    Args:
+        reasons: when each is given, by the status's name: ``not_found="no such run"``.
+    """
+    return {
+        http.HTTPStatus[name.upper()].value: {"description": reason, "content": _PROBLEM_CONTENT}
+        for name, reason in reasons.items()
+    }
+
+
+def binary(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+    """An answer that is a file."""
+    schema = {"type": "string", "format": "binary"}
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
+
+
+class Document:
+    """The OpenAPI document of an application whose routes are all there."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    def __call__(self) -> dict[str, Any]:
+        """The document; takes the place of ``app.openapi``."""
+        return self.content
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The document, with every error described as it is really answered."""
+        app = self._app
+        content = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            separate_input_output_schemas=app.separate_input_output_schemas,
+        )
+        schemas = content["components"]["schemas"]
+        for name in _FASTAPIS_OWN:
+            schemas.pop(name, None)
+        problem = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}")
+        schemas |= problem.pop("$defs") | {"Problem": problem}
+        for path_item in content["paths"].values():
+            for operation in path_item.values():
+                _describe_errors(operation)
+        return content
+
+    @cached_property
+    def _query_names(self) -> dict[str, list[str]]:
+        return {
+            operation["operationId"]: [
+                parameter["name"]
+                for parameter in operation.get("parameters", ())
+                if parameter["in"] == "query"
+            ]
+            for path_item in self.content["paths"].values()
+            for operation in path_item.values()
+        }
+
+    def query_names(self, operation: str) -> list[str]:
+        """The names of the query parameters that an operation takes."""
+        return self._query_names[operation]
+
+    def methods(self, path: str) -> list[str]:
+        """The methods that an address answers to."""
+        return [
+            method.upper()
+            for template, path_item in self.content["paths"].items()
+            if compile_path(template)[0].fullmatch(path)
+            for method in path_item
+        ]
+
+
+def _describe_errors(operation: dict[str, Any]) -> None:
+    responses: dict[str, Any] = operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        responses["422"] = {"description": "A parameter is not valid.", "content": _PROBLEM_CONTENT}
+    responses["default"] = {"description": "Any other failure.", "content": _PROBLEM_CONTENT}
+    for media_type in operation.get("requestBody", {}).get("content", {}).values():
+        schema = media_type["schema"]
+        if "$ref" in schema:  # given by the route, and merged with what FastAPI made of a dict
+            media_type["schema"] = {"$ref": schema["$ref"]}

@@ -1,0 +1,1 @@
+"""Runs: submitting, listing, following and stopping them; their figures, logs and components."""

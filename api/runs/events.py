@@ -1,0 +1,68 @@
+"""The response of an event stream."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.types import Receive, Scope, Send
+
+from api.db.tables import RunEventRow, RunRow
+from api.runs.service import run_not_found
+from api.runs.streams import RunStreams
+from pmae.schema import TERMINAL_STATES
+
+
+class EventStream(StreamingResponse):
+    """Follows a run for as long as the client stays."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, streams: RunStreams, run_number: int, last_id: int) -> None:
+        self._listening = streams.listening(run_number, last_id)
+        self._streams = streams
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(content=(), headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send messages; the listener is gone when this returns, whatever ended it."""
+        with self._listening as listener:
+            self.body_iterator = self._streams.messages(listener)
+            await super().__call__(scope, receive, send)
+
+
+async def open_stream(
+    streams: RunStreams, sessions: sessionmaker[Session], run_id: str, last_id: int
+) -> Response:
+    """The events of a run after ``last_id``.
+
+    Returns:
+        The stream; or 204, which tells a browser to stay away, when the run has ended and nothing
+        came after ``last_id``.
+
+    Raises:
+        NotFoundError: there is no such run.
+    """
+
+    def look() -> tuple[int, bool]:
+        with sessions() as session:
+            run = session.execute(
+                select(RunRow.number, RunRow.state).where(RunRow.id == run_id)
+            ).one_or_none()
+            if run is None:
+                raise run_not_found(run_id)
+            later = session.scalar(
+                select(RunEventRow.id)
+                .where(RunEventRow.run_number == run.number, RunEventRow.id > last_id)
+                .limit(1)
+            )
+            return run.number, run.state in TERMINAL_STATES and later is None
+
+    number, told_all = await asyncio.to_thread(look)
+    if told_all and last_id:
+        return Response(status_code=http.HTTPStatus.NO_CONTENT)
+    return EventStream(streams, number, last_id)

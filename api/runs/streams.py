@@ -1,0 +1,220 @@
+"""Following runs: one poller of the database serves every open event stream.
+
+A message's id is that of its row in ``run_events``, so that a client goes on after a broken
+connection where it was (``Last-Event-ID``). Every writer updates the run's row before it adds an
+event, in one transaction; so the events of one run become visible in the order of their ids, and
+"greater than the last id" misses none. ``progress`` messages have no id: they are not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db.tables import RunEventRow, RunRow
+from api.runs.views import history_entry
+from pmae.schema import TERMINAL_STATES, Progress
+
+_MOST_WAITING = 1_000
+"""Messages kept for a listener that reads slowly; the rest stays in the database until it does."""
+_MOST_ROWS = 2_000
+"""Events read in one look."""
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Listener:
+    """One open stream: where it is, and what it was not sent yet.
+
+    Attributes:
+        run_number: the run that it follows.
+        last_id: of the newest event that is in ``messages`` or was taken from it.
+        messages: encoded messages; None ends the stream.
+    """
+
+    run_number: int
+    last_id: int
+    messages: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    progress: str | None = None
+    ended: bool = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it reads as fast as messages come."""
+        return self.messages.qsize() < _MOST_WAITING
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        if not self.ended:
+            self.ended = True
+            self.messages.put_nowait(None)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one look at the database found."""
+
+    runs: dict[int, tuple[str, str]]
+    """By run number: state, and the progress message's data."""
+    events: Sequence[tuple[int, int, bytes]]
+    """Run number, id and message, by rising id."""
+    complete: bool
+    """Whether there were no more events than these."""
+
+
+class RunStreams:
+    """The open event streams of this process, and the task that feeds them."""
+
+    def __init__(
+        self, sessions: sessionmaker[Session], *, poll_seconds: float, heartbeat_seconds: float
+    ) -> None:
+        self._sessions = sessions
+        self._poll_seconds = poll_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._listeners: set[Listener] = set()
+        self._joined = asyncio.Event()
+        self._closed = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Feed the streams meanwhile; end them on leaving."""
+        task = asyncio.create_task(self._poll(), name="run-streams")
+        try:
+            yield
+        finally:
+            self.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def close(self) -> None:
+        """End every open stream: the service stops."""
+        self._closed = True
+        for listener in self._listeners:
+            listener.end()
+
+    @contextmanager
+    def listening(self, run_number: int, last_id: int) -> Iterator[Listener]:
+        """Follow a run from the event after ``last_id`` on."""
+        listener = Listener(run_number, last_id)
+        if self._closed:
+            listener.end()
+        self._listeners.add(listener)
+        self._joined.set()
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+
+    async def messages(self, listener: Listener) -> AsyncIterator[bytes]:
+        """What to send to a listener, until the run has ended and was told in full."""
+        yield b"retry: 2000\n\n"
+        while True:
+            try:
+                message = await asyncio.wait_for(
+                    listener.messages.get(), timeout=self._heartbeat_seconds
+                )
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            if message is None:
+                return
+            yield message
+
+    async def _poll(self) -> None:
+        while True:
+            if not self._listeners:
+                self._joined.clear()
+                await self._joined.wait()
+            if await self._feed():
+                await self._pause()
+
+    async def _feed(self) -> bool:
+        """Look once, and tell those it was for. Whether all there was is told."""
+        # Who joins during the look waits for the next one: this one may start after its place.
+        listeners = [one for one in self._listeners if one.has_room and not one.ended]
+        if not listeners:
+            return True
+        places = [(listener.run_number, listener.last_id) for listener in listeners]
+        try:
+            look = await asyncio.to_thread(self._look, places)
+        except Exception:
+            _logger.exception("event streams wait: the database cannot be read")
+            return True
+        for listener in listeners:
+            _tell(listener, look)
+        return look.complete
+
+    async def _pause(self) -> None:
+        """Until the next look is due, or somebody has joined."""
+        self._joined.clear()
+        try:
+            await asyncio.wait_for(self._joined.wait(), timeout=self._poll_seconds)
+        except TimeoutError:
+            return
+
+    def _look(self, places: Sequence[tuple[int, int]]) -> _Look:
+        """Read the rows first: the events of a state that was seen are then there too."""
+        oldest: dict[int, int] = {}
+        for number, last_id in places:
+            oldest[number] = min(last_id, oldest.get(number, last_id))
+        with self._sessions() as session:
+            rows = session.execute(
+                select(RunRow.number, RunRow.state, RunRow.progress).where(
+                    RunRow.number.in_(oldest)
+                )
+            ).all()
+            new = or_(
+                *(
+                    and_(RunEventRow.run_number == number, RunEventRow.id > last_id)
+                    for number, last_id in oldest.items()
+                )
+            )
+            events = session.scalars(
+                select(RunEventRow).where(new).order_by(RunEventRow.id).limit(_MOST_ROWS)
+            ).all()
+        return _Look(
+            runs={
+                row.number: (row.state, Progress.model_validate(row.progress).model_dump_json())
+                for row in rows
+            },
+            events=[(event.run_number, event.id, _event_message(event)) for event in events],
+            complete=len(events) < _MOST_ROWS,
+        )
+
+
+def _tell(listener: Listener, look: _Look) -> None:
+    """Queue what is new for a listener."""
+    if listener.ended:
+        return
+    found = look.runs.get(listener.run_number)
+    if found is None:
+        listener.end()  # the run is gone
+        return
+    state, progress = found
+    if progress != listener.progress:
+        listener.progress = progress
+        listener.messages.put_nowait(encode_message("progress", progress))
+    for number, event_id, message in look.events:
+        if number == listener.run_number and event_id > listener.last_id:
+            if not listener.has_room:
+                return
+            listener.messages.put_nowait(message)
+            listener.last_id = event_id
+    if look.complete and state in TERMINAL_STATES:
+        listener.end()
+
+
+def _event_message(row: RunEventRow) -> bytes:
+    return encode_message(row.type, history_entry(row).model_dump_json(), event_id=row.id)
+
+
+def encode_message(event: str, data: str, *, event_id: int | None = None) -> bytes:
+    """One message of an event stream; ``data`` is JSON on one line."""
+    head = "" if event_id is None else f"id: {event_id}\n"
+    return f"{head}event: {event}\ndata: {data}\n\n".encode()

@@ -1,0 +1,79 @@
+"""From a request's body to a resolved spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.errors import InvalidRequestError
+from api.validation import body_fields, pointer, spec_error_field, text_with_nul
+from pmae.errors import SpecError
+from pmae.presets import get_preset
+from pmae.schema import ProblemField
+from pmae.spec import ExperimentSpec, resolve
+
+Body = Mapping[str, Any]
+
+
+def read_spec(body: Body | None, preset: str | None) -> ExperimentSpec:
+    """The spec that a request asks for, resolved.
+
+    Args:
+        body: fields of a spec; over a preset, those to change.
+        preset: name of the spec to start from.
+
+    Raises:
+        InvalidRequestError: it cannot be run; names each bad field.
+    """
+    fields = dict(body or {})
+    if preset is not None:
+        fields = merge_patch(_preset_fields(preset), fields)
+    elif not fields:
+        raise InvalidRequestError(
+            "there is no spec: the body is to be one, or ?preset= to name one",
+            fields=[ProblemField(pointer="", message="a spec is needed, at least its dataset")],
+        )
+    nul = text_with_nul(fields)
+    if nul is not None:
+        field = ProblemField(pointer=pointer(nul), message="text cannot hold the character U+0000")
+        raise _invalid([field])
+    try:
+        return resolve(ExperimentSpec.model_validate(fields))
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        raise _invalid(body_fields(errors, fields, ExperimentSpec)) from error
+    except SpecError as error:
+        raise _invalid([spec_error_field(error)]) from error
+
+
+def merge_patch(target: Body, patch: Body) -> dict[str, Any]:
+    """``target`` changed by ``patch`` (RFC 7396): objects are merged, null takes a field away."""
+    merged = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping):
+            below = merged.get(name)
+            merged[name] = merge_patch(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _preset_fields(name: str) -> dict[str, Any]:
+    """What the preset's author wrote, so that defaults follow the fields that are changed."""
+    try:
+        preset = get_preset(name)
+    except SpecError as error:
+        field = ProblemField(pointer="preset", message=str(error))
+        raise InvalidRequestError(str(error), fields=[field]) from error
+    return preset.spec.model_dump(mode="json", exclude_unset=True)
+
+
+def _invalid(fields: list[ProblemField]) -> InvalidRequestError:
+    listed = "; ".join(f"{field.pointer}: {field.message}" for field in fields)
+    return InvalidRequestError(
+        f"the spec cannot be run: {listed}", code="invalid_spec", fields=fields
+    )

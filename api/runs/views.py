@@ -1,0 +1,128 @@
+"""From rows to what goes over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import InstrumentedAttribute
+
+from api.db.tables import CheckpointRow, EvaluationRow, RunEventRow, RunRow
+from pmae.schema import Checkpoint, Evaluation, HistoryEntry, Progress, Run, RunSummary
+
+SUMMARY_COLUMNS: Sequence[InstrumentedAttribute[object]] = (
+    RunRow.number,
+    RunRow.id,
+    RunRow.name,
+    RunRow.state,
+    RunRow.method,
+    RunRow.dataset,
+    RunRow.tags,
+    RunRow.priority,
+    RunRow.attempt,
+    RunRow.reason,
+    RunRow.cancel_requested,
+    RunRow.created_at,
+    RunRow.started_at,
+    RunRow.finished_at,
+    RunRow.progress,
+    RunRow.last_metrics,
+    RunRow.top1,
+)
+"""What a list reads of each run: not its spec."""
+
+
+def moment(unix_seconds: float) -> datetime:
+    """A database time as a date in UTC."""
+    return datetime.fromtimestamp(unix_seconds, UTC)
+
+
+def optional_moment(unix_seconds: float | None) -> datetime | None:
+    """The same where there may be none."""
+    return None if unix_seconds is None else moment(unix_seconds)
+
+
+def summary_values(row: RunRow) -> dict[str, object]:
+    """The fields of :class:`~pmae.schema.RunSummary`; ``row`` needs ``SUMMARY_COLUMNS`` only."""
+    return {
+        "id": row.id,
+        "number": row.number,
+        "name": row.name,
+        "state": row.state,
+        "method": row.method,
+        "dataset": row.dataset,
+        "tags": row.tags,
+        "priority": row.priority,
+        "attempt": row.attempt,
+        "reason": row.reason,
+        "cancel_requested": row.cancel_requested,
+        "created_at": moment(row.created_at),
+        "started_at": optional_moment(row.started_at),
+        "finished_at": optional_moment(row.finished_at),
+        "progress": Progress.model_validate(row.progress),
+        "last_metrics": row.last_metrics,
+        "top1": row.top1,
+    }
+
+
+def run_summary(row: RunRow) -> RunSummary:
+    """A run as the list shows it."""
+    return RunSummary.model_validate(summary_values(row))
+
+
+def run_view(row: RunRow, evaluations: Sequence[EvaluationRow]) -> Run:
+    """A run in full."""
+    return Run.model_validate(
+        summary_values(row)
+        | {
+            "spec": row.spec,
+            "preset": row.preset,
+            "worker": row.worker,
+            "lease_number": row.lease_number,
+            "basis_digest": row.basis_digest,
+            "evaluations": [evaluation_view(evaluation) for evaluation in evaluations],
+            "environment": row.environment,
+        }
+    )
+
+
+def evaluation_view(row: EvaluationRow) -> Evaluation:
+    """An evaluation of a run."""
+    return Evaluation(
+        key=row.key,
+        protocol=row.protocol,
+        features=row.features,
+        step=row.step,
+        epoch=row.epoch,
+        split=row.split,
+        top1=row.top1,
+        details=row.details,
+    )
+
+
+def history_entry(row: RunEventRow) -> HistoryEntry:
+    """A thing that happened to a run."""
+    return HistoryEntry(
+        id=row.id,
+        at=moment(row.at),
+        type=row.type,
+        actor=row.actor,
+        message=row.message,
+        data=row.data,
+    )
+
+
+def checkpoint_view(row: CheckpointRow, run_id: str) -> Checkpoint:
+    """A checkpoint of the run ``run_id``."""
+    return Checkpoint.model_validate(
+        {
+            "id": row.id,
+            "run_id": run_id,
+            "name": row.name,
+            "kind": row.kind,
+            "step": row.step,
+            "epoch": row.epoch,
+            "created_at": moment(row.created_at),
+            "files": row.files,
+        }
+    )

@@ -1,0 +1,154 @@
+"""From pydantic's errors to a list of bad fields that says, for each, what would be valid."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union, get_args, get_origin
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from pmae.errors import SpecError
+from pmae.schema import ProblemField, ReconstructionRequest
+
+Location = tuple[str | int, ...]
+_NOT_AN_OBJECT = frozenset({"dict_type", "model_type", "model_attributes_type"})
+MOST_FIELDS = 20
+"""A body can hold thousands of bad fields; nobody reads more than these."""
+
+
+def pointer(location: Iterable[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of a place in a body."""
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
+    return "".join(f"/{part}" for part in escaped)
+
+
+def body_fields(
+    errors: Sequence[ErrorDetails], body: object, model: type[BaseModel]
+) -> list[ProblemField]:
+    """The bad fields of a body that should have been a ``model``.
+
+    Args:
+        errors: of pydantic, with locations from the body's root.
+        body: the JSON value that was sent.
+        model: tells the names that an unknown field could have had.
+    """
+    messages: dict[Location, list[str]] = {}
+    for error in errors:
+        location = _place(error["loc"], body, missing=error["type"] == "missing")
+        message = _message(error, location, model)
+        known = messages.setdefault(location, [])
+        if message not in known:
+            known.append(message)
+    return [
+        ProblemField(pointer=pointer(location), message="; or: ".join(texts))
+        for location, texts in list(messages.items())[:MOST_FIELDS]
+    ]
+
+
+def spec_error_field(error: SpecError) -> ProblemField:
+    """The bad field that a :class:`~pmae.errors.SpecError` names."""
+    named = ".".join(map(str, error.field)) + ": "
+    return ProblemField(pointer=pointer(error.field), message=str(error).removeprefix(named))
+
+
+def parameter_fields(errors: Sequence[Mapping[str, Any]], part: str) -> list[ProblemField]:
+    """The bad parameters of one part of a request: ``path``, ``query`` or ``header``."""
+    return [
+        ProblemField(pointer=".".join(map(str, error["loc"][1:])), message=_sentence(error["msg"]))
+        for error in errors
+        if error["loc"][0] == part
+    ][:MOST_FIELDS]
+
+
+def request_fields(error: RequestValidationError) -> list[ProblemField]:
+    """The bad parameters and body fields of a request that FastAPI refused."""
+    errors = error.errors()
+    fields = [field for part in ("query", "header") for field in parameter_fields(errors, part)]
+    in_body: list[ErrorDetails] = [
+        entry | {"loc": tuple(entry["loc"][1:])} for entry in errors if entry["loc"][0] == "body"
+    ]
+    return fields + body_fields(in_body, error.body, ReconstructionRequest)
+
+
+def unknown_name(what: str, name: str, valid: Sequence[str]) -> str:
+    """The message for a name that none of the valid ones is."""
+    close = difflib.get_close_matches(name, valid, n=1)
+    hint = f" did you mean {close[0]!r}?" if close else ""
+    return f"unknown {what} {name!r};{hint} valid here: {', '.join(valid) or 'none'}"
+
+
+def text_with_nul(value: object, location: Location = ()) -> Location | None:
+    """Where a JSON value holds the character U+0000, which no database stores; None if nowhere."""
+    if isinstance(value, str):
+        return location if "\x00" in value else None
+    children: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, Mapping):
+        children = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    for name, child in children:
+        found = text_with_nul(child, (*location, name))
+        if found is not None:
+            return found
+    return None
+
+
+def _place(location: Location, body: object, *, missing: bool) -> Location:
+    """``location`` without pydantic's names for the members of a union, which no body has."""
+    place: list[str | int] = []
+    value: Any = body
+    for index, part in enumerate(location):
+        if _holds(value, part):
+            value = value[part]
+        elif not (missing and index == len(location) - 1):
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _holds(value: Any, part: str | int) -> bool:
+    """Whether a JSON value has a member of this name or index."""
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, list) and isinstance(part, int) and part < len(value)
+
+
+def _message(error: ErrorDetails, location: Location, model: type[BaseModel]) -> str:
+    if error["type"] == "extra_forbidden":
+        return unknown_name("field", str(location[-1]), _field_names(model, location[:-1]))
+    if error["type"] in _NOT_AN_OBJECT:
+        return "a JSON object is needed here"
+    return _sentence(error["msg"])
+
+
+def _sentence(message: str) -> str:
+    """Pydantic's message as the part of a sentence that follows a colon."""
+    return message[:1].lower() + message[1:]
+
+
+def _field_names(model: type[BaseModel], location: Location) -> list[str]:
+    """Names of the fields of the part of ``model`` that lies at ``location``."""
+    found: type[BaseModel] | None = model
+    for part in location:
+        if found is None:
+            return []
+        if isinstance(part, str):
+            field = found.model_fields.get(part)
+            found = _model_in(field.annotation) if field is not None else None
+    return list(found.model_fields) if found is not None else []
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The first model that a field's annotation names, inside unions and containers too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, tuple, list):
+        for argument in get_args(annotation):
+            model = _model_in(argument)
+            if model is not None:
+                return model
+    return None

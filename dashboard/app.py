@@ -1,0 +1,25 @@
+"""Entry point: ``streamlit run dashboard/app.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.navigation import all_pages
+from dashboard.service import shown_errors
+
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def main() -> None:
+    """Draw the page that the address names."""
+    st.set_page_config(page_title="PMAE", page_icon=str(_ASSETS / "icon.png"), layout="wide")
+    st.logo(_ASSETS / "icon.png", size="small")
+    st.html(_ASSETS / "style.css")
+    page = st.navigation(all_pages(), position="top")
+    with shown_errors():
+        page.run()
+
+
+main()

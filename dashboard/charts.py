@@ -1,0 +1,202 @@
+"""Charts as Altair specs, made from what the API answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from pmae.schema import Metrics, MetricSeries, Spectrum
+
+HEIGHT = 330
+ZOOM = "zoom"
+"""Name of the selection that keeps the zoom while the data changes."""
+NOTHING = 1e-7
+"""Below this share of the largest, a component's variance is a rounding error."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a metric is drawn.
+
+    Attributes:
+        metric: its name in the API.
+        label: its name in the legend.
+        dash: dash pattern of the line.
+        width: of the line, in pixels.
+        color: of the line; None: the run's.
+    """
+
+    metric: str
+    label: str
+    dash: tuple[int, ...] = (1, 0)
+    width: float = 2.0
+    color: str | None = None
+
+
+QUIET = "#9aa3b2"
+"""Of what stands behind: neither light nor dark drowns it."""
+LOSS_LINES = (
+    Line("loss", "train, by step", width=1.0, color=QUIET),
+    Line("train_loss", "train, by epoch", dash=(5, 3)),
+    Line("val_loss", "validation"),
+)
+PROBE_LINES = (
+    Line("train_online_probe_top1", "train", dash=(5, 3)),
+    Line("val_online_probe_top1", "validation"),
+)
+CURVE_METRICS = tuple(line.metric for line in LOSS_LINES + PROBE_LINES)
+
+
+def smoothed(values: Sequence[float], weight: float) -> list[float]:
+    """Exponential moving average without the start's bias; weight 0 changes nothing."""
+    result, total, norm = [], 0.0, 0.0
+    for value in values:
+        total = weight * total + (1 - weight) * value
+        norm = weight * norm + (1 - weight)
+        result.append(total / norm)
+    return result
+
+
+def curve_frame(metrics: Metrics, lines: Sequence[Line], *, smoothing: float = 0.0) -> pd.DataFrame:
+    """Points of the lines, one a row: epoch, step, value, line. Only steps are smoothed."""
+    found = {series.name: series for series in metrics.series}
+    frames = [
+        _points(found[line.metric], line, smoothing if line.metric == "loss" else 0.0)
+        for line in lines
+        if line.metric in found and found[line.metric].step
+    ]
+    if not frames:
+        return pd.DataFrame({"epoch": [], "step": [], "value": [], "line": []})
+    return pd.concat(frames, ignore_index=True)
+
+
+def _points(series: MetricSeries, line: Line, smoothing: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "epoch": np.asarray(series.epoch, dtype=np.float32),
+            "step": series.step,
+            "value": np.asarray(smoothed(series.value, smoothing), dtype=np.float32),
+            "line": line.label,
+        }
+    )
+
+
+def curves(
+    frame: pd.DataFrame,
+    lines: Sequence[Line],
+    *,
+    color: str,
+    title: str,
+    log: bool = False,
+    percent: bool = False,
+) -> alt.LayerChart:
+    """Lines over epochs in one run's colour; wheel and drag move along the epochs."""
+    base = alt.Chart(frame).encode(
+        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickMinStep=1)),
+        y=alt.Y(
+            "value:Q",
+            title=None,
+            scale=alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False),
+            axis=alt.Axis(format="%" if percent else "~g", tickCount=6),
+        ),
+    )
+    layers = [_drawn(base, line, lines, color) for line in lines]
+    zoom = alt.selection_interval(bind="scales", encodings=["x"], name=ZOOM)
+    layers[0] = layers[0].add_params(zoom)
+    layers.append(_hovered(base, color, ".1%" if percent else ".4~g"))
+    return alt.LayerChart(layer=layers, height=HEIGHT, title=_title(title))
+
+
+def _drawn(base: alt.Chart, line: Line, lines: Sequence[Line], color: str) -> alt.Chart:
+    """One line. Colour and dash pattern tell it apart, also in the legend."""
+    legend = alt.Legend(
+        title=None, orient="top", symbolType="stroke", symbolOpacity=1, symbolSize=320
+    )
+    labels = [line.label for line in lines]
+    colors = alt.Scale(domain=labels, range=[line.color or color for line in lines])
+    dashes = alt.Scale(domain=labels, range=[list(line.dash) for line in lines])
+    drawn: alt.Chart = (
+        base.transform_filter(alt.FieldEqualPredicate(field="line", equal=line.label))
+        .mark_line(clip=True, strokeWidth=line.width)
+        .encode(
+            color=alt.Color("line:N", scale=colors, legend=legend),
+            strokeDash=alt.StrokeDash("line:N", scale=dashes, legend=legend),
+        )
+    )
+    return drawn
+
+
+def _hovered(base: alt.Chart, color: str, value_format: str) -> alt.Chart:
+    """The point nearest to the pointer, with its figures."""
+    hover = alt.selection_point(
+        name="hover", nearest=True, on="pointermove", clear="pointerout", empty=False
+    )
+    hovered: alt.Chart = (
+        base.mark_point(filled=True, size=45, color=color, clip=True)
+        .encode(
+            opacity=alt.condition(hover, alt.value(1), alt.value(0)),
+            tooltip=[
+                alt.Tooltip("line:N", title="curve"),
+                alt.Tooltip("epoch:Q", format=".2~f"),
+                alt.Tooltip("step:Q", format=","),
+                alt.Tooltip("value:Q", format=value_format),
+            ],
+        )
+        .add_params(hover)
+    )
+    return hovered
+
+
+def _title(text: str) -> alt.TitleParams:
+    return alt.TitleParams(text, anchor="start", fontSize=14, fontWeight=600)
+
+
+def spectrum(facts: Spectrum, *, color: str, cumulative: bool) -> alt.Chart:
+    """Explained variance of each component on logarithmic axes, or its running sum."""
+    ratio = np.asarray(facts.explained_variance_ratio, dtype=np.float64)
+    component = np.arange(1, len(ratio) + 1)
+    values = np.cumsum(ratio) if cumulative else ratio
+    shown = _thinned(len(ratio))
+    if not cumulative:  # a logarithm of rounding errors would squeeze everything else
+        shown = shown[ratio[shown] > NOTHING * ratio.max()]
+    title = "Cumulative explained variance" if cumulative else "Explained variance ratio"
+    if cumulative:
+        y_scale, y_axis = alt.Scale(domain=[0, 1]), alt.Axis(format="%", tickCount=6)
+    else:
+        y_scale = alt.Scale(type="log", nice=False)
+        y_axis = alt.Axis(format="~g", values=_decades(values[shown]))
+    frame = pd.DataFrame({"component": component[shown], "value": values[shown]})
+    chart = alt.Chart(frame, height=HEIGHT, title=_title(title))
+    drawn: alt.Chart = chart.mark_line(
+        color=color, point={"color": color, "size": 14}, clip=True
+    ).encode(
+        x=alt.X(
+            "component:Q",
+            title="component",
+            scale=alt.Scale(type="log", nice=False),
+            axis=alt.Axis(grid=False, format=","),
+        ),
+        y=alt.Y("value:Q", title=None, scale=y_scale, axis=y_axis),
+        tooltip=[
+            alt.Tooltip("component:Q", format=","),
+            alt.Tooltip("value:Q", format=".4~%", title=title.lower()),
+        ],
+    )
+    return drawn
+
+
+def _thinned(length: int, most: int = 400) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Positions to draw: all, or about ``most`` of them, even on a logarithmic axis."""
+    if length <= most:
+        return np.arange(length, dtype=np.int64)
+    return np.unique(np.geomspace(1, length, most).astype(np.int64)) - 1
+
+
+def _decades(values: np.ndarray) -> list[float]:
+    """The powers of ten around positive values."""
+    low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
+    return [10.0**power for power in range(int(low), int(high) + 1)]

@@ -1,0 +1,100 @@
+"""Figures, times and names as people read them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from pmae.schema import Checkpoint, Evaluation, RunSummary
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_NAMES = {
+    "linear/encoder": "trained encoder",
+    "linear/untrained_encoder": "untrained encoder",
+    "linear/raw_pixels": "raw pixels",
+}
+_METHODS = {"pmae": "PMAE", "mae": "MAE"}
+
+
+def duration(seconds: float) -> str:
+    """``47 s``, ``3 min 05 s``, ``2 h 14 min``, ``3 d 4 h``."""
+    whole = max(0, round(seconds))
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def age(at: datetime, now: datetime | None = None) -> str:
+    """How long ago, in one unit: ``just now``, ``12 min ago``, ``3 days ago``."""
+    seconds = ((now or datetime.now(UTC)) - at).total_seconds()
+    for unit, name in ((_DAY, "day"), (_HOUR, "h"), (_MINUTE, "min")):
+        count = int(seconds // unit)
+        if count >= 1:
+            plural = "s" if name == "day" and count > 1 else ""
+            return f"{count} {name}{plural} ago"
+    return "just now"
+
+
+def clock(at: datetime) -> str:
+    """Date and time in UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 as ``91.2 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def figure(value: float) -> str:
+    """Four significant digits: ``0.4312``, ``12.31``, ``3.2e-05``."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-3 <= abs(value) < 1e4:
+        return f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+    return f"{value:.3g}"
+
+
+def size(num_bytes: int) -> str:
+    """``512 B``, ``4.2 MB``; powers of ten."""
+    value = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def count(number: int) -> str:
+    """With commas between thousands."""
+    return f"{number:,}"
+
+
+def method(name: str) -> str:
+    """The method as papers write it."""
+    return _METHODS.get(name, name)
+
+
+def run_label(run: RunSummary) -> str:
+    """A run in a list to choose from. Never changes while the run lives."""
+    return f"#{run.number} {run.name} ({method(run.method)}, {run.dataset})"
+
+
+def checkpoint_label(checkpoint: Checkpoint) -> str:
+    """A checkpoint in a list to choose from."""
+    return f"Step {count(checkpoint.step)} (epoch {checkpoint.epoch:g})"
+
+
+def evaluation_label(evaluation: Evaluation) -> str:
+    """What was evaluated."""
+    return _NAMES.get(evaluation.key, evaluation.key)
+
+
+def run_seconds(run: RunSummary, now: datetime | None = None) -> float | None:
+    """How long the run has been running, or ran; None before its start."""
+    if run.started_at is None:
+        return None
+    return ((run.finished_at or now or datetime.now(UTC)) - run.started_at).total_seconds()

@@ -1,0 +1,31 @@
+"""Settings of the dashboard: environment variables that start with ``PMAE_``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DashboardSettings(BaseSettings):
+    """Where the API is, as this process and as the reader's browser reach it."""
+
+    model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
+
+    api_port: int = Field(default=8000, ge=1, le=65_535, description="Port of the REST API.")
+    api_url: str | None = Field(
+        default=None, description="Address of the API; default: this machine, PMAE_API_PORT."
+    )
+    public_api_url: str | None = Field(
+        default=None,
+        description="Address of the API for the browser's downloads; default: as PMAE_API_URL.",
+    )
+
+    @property
+    def service_url(self) -> str:
+        """Address of the API for this process."""
+        return self.api_url or f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def download_url(self) -> str:
+        """Address of the API for links that a browser follows."""
+        return self.public_api_url or self.service_url

@@ -1,0 +1,247 @@
+"""Reconstructions from any checkpoint, of any images, under any mask, while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import streamlit as st
+from markupsafe import Markup
+
+from dashboard import address, formatting
+from dashboard.choices import choose_run
+from dashboard.pictures import reconstruction_grid
+from dashboard.service import client, live, refresh_seconds
+from pmae.client import ApiError
+from pmae.schema import (
+    Checkpoint,
+    ImageChoice,
+    Reconstruction,
+    ReconstructionRequest,
+    Run,
+)
+
+PAGE = "reconstructions"
+NEWEST = "newest"
+"""Choice that follows a run: always its newest checkpoint."""
+SPLITS = ("train", "val", "test")
+MOST_IMAGES = 32
+PICTURE_EDGE = 104
+_RUN, _SPLIT, _IMAGES, _SEED = "recon_run", "recon_split", "recon_images", "recon_seed"
+_DEFAULTS: dict[str, object] = {_SPLIT: "val", _IMAGES: "0-7", _SEED: 0}
+_HTTP_NOT_FOUND, _HTTP_CONFLICT, _HTTP_GONE = 404, 409, 410
+
+
+class ImagesError(ValueError):
+    """A list of images that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the reader wants to see."""
+
+    run: Run
+    checkpoint: str
+    request: ReconstructionRequest
+
+
+def show() -> None:
+    """Draw the page."""
+    came = address.arrived(PAGE)
+    if came is not None:
+        _take(came)
+    controls, grid = st.columns([1, 4], gap="large")
+    with controls:
+        choice = _controls()
+    if choice is None:
+        return
+    with grid:
+        every = refresh_seconds(choice.run) if choice.checkpoint == NEWEST else None
+        live(lambda: _grid(choice), key="grid", every=every)
+
+
+def _take(came: Mapping[str, str]) -> None:
+    """Start from the address; what it does not say, or says wrongly, is the default."""
+    state = st.session_state
+    state[_RUN] = came.get("run")
+    split, seed = came.get("split", ""), came.get("seed", "")
+    state[_SPLIT] = split if split in SPLITS else _DEFAULTS[_SPLIT]
+    state[_IMAGES] = came.get("images", _DEFAULTS[_IMAGES])
+    state[_SEED] = int(seed) if seed.isdecimal() and int(seed) < 2**31 else _DEFAULTS[_SEED]
+    if state[_RUN]:
+        state[_checkpoint_key(state[_RUN])] = came.get("checkpoint", NEWEST)
+        percent = came.get("ratio", "")
+        if percent.isdecimal() and 1 <= int(percent) <= 99:
+            state[_ratio_key(state[_RUN])] = int(percent)
+
+
+def _checkpoint_key(run_id: str) -> str:
+    return f"recon_checkpoint_{run_id}"
+
+
+def _ratio_key(run_id: str) -> str:
+    return f"recon_ratio_{run_id}"
+
+
+def _controls() -> Choice | None:
+    chosen = choose_run(key=_RUN)
+    if chosen is None:
+        return None
+    run = client().run(chosen.id)
+    checkpoint = _choose_checkpoint(run)
+    ratio = _choose_ratio(run)
+    for key, value in _DEFAULTS.items():
+        st.session_state.setdefault(key, value)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        seed = st.number_input("Seed of the mask", 0, 2**31 - 1, step=1, key=_SEED, width="stretch")
+        st.button("Next", on_click=_next_seed, help="Another mask")
+    split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
+    text = st.text_input(
+        "Images", key=_IMAGES, help=f"Numbers from 0, for example 0-7, 12; at most {MOST_IMAGES}"
+    )
+    if checkpoint is None:
+        st.info("This run has no checkpoint yet.")
+        if run.state == "running":
+            live(lambda: _wait_for_checkpoint(run), key="wait", every=refresh_seconds(run))
+        return None
+    try:
+        indices = parse_images(text)
+    except ImagesError as error:
+        st.error(str(error))
+        return None
+    address.note(
+        PAGE,
+        {
+            "run": run.id,
+            "checkpoint": checkpoint,
+            "split": str(split),
+            "images": text,
+            "ratio": str(ratio),
+            "seed": str(seed),
+        },
+    )
+    request = ReconstructionRequest(
+        images=ImageChoice.model_validate({"split": split, "indices": indices}),
+        masking=run.spec.masking.model_copy(update={"ratio": ratio / 100}),
+        seed=int(seed),
+    )
+    return Choice(run, checkpoint, request)
+
+
+def _next_seed() -> None:
+    st.session_state[_SEED] = (st.session_state[_SEED] + 1) % 2**31
+
+
+def _wait_for_checkpoint(run: Run) -> None:
+    if client().checkpoints(run.id):
+        st.rerun()
+
+
+def _choose_checkpoint(run: Run) -> str | None:
+    """``newest`` or an id; None when there is none."""
+    kept = {c.id: c for c in client().checkpoints(run.id)}
+    if not kept:
+        return None
+    options = [NEWEST, *(c.id for c in kept.values() if c.kind == "kept")]
+    key = _checkpoint_key(run.id)
+    wanted = st.session_state.setdefault(key, NEWEST)
+    if wanted not in options:
+        st.info("The checkpoint of this link has been replaced; this is the newest.")
+        st.session_state[key] = NEWEST
+    following = "Newest, follows the run" if run.state == "running" else "Newest"
+    return st.selectbox(
+        "Checkpoint",
+        options,
+        format_func=lambda c: following if c == NEWEST else formatting.checkpoint_label(kept[c]),
+        key=key,
+    )
+
+
+def _choose_ratio(run: Run) -> int:
+    """Mask ratio in percent; as the run was trained unless the reader moves it."""
+    low, high = run.spec.masking.ratio_range
+    key = _ratio_key(run.id)
+    st.session_state.setdefault(key, max(1, min(99, round(50 * (low + high)))))
+    what = "variance" if run.method == "pmae" else "patches"
+    trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return int(
+        st.slider(
+            f"Share of the {what} masked",
+            1,
+            99,
+            key=key,
+            format="%d %%",
+            help=f"Trained at {trained}",
+        )
+    )
+
+
+def parse_images(text: str) -> list[int]:
+    """``"0-3, 8"`` as ``[0, 1, 2, 3, 8]``.
+
+    Raises:
+        ImagesError: not such a list, or more than can be shown.
+    """
+    indices: list[int] = []
+    for part in filter(None, (part.strip() for part in text.replace(",", " ").split())):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ImagesError(f"{part!r} is neither a number nor a range such as 0-7")
+        stop = int(last) if dash else int(first)
+        if stop < int(first):
+            raise ImagesError(f"{part!r} runs backwards; write {last}-{first}")
+        if len(indices) + stop - int(first) + 1 > MOST_IMAGES:
+            raise ImagesError(f"At most {MOST_IMAGES} images are shown at once")
+        indices.extend(range(int(first), stop + 1))
+    if not indices:
+        raise ImagesError("Name at least one image, for example 0-7")
+    return list(dict.fromkeys(indices))
+
+
+def _grid(choice: Choice) -> None:
+    """The pictures and what stands above them."""
+    result = _reconstruct(choice)
+    masked = formatting.percent(result.masked_share)
+    if result.method == "pmae":
+        what = (
+            f"{masked} of the variance masked, {result.num_masked} of {result.num_total} components"
+        )
+    else:
+        what = f"{masked} masked, {result.num_masked} of {result.num_total} patches"
+    mean_error = sum(image.masked_error for image in result.images) / len(result.images)
+    st.html(
+        Markup(
+            '<div class="pm-title pm-num"><b>Step {}</b><span class="pm-muted">epoch {:g} · {} · '
+            "mean error of what is masked {}</span></div>"
+        ).format(formatting.count(result.step), result.epoch, what, formatting.figure(mean_error))
+    )
+    st.html(reconstruction_grid(result, PICTURE_EDGE))
+
+
+def _reconstruct(choice: Choice) -> Reconstruction:
+    """Ask the service; a rolling checkpoint replaced in between is followed to the next one."""
+    for last_try in (False, True):
+        checkpoint = _find(choice)
+        try:
+            return _cached(
+                checkpoint.id,
+                checkpoint.created_at.isoformat(),
+                choice.request.model_dump_json(),
+            )
+        except ApiError as error:
+            replaced = error.problem.status in (_HTTP_NOT_FOUND, _HTTP_CONFLICT, _HTTP_GONE)
+            if last_try or not replaced or choice.checkpoint != NEWEST:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _find(choice: Choice) -> Checkpoint:
+    if choice.checkpoint == NEWEST:
+        return client().checkpoints(choice.run.id)[0]
+    return client().checkpoint(choice.checkpoint)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _cached(checkpoint_id: str, written: str, request: str) -> Reconstruction:  # noqa: ARG001
+    """``written`` is part of the key: a resumed run may write a step's checkpoint again."""
+    return client().reconstruct(checkpoint_id, ReconstructionRequest.model_validate_json(request))

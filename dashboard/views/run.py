@@ -1,0 +1,281 @@
+"""One run: progress, curves, evaluations, checkpoints, log, spec."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from urllib.parse import urlencode
+
+import streamlit as st
+from markupsafe import Markup
+
+from dashboard import charts, formatting, markup
+from dashboard.links import clicked_link
+from dashboard.navigation import components_page, reconstructions_page, runs_page
+from dashboard.palette import STATE_COLORS, run_color
+from dashboard.service import client, download_url, live, refresh_seconds
+from pmae.schema import TERMINAL_STATES, Checkpoint, Run
+
+LOG_TAIL_BYTES = 16_384
+MAX_POINTS = 400
+
+
+def show() -> None:
+    """Draw the page."""
+    run_id = st.query_params.get("run")
+    if not run_id:
+        st.info("No run is chosen.")
+        st.page_link(runs_page(), label="Choose one from the list")
+        return
+    run = client().run(run_id)
+    st.set_page_config(page_title=f"#{run.number} {run.name} · PMAE")
+    every = refresh_seconds(run)
+    _title(run)
+    live(lambda: _state(run), key="state", every=every)
+    live(lambda: _curves(run), key="curves", every=every)
+    live(lambda: _outcome(run), key="outcome", every=every)
+    _details(run, every)
+
+
+def _title(run: Run) -> None:
+    """What does not change while the run lives, and what can be done with it."""
+    name, actions = st.columns([3, 2], vertical_alignment="center")
+    with name:
+        st.html(
+            Markup(
+                '<div class="pm-title">{}<h1>#{} {}</h1>'
+                '<span class="pm-muted">{} · {}</span>{}</div>'
+            ).format(
+                markup.swatch(run.number),
+                run.number,
+                run.name,
+                formatting.method(run.method),
+                run.dataset,
+                markup.joined(Markup('<span class="pm-tag">{}</span>').format(t) for t in run.tags),
+            )
+        )
+    with (
+        actions,
+        st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"),
+    ):
+        chosen = {"run": run.id}
+        st.page_link(reconstructions_page(), label="Reconstructions", query_params=chosen)
+        if run.method == "pmae":
+            st.page_link(components_page(), label="Components", query_params=chosen)
+        if run.state not in TERMINAL_STATES and not run.cancel_requested:
+            _cancel(run)
+
+
+def _cancel(run: Run) -> None:
+    with st.popover("Cancel run"):
+        st.write(f"Stop #{run.number} {_plain(run.name)}? Its checkpoints are kept.")
+        if st.button("Yes, cancel it", type="primary", key="cancel"):
+            client().cancel(run.id)
+            st.rerun()
+
+
+def _plain(text: str) -> str:
+    """A text without Markdown's meaning."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+-.!|~$:" else c for c in text)
+
+
+def _state(shown: Run) -> None:
+    """State, reason, progress and the newest figures."""
+    run = client().run(shown.id)
+    if (run.state, run.cancel_requested) != (shown.state, shown.cancel_requested):
+        st.rerun()
+    progress = run.progress
+    share = 1.0 if run.state == "succeeded" else markup.progress_share(progress)
+    left = (
+        f"{formatting.duration(progress.eta_seconds)} left in this stage"
+        if run.state == "running" and progress.eta_seconds is not None
+        else ""
+    )
+    words = markup.progress_words(progress) if run.state == "running" else ""
+    pieces = [
+        Markup(
+            '<div class="pm-progress"><div><span class="pm-title">{}{}</span>'
+            '<span class="pm-muted pm-num">{}</span></div>{}</div>'
+        ).format(
+            markup.state_badge(run.state, cancelling=run.cancel_requested),
+            markup.stages(run),
+            " · ".join(part for part in (words, left) if part),
+            markup.bar(share or 0.0, STATE_COLORS[run.state]),
+        )
+    ]
+    if run.reason and run.state != "succeeded":
+        pieces.append(
+            Markup('<div class="pm-reason" style="--c:{}">{}</div>').format(
+                STATE_COLORS[run.state], run.reason
+            )
+        )
+    pieces.append(_figures(run))
+    st.html(Markup('<div style="display:grid;gap:1rem">{}</div>').format(markup.joined(pieces)))
+
+
+def _figures(run: Run) -> Markup:
+    last = run.last_metrics
+    pairs = [
+        (name, formatting.figure(last[key]))
+        for key, name in (
+            ("loss", "Loss, newest step"),
+            ("train_loss", "Train loss"),
+            ("val_loss", "Validation loss"),
+        )
+        if key in last
+    ]
+    if "val_online_probe_top1" in last:
+        pairs.append(("Online probe", formatting.percent(last["val_online_probe_top1"])))
+    if run.top1 is not None:
+        pairs.append(("Linear probe, test", formatting.percent(run.top1)))
+    seconds = formatting.run_seconds(run)
+    if seconds is not None:
+        pairs.append(("Time", formatting.duration(seconds)))
+    pairs.append(("Submitted", formatting.age(run.created_at)))
+    if run.worker:
+        pairs.append(("Worker", run.worker))
+    if run.attempt > 1:
+        pairs.append(("Attempt", str(run.attempt)))
+    return markup.facts(pairs)
+
+
+def _curves(run: Run) -> None:
+    """Loss and online probe over the epochs."""
+    metrics = client().metrics(run.id, names=charts.CURVE_METRICS, max_points=MAX_POINTS)
+    if not any(series.step for series in metrics.series):
+        if run.state not in TERMINAL_STATES:
+            st.caption("The curves appear with the first steps.")
+        return
+    with (
+        st.container(horizontal=True, horizontal_alignment="right"),
+        st.popover("Display", type="tertiary"),
+    ):
+        log = st.toggle("Logarithmic loss", key="log_loss")
+        smoothing = st.slider("Smoothing of the steps", 0.0, 0.98, step=0.02, key="smoothing")
+    color = run_color(run.number)
+    left, right = st.columns(2, gap="medium")
+    for column, lines, title in (
+        (left, charts.LOSS_LINES, "Loss"),
+        (right, charts.PROBE_LINES, "Online probe, top-1"),
+    ):
+        is_loss = lines is charts.LOSS_LINES
+        frame = charts.curve_frame(metrics, lines, smoothing=smoothing)
+        if frame.empty:
+            column.caption(f"{title}: after the first epoch")
+            continue
+        column.altair_chart(
+            charts.curves(
+                frame, lines, color=color, title=title, log=log and is_loss, percent=not is_loss
+            ),
+            key=f"{'loss' if is_loss else 'probe'}_chart_{run.id}",
+            on_select="rerun",
+            selection_mode=[charts.ZOOM],
+        )
+
+
+def _outcome(shown: Run) -> None:
+    """Evaluations beside their baselines, and the checkpoints."""
+    run = client().run(shown.id)
+    checkpoints = client().checkpoints(run.id)
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        st.subheader("Linear probe, test top-1")
+        if run.evaluations:
+            st.html(markup.evaluations(run.evaluations, run_color(run.number)))
+        else:
+            ended = run.state in TERMINAL_STATES
+            st.caption("Not measured." if ended else "Measured when pretraining has ended.")
+    with right:
+        st.subheader("Checkpoints")
+        if not checkpoints:
+            st.caption("None was written." if run.state in TERMINAL_STATES else "None yet.")
+            return
+        opened = clicked_link(_checkpoint_table(checkpoints), key="checkpoint_table")
+        if opened:
+            st.switch_page(
+                reconstructions_page(), query_params={"run": run.id, "checkpoint": opened}
+            )
+
+
+def _checkpoint_table(checkpoints: list[Checkpoint]) -> Markup:
+    head = (">Step", ">Epoch", "Kind", "Written", "Files", "")
+    return markup.table(head, (_checkpoint_row(checkpoint) for checkpoint in checkpoints))
+
+
+def _checkpoint_row(checkpoint: Checkpoint) -> tuple[str | Markup, ...]:
+    latest = checkpoint.kind == "latest"
+    chosen = "newest" if latest else checkpoint.id
+    address = urlencode({"run": checkpoint.run_id, "checkpoint": chosen})
+    return (
+        formatting.count(checkpoint.step),
+        f"{checkpoint.epoch:g}",
+        "rolling" if latest else "kept",
+        Markup('<span title="{} UTC">{}</span>').format(
+            formatting.clock(checkpoint.created_at), formatting.age(checkpoint.created_at)
+        ),
+        Markup('<span class="pm-files">{}</span>').format(
+            markup.joined(_file_link(checkpoint, name) for name in sorted(checkpoint.files))
+        ),
+        Markup('<a href="reconstructions?{}" data-open="{}">reconstruct</a>').format(
+            address, chosen
+        ),
+    )
+
+
+def _file_link(checkpoint: Checkpoint, name: str) -> Markup:
+    facts = checkpoint.files[name]
+    return Markup('<span title="{}, SHA-256 {}">{}</span>').format(
+        formatting.size(facts.size),
+        facts.sha256,
+        markup.download_link(download_url(checkpoint.id, name), name),
+    )
+
+
+def _details(run: Run, every: float | None) -> None:
+    log, history, spec, environment = st.tabs(["Log", "History", "Spec", "Environment"])
+    with log:
+        live(lambda: _log(run.id), key="log", every=every)
+    with history:
+        live(lambda: _history(run.id), key="history", every=every)
+    with spec:
+        body = run.spec.model_dump(mode="json")
+        st.caption("Resolved: posting it again repeats the run.")
+        st.code(json.dumps(body, indent=2), language="json", height=420)
+    with environment:
+        facts = {"preset": run.preset, "basis_digest": run.basis_digest, **run.environment}
+        st.html(markup.table(("", ""), ((k, _value(v)) for k, v in facts.items() if v is not None)))
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _log(run_id: str) -> None:
+    size = client().log(run_id, offset=0, limit=1).size
+    chunk = client().log(run_id, offset=max(0, size - LOG_TAIL_BYTES), limit=LOG_TAIL_BYTES)
+    if not chunk.text:
+        st.caption("Nothing has been printed.")
+        return
+    if chunk.offset > 0:
+        st.caption(
+            f"The last {formatting.size(chunk.size - chunk.offset)} of {formatting.size(size)}."
+        )
+    with st.container(height=420, autoscroll=True, border=False):
+        st.code(chunk.text, language=None, wrap_lines=True)
+
+
+def _history(run_id: str) -> None:
+    entries = client().history(run_id).items
+    rows = [
+        (_moment(entry.at), entry.type, _wrapped(entry.message), entry.actor)
+        for entry in reversed(entries)
+    ]
+    st.html(markup.table(("UTC", "What", "Message", "By"), rows))
+
+
+def _moment(at: datetime) -> Markup:
+    return Markup('<span class="pm-muted">{}</span>').format(formatting.clock(at))
+
+
+def _wrapped(text: str) -> Markup:
+    return Markup('<span class="wrap">{}</span>').format(text)

@@ -1,0 +1,191 @@
+"""All runs: state, progress, last figures; a click opens one."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+import streamlit as st
+from markupsafe import Markup
+
+from dashboard import formatting, markup
+from dashboard.links import clicked_link
+from dashboard.navigation import run_page
+from dashboard.palette import STATE_COLORS
+from dashboard.service import LIVE_SECONDS, client, live
+from pmae.schema import RunPage, RunState, RunSummary
+
+PAGE_SIZE = 50
+_STATES = get_args(RunState)
+_METHODS = {"PMAE": "pmae", "MAE": "mae"}
+_CURSORS = "runs_cursors"
+_HEAD = ("Run", "State", "Progress", ">Loss", ">Online probe", ">Linear probe", "Data set", "Time")
+
+
+def show() -> None:
+    """Draw the page."""
+    filters = _filters()
+    live(lambda: _list(filters), key="runs", every=LIVE_SECONDS)
+
+
+def _filters() -> dict[str, str | None]:
+    """What the reader wants to see; kept in the address."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        state = st.segmented_control("State", _STATES, key="state", bind="query-params")
+        method = st.segmented_control("Method", list(_METHODS), key="method", bind="query-params")
+        datasets = [dataset.name for dataset in client().datasets()]
+        dataset = st.selectbox(
+            "Data set",
+            datasets,
+            index=None,
+            placeholder="all",
+            accept_new_options=True,
+            key="dataset",
+            bind="query-params",
+            width=220,
+        )
+        tag = st.text_input("Tag", placeholder="all", key="tag", bind="query-params", width=160)
+    filters = {
+        "state": state,
+        "method": _METHODS[method] if method else None,
+        "dataset": dataset,
+        "tag": tag.strip() if tag else None,
+    }
+    if st.session_state.get("runs_filters") != filters:
+        st.session_state["runs_filters"] = filters
+        st.session_state[_CURSORS] = []
+    return filters
+
+
+def _list(filters: dict[str, str | None]) -> None:
+    cursors: list[str] = st.session_state.setdefault(_CURSORS, [])
+    page = client().runs(
+        state=cast("RunState | None", filters["state"]),
+        method=filters["method"],
+        dataset=filters["dataset"],
+        tag=filters["tag"] or None,
+        limit=PAGE_SIZE,
+        cursor=cursors[-1] if cursors else None,
+    )
+    _service_line()
+    if page.items:
+        opened = clicked_link(_table(page.items), key="runs_table")
+        if opened:
+            st.switch_page(run_page(), query_params={"run": opened})
+    elif any(filters.values()):
+        st.info("No run is like that. Take a filter away to see more.")
+    else:
+        _first_steps()
+    _pager(page, cursors)
+
+
+def _service_line() -> None:
+    """Who is there to train, and what of the service is not well."""
+    workers = client().workers()
+    busy = sum(worker.run_id is not None for worker in workers)
+    for check, state in client().ready().checks.items():
+        if state != "ok":
+            st.warning(f"{check}: {state}")
+    if not workers:
+        st.warning("No worker has been heard of lately: runs wait until one starts.")
+        return
+    names = ", ".join(worker.name for worker in workers)
+    plural = "worker" if len(workers) == 1 else "workers"
+    st.html(
+        Markup('<span class="pm-muted pm-num" title="{}">{} {}, {} busy</span>').format(
+            names, len(workers), plural, busy
+        )
+    )
+
+
+def _table(runs: list[RunSummary]) -> Markup:
+    head = markup.joined(
+        Markup('<th class="{}">{}</th>').format(
+            "num" if name.startswith(">") else "", name.removeprefix(">")
+        )
+        for name in _HEAD
+    )
+    return Markup(
+        '<div class="pm-scroll"><table class="pm-table">'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
+    ).format(head, markup.joined(_row(run) for run in runs))
+
+
+def _row(run: RunSummary) -> Markup:
+    return Markup(
+        '<tr data-open="{id}">'
+        '<td><span class="pm-name">{swatch}<span class="pm-muted">#{number}</span>'
+        '<a href="run?run={id}" data-open="{id}">{name}</a></span></td>'
+        '<td>{state}</td><td>{progress}</td><td class="num">{loss}</td>'
+        '<td class="num">{online}</td><td class="num"><b>{top1}</b></td>'
+        "<td>{method} · {dataset}</td><td>{time}</td></tr>"
+    ).format(
+        id=run.id,
+        swatch=markup.swatch(run.number),
+        number=run.number,
+        name=run.name,
+        state=markup.state_badge(run.state, cancelling=run.cancel_requested),
+        progress=_progress(run),
+        loss=_metric(run, "val_loss", "train_loss", "loss"),
+        online=_share(run.last_metrics.get("val_online_probe_top1")),
+        top1=_share(run.top1),
+        method=formatting.method(run.method),
+        dataset=run.dataset,
+        time=_time(run),
+    )
+
+
+def _progress(run: RunSummary) -> Markup:
+    if run.state == "running":
+        share = markup.progress_share(run.progress)
+        words = [run.progress.stage or "starting"]
+        if run.progress.epoch is not None and run.progress.total_epochs:
+            words.append(f"epoch {run.progress.epoch} of {run.progress.total_epochs}")
+        if run.progress.eta_seconds is not None:
+            words.append(f"{formatting.duration(run.progress.eta_seconds)} left")
+        return Markup('<span class="pm-cell"><small>{}</small>{}</span>').format(
+            " · ".join(words), markup.bar(share or 0.0, STATE_COLORS["running"])
+        )
+    if run.reason and run.state != "succeeded":
+        short = run.reason if len(run.reason) <= 60 else run.reason[:59] + "…"
+        return Markup('<small title="{}">{}</small>').format(run.reason, short)
+    if run.progress.total_epochs:
+        return Markup("<small>{} epochs</small>").format(run.progress.total_epochs)
+    return Markup("")
+
+
+def _metric(run: RunSummary, *names: str) -> str:
+    """The first of these metrics that the run has."""
+    for name in names:
+        if name in run.last_metrics:
+            return formatting.figure(run.last_metrics[name])
+    return "–"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else formatting.percent(value)
+
+
+def _time(run: RunSummary) -> Markup:
+    seconds = formatting.run_seconds(run)
+    took = "" if seconds is None else f"{formatting.duration(seconds)} · "
+    return Markup('<span class="pm-muted" title="submitted {} UTC">{}{}</span>').format(
+        formatting.clock(run.created_at), took, formatting.age(run.created_at)
+    )
+
+
+def _pager(page: RunPage, cursors: list[str]) -> None:
+    if not cursors and page.next_cursor is None:
+        return
+    with st.container(horizontal=True):
+        if st.button("Newer", disabled=not cursors):
+            cursors.pop()
+            st.rerun(scope="fragment")
+        if st.button("Older", disabled=page.next_cursor is None) and page.next_cursor:
+            cursors.append(page.next_cursor)
+            st.rerun(scope="fragment")
+
+
+def _first_steps() -> None:
+    st.info("No run yet. Submit one, and it appears here:")
+    url = f"{client().base_url}/api/v1/runs?preset=quickstart"
+    st.code(f"curl -X POST '{url}' -H 'Content-Type: application/json' -d '{{}}'", language="bash")

@@ -1,0 +1,140 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pmae.cli.watch import show_result, watch_run
+from pmae.client import PmaeClient
+from pmae.errors import SpecError
+from pmae.spec import load_spec
+from pmae.up.demo import run_demo
+from pmae.up.interrupts import Interrupts
+from pmae.up.settings import UpSettings
+from pmae.up.stack import Interrupted, Stack
+
+app = typer.Typer(
+    help="Pretrain vision models by masking principal components.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+console = Console()
+
+ApiUrl = Annotated[
+    str, typer.Option("--api-url", envvar="PMAE_API_URL", help="Address of the service.")
+]
+LOCAL_API = "http://127.0.0.1:8000"
+
+
+@app.command()
+def up() -> None:
+    """Start the whole service on this machine and keep it running until Ctrl-C."""
+    settings = UpSettings.load()
+    with Interrupts() as interrupts, Stack(settings, console, interrupts) as stack:
+        try:
+            stack.start()
+        except Interrupted:
+            return
+        console.print(f"dashboard  {settings.dashboard_url}", highlight=False)
+        console.print(f"API        {settings.api_url}/api/v1/docs", highlight=False)
+        console.print(f"state      {settings.home_dir}   (Ctrl-C stops)", highlight=False)
+        while not stack.pause(0.5):
+            pass
+
+
+@app.command()
+def demo(
+    preset: Annotated[str, typer.Option(help="Which preset to run.")] = "quickstart",
+    exit_after: Annotated[
+        bool, typer.Option("--exit", help="Stop everything when the run has ended.")
+    ] = False,
+) -> None:
+    """Start the service, run a preset through it, and show what came out."""
+    raise typer.Exit(run_demo(preset, exit_after=exit_after, console=console))
+
+
+@app.command()
+def train(
+    spec: Annotated[str, typer.Argument(help="A preset's name, or a JSON or YAML file.")],
+    run_dir: Annotated[Path, typer.Argument(help="Folder of the run; resumed if it exists.")],
+) -> None:
+    """Train in this terminal, without any service."""
+    load_spec(spec)
+    command = [sys.executable, "-m", "pmae.train", str(run_dir), "--spec", spec]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
+def submit(
+    spec: Annotated[str, typer.Argument(help="A preset's name, or a JSON or YAML file.")],
+    api_url: ApiUrl = LOCAL_API,
+    priority: Annotated[int, typer.Option(help="Higher runs first.")] = 0,
+) -> None:
+    """Submit a run and print its id."""
+    with PmaeClient(api_url) as client:
+        is_file = Path(spec).is_file()
+        run = client.submit(
+            load_spec(spec) if is_file else None,
+            preset=None if is_file else spec,
+            priority=priority,
+        )
+    console.print(run.id, highlight=False)
+
+
+@app.command()
+def watch(
+    run_id: Annotated[str, typer.Argument(help="Id of the run.")], api_url: ApiUrl = LOCAL_API
+) -> None:
+    """Follow a run to its end."""
+    with PmaeClient(api_url) as client, Interrupts() as interrupts:
+
+        def pause(seconds: float) -> bool:
+            interrupts.pause(seconds)
+            return interrupts.requested
+
+        run = watch_run(client, run_id, console, pause)
+    if run is None:
+        raise typer.Exit(130)
+    show_result(run, console)
+    raise typer.Exit(0 if run.state == "succeeded" else 1)
+
+
+@app.command()
+def download(
+    checkpoint_id: Annotated[str, typer.Argument(help="Id of the checkpoint.")],
+    destination: Annotated[Path, typer.Argument(help="File to write.")],
+    file_name: Annotated[
+        str, typer.Option("--file", help="Which of the checkpoint's files.")
+    ] = "model.safetensors",
+    api_url: ApiUrl = LOCAL_API,
+) -> None:
+    """Download a file of a checkpoint; goes on where it was cut off, and verifies its digest."""
+    with PmaeClient(api_url) as client:
+        path = client.download(checkpoint_id, file_name, destination)
+    console.print(f"{path}: sha256 verified", highlight=False)
+
+
+@data_app.command("download")
+def download_data(name: Annotated[str, typer.Argument(help="Only fashion_mnist so far.")]) -> None:
+    """Download a data set into the data root."""
+    if name != "fashion_mnist":
+        raise SpecError(f"{name!r} cannot be downloaded; valid is fashion_mnist")
+    settings = UpSettings.load()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    script = (
+        "import sys; from torchvision.datasets import FashionMNIST; "
+        "FashionMNIST(sys.argv[1], download=True)"
+    )
+    status = subprocess.run(
+        [sys.executable, "-c", script, os.fspath(settings.data_dir)], check=False
+    ).returncode
+    raise typer.Exit(status)

@@ -1,0 +1,108 @@
+"""A run in the terminal: progress while it goes on, figures when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from pmae.client import PmaeClient
+from pmae.errors import ClientError
+from pmae.schema import TERMINAL_STATES, Run
+
+_LOOK_SECONDS = 0.5
+_PLAIN_LINE_LOOKS = 10
+_ROWS = {
+    "encoder": "trained encoder (CLS token)",
+    "untrained_encoder": "untrained encoder (CLS token)",
+    "raw_pixels": "raw pixels",
+}
+
+
+def watch_run(
+    client: PmaeClient, run_id: str, console: Console, pause: Callable[[float], bool]
+) -> Run | None:
+    """Show a run's progress until it ends.
+
+    Args:
+        client: of the service.
+        run_id: id of the run.
+        console: a bar on a terminal, else a line every few seconds.
+        pause: sleeps; says whether to stop watching.
+
+    Returns:
+        The ended run; None if watching was stopped.
+    """
+    columns = (
+        TextColumn("{task.fields[stage]:<8}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[figures]}"),
+    )
+    looks = 0
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", stage="queued", figures="", total=None)
+        while True:
+            try:
+                run = client.run(run_id)
+            except ClientError as error:
+                if pause(_LOOK_SECONDS):
+                    return None
+                bar.update(task, figures=escape(str(error)))
+                continue
+            if run.state in TERMINAL_STATES:
+                return run
+            stage = run.progress.stage or run.state
+            bar.update(
+                task,
+                stage=stage,
+                total=run.progress.total,
+                completed=run.progress.done or 0,
+                figures=_figures(run),
+            )
+            if not console.is_terminal and looks % _PLAIN_LINE_LOOKS == 0:
+                console.print(f"{stage}: {_figures(run)}", highlight=False)
+            looks += 1
+            if pause(_LOOK_SECONDS):
+                return None
+
+
+def show_result(run: Run, console: Console) -> None:
+    """Print how a run ended and its evaluations beside their baselines."""
+    if run.state != "succeeded":
+        reason = f": {run.reason}" if run.reason else ""
+        console.print(escape(f"run {run.id} has {run.state}{reason}"), style="bold red")
+        return
+    table = Table(title=f"Linear probe, top-1 on the test split of {run.dataset}")
+    table.add_column("features")
+    table.add_column("top-1", justify="right")
+    for evaluation in sorted(run.evaluations, key=lambda found: -found.top1):
+        style = "bold" if evaluation.features == "encoder" else None
+        name = _ROWS.get(evaluation.features, evaluation.features)
+        table.add_row(name, f"{evaluation.top1:.1%}", style=style)
+    console.print(table)
+
+
+def _figures(run: Run) -> str:
+    progress = run.progress
+    parts = []
+    if progress.epoch is not None and progress.total_epochs is not None:
+        parts.append(f"epoch {progress.epoch}/{progress.total_epochs}")
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.4f}")
+    if progress.eta_seconds is not None:
+        parts.append(f"{_duration(progress.eta_seconds)} left")
+    if not parts and progress.total:
+        parts.append(f"{progress.done or 0}/{progress.total}")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,336 @@
+"""The client: one method for each thing that the REST API does."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from pmae.client.download import ProgressCallback, download_file
+from pmae.client.errors import (
+    DownloadError,
+    UnexpectedAnswerError,
+    api_error,
+    mapped_errors,
+)
+from pmae.client.sse import ServerSentEvent, parse_stream
+from pmae.schema import (
+    Checkpoint,
+    CheckpointList,
+    DatasetView,
+    History,
+    LogChunk,
+    Metrics,
+    PresetView,
+    Readiness,
+    Reconstruction,
+    ReconstructionRequest,
+    Run,
+    RunPage,
+    RunState,
+    Spectrum,
+    WorkerView,
+)
+from pmae.spec import ExperimentSpec
+
+API_PREFIX = "/api/v1"
+RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
+"""The first one after the service's start loads the library and the data set."""
+STREAM_SILENCE_SECONDS = 60.0
+"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
+
+_T = TypeVar("_T")
+_PRESETS = TypeAdapter(list[PresetView])
+_DATASETS = TypeAdapter(list[DatasetView])
+_WORKERS = TypeAdapter(list[WorkerView])
+
+
+class PmaeClient:
+    """Speaks to one service. Safe to share between threads; close it, or use it in a ``with``.
+
+    Args:
+        base_url: address of the API, without ``/api/v1``.
+        timeout: seconds to wait for a connection and for each piece of an answer.
+        transport: replaces the network, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        timeout: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        with mapped_errors(self.base_url):
+            self._http = httpx.Client(
+                base_url=self.base_url + API_PREFIX,
+                timeout=timeout,
+                transport=transport,
+                # A proxy named by the environment cannot reach this machine's loopback.
+                trust_env=not _is_loopback(httpx.URL(self.base_url).host),
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # Runs
+
+    def submit(
+        self,
+        spec: ExperimentSpec | Mapping[str, Any] | None = None,
+        *,
+        preset: str | None = None,
+        priority: int = 0,
+    ) -> Run:
+        """Queue a run of ``spec``, or of ``preset`` with the fields of ``spec`` laid over it.
+
+        Raises:
+            ApiError: the spec cannot be run; ``problem.errors`` names each bad field.
+        """
+        if isinstance(spec, ExperimentSpec):
+            # Over a preset only what the author wrote counts, not the defaults of this version.
+            spec = spec.model_dump(mode="json", exclude_unset=preset is not None)
+        response = self._send(
+            "POST", "/runs", params={"preset": preset, "priority": priority}, json=dict(spec or {})
+        )
+        return self._read(response, Run)
+
+    def runs(
+        self,
+        *,
+        state: RunState | None = None,
+        method: str | None = None,
+        dataset: str | None = None,
+        tag: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """A page of runs, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
+        params = {
+            "state": state,
+            "method": method,
+            "dataset": dataset,
+            "tag": tag,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._read(self._send("GET", "/runs", params=params), RunPage)
+
+    def run(self, run_id: str) -> Run:
+        """One run in full."""
+        return self._read(self._send("GET", _path("runs", run_id)), Run)
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask for a run to be stopped; it is ``cancelled`` when its process is gone."""
+        return self._read(self._send("POST", _path("runs", run_id, "cancel")), Run)
+
+    def metrics(
+        self, run_id: str, *, names: Sequence[str] | None = None, max_points: int = 400
+    ) -> Metrics:
+        """Metric series; of a long one, each bucket's least and greatest value."""
+        params: dict[str, Any] = {"max_points": max_points}
+        if names is not None:
+            params["names"] = ",".join(names)
+        response = self._send("GET", _path("runs", run_id, "metrics"), params=params)
+        return self._read(response, Metrics)
+
+    def log(self, run_id: str, *, offset: int = 0, limit: int = 65_536) -> LogChunk:
+        """A piece of the run's log, from byte ``offset`` on."""
+        params = {"offset": offset, "limit": limit}
+        return self._read(self._send("GET", _path("runs", run_id, "log"), params=params), LogChunk)
+
+    def history(self, run_id: str) -> History:
+        """What happened to the run, oldest first."""
+        return self._read(self._send("GET", _path("runs", run_id, "history")), History)
+
+    def events(self, run_id: str, *, last_event_id: str | None = None) -> Iterator[ServerSentEvent]:
+        """Follow a run until it ends. After a broken connection go on from the last ``id``.
+
+        Raises:
+            ServiceUnreachableError: the connection broke, or was silent for too long.
+        """
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
+        path = _path("runs", run_id, "events")
+        with self._stream(path, headers, timeout=timeout) as response:
+            yield from parse_stream(response.iter_lines())
+
+    # Checkpoints
+
+    def checkpoints(self, run_id: str) -> list[Checkpoint]:
+        """The run's checkpoints, newest first."""
+        response = self._send("GET", _path("runs", run_id, "checkpoints"))
+        return self._read(response, CheckpointList).items
+
+    def checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """One checkpoint."""
+        return self._read(self._send("GET", _path("checkpoints", checkpoint_id)), Checkpoint)
+
+    def download_url(
+        self, checkpoint_id: str, file_name: str, *, base_url: str | None = None
+    ) -> str:
+        """Where a browser or curl fetches a checkpoint's file.
+
+        ``base_url`` is the service's address as they reach it, if another than this client's.
+        """
+        path = _path("checkpoints", checkpoint_id, "files", file_name)
+        return f"{(base_url or self.base_url).rstrip('/')}{API_PREFIX}{path}"
+
+    def download(
+        self,
+        checkpoint_id: str,
+        file_name: str,
+        destination: Path,
+        *,
+        progress: ProgressCallback | None = None,
+    ) -> Path:
+        """Fetch a checkpoint's file to ``destination`` (a folder: under its own name).
+
+        An earlier try that broke off is gone on with. The SHA-256 is checked against the
+        checkpoint's manifest before the file appears.
+
+        Raises:
+            DownloadError: no such file, broken off, or not the bytes that the manifest names.
+        """
+        files = self.checkpoint(checkpoint_id).files
+        if file_name not in files:
+            raise DownloadError(
+                f"the checkpoint {checkpoint_id} has no file {file_name!r}; "
+                f"valid are {', '.join(sorted(files))}"
+            )
+        if destination.is_dir():
+            destination = destination / file_name
+        path = _path("checkpoints", checkpoint_id, "files", file_name)
+        # Compressed on the way, the bytes would not be those that Range counts.
+        plain = {"Accept-Encoding": "identity"}
+        return download_file(
+            lambda headers: self._stream(path, plain | headers),
+            files[file_name],
+            destination,
+            progress,
+        )
+
+    def reconstruct(
+        self, checkpoint_id: str, request: ReconstructionRequest | None = None
+    ) -> Reconstruction:
+        """Reconstruct images under a mask, each panel as a PNG in base64."""
+        return self._read(self._reconstructions(checkpoint_id, request, "json"), Reconstruction)
+
+    def reconstruct_png(
+        self, checkpoint_id: str, request: ReconstructionRequest | None = None
+    ) -> bytes:
+        """The same as one labelled PNG sheet."""
+        return self._reconstructions(checkpoint_id, request, "png").content
+
+    def _reconstructions(
+        self, checkpoint_id: str, request: ReconstructionRequest | None, form: str
+    ) -> httpx.Response:
+        return self._send(
+            "POST",
+            _path("checkpoints", checkpoint_id, "reconstructions"),
+            params={"format": form},
+            json=(request or ReconstructionRequest()).model_dump(mode="json"),
+            timeout=RECONSTRUCTION_TIMEOUT_SECONDS,
+        )
+
+    # Bases
+
+    def spectrum(self, run_id: str) -> Spectrum:
+        """How the variance spreads over the components of the run's basis."""
+        return self._read(self._send("GET", _path("runs", run_id, "components")), Spectrum)
+
+    def component_png(self, run_id: str, index: int) -> bytes:
+        """Component ``index`` (from 0) of the run's basis as an image on a diverging scale."""
+        return self._send("GET", _path("runs", run_id, "components", f"{index}.png")).content
+
+    # The service
+
+    def presets(self) -> list[PresetView]:
+        """The named specs."""
+        return self._read(self._send("GET", "/presets"), _PRESETS)
+
+    def preset(self, name: str) -> PresetView:
+        """One named spec."""
+        return self._read(self._send("GET", _path("presets", name)), PresetView)
+
+    def datasets(self) -> list[DatasetView]:
+        """The data sets that a spec can name, and whether their files are there."""
+        return self._read(self._send("GET", "/datasets"), _DATASETS)
+
+    def workers(self) -> list[WorkerView]:
+        """The workers that were heard of lately."""
+        return self._read(self._send("GET", "/workers"), _WORKERS)
+
+    def ready(self) -> Readiness:
+        """Whether the service can do its work; one that answers "not ready" is no error here."""
+        response = self._request("GET", "/readyz")
+        if response.status_code not in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE):
+            raise api_error(response)
+        return self._read(response, Readiness)
+
+    # How requests are made
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        with mapped_errors(self.base_url):
+            params = {k: v for k, v in arguments.pop("params", {}).items() if v is not None}
+            return self._http.request(method, path, params=params, **arguments)
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        response = self._request(method, path, **arguments)
+        if not response.is_success:
+            raise api_error(response)
+        return response
+
+    @contextmanager
+    def _stream(
+        self, path: str, headers: Mapping[str, str], **arguments: Any
+    ) -> Iterator[httpx.Response]:
+        with (
+            mapped_errors(self.base_url),
+            self._http.stream("GET", path, headers=headers, **arguments) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                raise api_error(response)
+            yield response
+
+    def _read(self, response: httpx.Response, kind: type[_T] | TypeAdapter[_T]) -> _T:
+        adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+        try:
+            return adapter.validate_json(response.content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UnexpectedAnswerError(
+                f"{response.request.url} answered, but not as this service does "
+                f"({where or 'body'}: {first['msg']}); client and service may be of two versions"
+            ) from error
+
+
+def _path(*segments: str) -> str:
+    return "".join("/" + quote(segment, safe="") for segment in segments)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

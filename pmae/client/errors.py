@@ -1,0 +1,97 @@
+"""Errors of the client (the tree stands in :mod:`pmae.client`), and how httpx's become them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from pydantic import ValidationError
+
+from pmae.errors import ClientError
+from pmae.schema import Problem
+
+
+class ServiceUnreachableError(ClientError):
+    """The service gave no answer."""
+
+
+class UnexpectedAnswerError(ClientError):
+    """Something answered, but not as this API does: another program, or another version."""
+
+
+class DownloadError(ClientError):
+    """A file could not be fetched whole."""
+
+
+class ApiError(ClientError):
+    """The service refused a request.
+
+    Args:
+        problem: what the service said.
+        retry_after_seconds: when to try again, if the service said so.
+    """
+
+    def __init__(self, problem: Problem, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        """A sentence that names each bad field."""
+        detail = self.problem.detail or self.problem.title
+        missing = [
+            f"{field.pointer}: {field.message}"
+            for field in self.problem.errors
+            if field.message not in detail
+        ]
+        return f"{detail} ({'; '.join(missing)})" if missing else detail
+
+
+@contextmanager
+def mapped_errors(address: str) -> Iterator[None]:
+    """Turn whatever httpx raises inside into a :class:`ClientError`; ``address`` is the service."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise ServiceUnreachableError(f"no answer from {address} in time") from error
+    except httpx.UnsupportedProtocol as error:
+        raise ServiceUnreachableError(
+            f"{address!r} is not an address; valid is for example http://127.0.0.1:8000"
+        ) from error
+    except httpx.TransportError as error:
+        raise ServiceUnreachableError(f"no answer from {address}: {_reason(error)}") from error
+    except httpx.InvalidURL as error:
+        raise ServiceUnreachableError(f"{address!r} is not an address: {error}") from error
+    except (httpx.HTTPError, httpx.StreamError, httpx.CookieConflict) as error:
+        raise UnexpectedAnswerError(
+            f"{address} answered, but not as this service does: {_reason(error)}"
+        ) from error
+
+
+def api_error(response: httpx.Response) -> ApiError:
+    """The error that a refusal carries; ``response`` must have been read."""
+    return ApiError(_problem(response), retry_after_seconds=_retry_after(response))
+
+
+def _problem(response: httpx.Response) -> Problem:
+    """The body, or a stand-in where a proxy or another program has answered."""
+    try:
+        return Problem.model_validate_json(response.content)
+    except ValidationError:
+        status = f"{response.status_code} {response.reason_phrase}".strip()
+        return Problem(
+            title=response.reason_phrase or status,
+            status=response.status_code,
+            code=f"http_{response.status_code}",
+            detail=f"{response.request.method} {response.request.url} was answered with {status}",
+        )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,66 @@
+"""``make demo``: a preset through the whole service, and what came out."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from pmae.cli.watch import show_result, watch_run
+from pmae.client import PmaeClient
+from pmae.presets import get_preset
+from pmae.schema import Run
+from pmae.up.interrupts import Interrupts
+from pmae.up.settings import UpSettings
+from pmae.up.stack import Interrupted, Stack
+
+_WEIGHTS = "model.safetensors"
+
+
+def run_demo(preset: str, *, exit_after: bool, console: Console) -> int:
+    """Start the service, submit a preset, show its progress and its result.
+
+    Args:
+        preset: name of the preset.
+        exit_after: stop when the run has ended; default: at Ctrl-C.
+        console: where to print.
+
+    Returns:
+        The exit status: 0, or 1 if the run did not succeed, or 130 if it was interrupted.
+
+    Raises:
+        SpecError: there is no such preset.
+        StackError: the service cannot start.
+    """
+    found = get_preset(preset)
+    settings = UpSettings.load()
+    with Interrupts() as interrupts, Stack(settings, console, interrupts) as stack:
+        console.print(f"starting the service, its state is in {settings.home_dir}", highlight=False)
+        try:
+            stack.start()
+        except Interrupted:
+            return 130
+        with PmaeClient(settings.api_url) as client:
+            run = client.submit(preset=preset)
+            console.print(f"run {run.id}: {found.summary} ({found.cost})", highlight=False)
+            address = f"{settings.dashboard_url}/run?id={run.id}"
+            console.print(f"dashboard: {address}", highlight=False, soft_wrap=True)
+            ended = watch_run(client, run.id, console, stack.pause)
+            if ended is None:
+                return 130
+            show_result(ended, console)
+            _show_addresses(client, ended, address, console)
+        succeeded = ended.state == "succeeded"
+        if exit_after:
+            return 0 if succeeded else 1
+        console.print("The service keeps running; Ctrl-C stops it.")
+        while not stack.pause(0.5):
+            pass
+        return 0 if succeeded else 1
+
+
+def _show_addresses(client: PmaeClient, run: Run, address: str, console: Console) -> None:
+    kept = [found for found in client.checkpoints(run.id) if found.kind == "kept"]
+    console.print(f"dashboard   {address}", highlight=False, soft_wrap=True)
+    if kept:
+        url = client.download_url(kept[0].id, _WEIGHTS)
+        line = f"curl -fL -o {_WEIGHTS} {url}"
+        console.print(f"checkpoint  {line}", highlight=False, soft_wrap=True)

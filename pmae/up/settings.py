@@ -1,0 +1,117 @@
+"""Settings of the embedded service, and the environment that its processes get."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from pmae.errors import StackError
+from pmae.settings import StorageSettings
+
+HOST = "127.0.0.1"
+_SQLITE = "sqlite:///"
+
+
+class UpSettings(StorageSettings):
+    """Of ``pmae up`` and ``pmae demo``. Every process listens on the loopback interface only."""
+
+    api_port: int = Field(default=8000, ge=1, le=65_535, description="Port of the REST API.")
+    dashboard_port: int = Field(default=8501, ge=1, le=65_535, description="Port of the dashboard.")
+    database_url: str | None = Field(
+        default=None, description="Default: SQLite at HOME/pmae.sqlite3.", repr=False
+    )
+    broker_url: str | None = Field(
+        default=None,
+        description="A broker that runs already; default: one is started on a unix socket.",
+        repr=False,
+    )
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.api_port == self.dashboard_port:
+            raise ValueError(
+                f"PMAE_API_PORT and PMAE_DASHBOARD_PORT are both {self.api_port}; they must differ"
+            )
+        return self
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            StackError: a setting is not valid; names it.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise StackError("; ".join(_sentences(error))) from error
+
+    @property
+    def home_dir(self) -> Path:
+        """Folder of all state, absolute."""
+        return self.home.absolute()
+
+    @property
+    def logs_dir(self) -> Path:
+        """Folder with a log for each service."""
+        return self.home_dir / "logs"
+
+    @property
+    def working_dir(self) -> Path:
+        """The services' working directory: empty of Python, so that nothing there is imported."""
+        return self.home_dir / "run"
+
+    @property
+    def api_url(self) -> str:
+        """Address of the API."""
+        return f"http://{HOST}:{self.api_port}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """Address of the dashboard."""
+        return f"http://{HOST}:{self.dashboard_port}"
+
+    @property
+    def worker_name(self) -> str:
+        """Name of the one worker, new for each supervisor."""
+        return f"{socket.gethostname()}-{os.getpid()}"
+
+    def environment(self, broker_url: str) -> dict[str, str]:
+        """What every service finds in its environment. Paths are absolute."""
+        settings = {
+            "PMAE_HOME": str(self.home_dir),
+            "PMAE_DATA_ROOT": str(self.data_dir),
+            "PMAE_ARTIFACT_ROOT": str(self.artifact_dir),
+            "PMAE_API_PORT": str(self.api_port),
+            "PMAE_DASHBOARD_PORT": str(self.dashboard_port),
+            "PMAE_API_URL": self.api_url,
+            "PMAE_BROKER_URL": broker_url,
+            "PMAE_WORKER_NAME": self.worker_name,
+        }
+        if self.fashion_mnist_dir:
+            settings["PMAE_FASHION_MNIST_DIR"] = str(self.fashion_mnist_dir.absolute())
+        if self.database_url:
+            settings["PMAE_DATABASE_URL"] = _absolute(self.database_url)
+        return {**os.environ, **settings, "PYTHONUNBUFFERED": "1"}
+
+
+def _absolute(database_url: str) -> str:
+    """A SQLite URL names the same file from any working directory."""
+    path = database_url.removeprefix(_SQLITE)
+    if path == database_url or path.startswith("/") or not path:
+        return database_url
+    return _SQLITE + str(Path(path).absolute())
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """Each fault, with the name of the environment variable."""
+    return [
+        f"PMAE_{str(fault['loc'][0]).upper()}: {fault['msg']} (it is {fault['input']!r})"
+        if fault["loc"]
+        else str(fault["msg"]).removeprefix("Value error, ")
+        for fault in error.errors()
+    ]

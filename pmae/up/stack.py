@@ -1,0 +1,281 @@
+"""Starts the services in order, keeps them running, and stops them in order."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+
+from pmae.client import PmaeClient
+from pmae.errors import ClientError, StackError
+from pmae.up import broker
+from pmae.up.home import HomeLock, broker_socket
+from pmae.up.interrupts import Interrupts
+from pmae.up.service import Service
+from pmae.up.settings import HOST, UpSettings
+
+START_SECONDS = 120.0
+DRAIN_SECONDS = 120.0
+"""For a training to write a checkpoint and go back to the queue."""
+STOP_SECONDS = 10.0
+LOOK_SECONDS = 0.1
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Somebody asked to stop before the services were up."""
+
+
+class Stack:
+    """The services of one home. Leaving the ``with`` block stops them, whatever happened.
+
+    Nothing of it outlives this process, also when that is killed: see :mod:`pmae.up.guard`.
+    """
+
+    def __init__(self, settings: UpSettings, console: Console, interrupts: Interrupts) -> None:
+        """Nothing happens before it is entered."""
+        self.settings = settings
+        self._console = console
+        self._interrupts = interrupts
+        self._services: dict[str, Service] = {}
+        self._environment: dict[str, str] = {}
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Take the home's lock.
+
+        Raises:
+            StackError: the home or a port is in use.
+        """
+        with ExitStack() as resources:
+            resources.enter_context(HomeLock(self.settings))
+            _check_port(self.settings.api_port, "PMAE_API_PORT")
+            _check_port(self.settings.dashboard_port, "PMAE_DASHBOARD_PORT")
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._resources:
+            self.stop()
+
+    def start(self) -> None:
+        """Start everything and wait until it works.
+
+        Raises:
+            StackError: a service ended or did not come up; carries the end of its log.
+            Interrupted: somebody asked to stop meanwhile.
+        """
+        self.settings.logs_dir.mkdir(parents=True, exist_ok=True)
+        self._environment = self.settings.environment(self._start_broker())
+        self._migrate()
+        client = self._resources.enter_context(PmaeClient(self.settings.api_url))
+        for service in (self._api(), self._worker(client), self._dashboard()):
+            self._launch(service)
+        for name in ("api", "worker", "dashboard"):
+            self._wait_until_ready(self._services[name])
+
+    def tend(self) -> None:
+        """Start again what has ended, later and later each time."""
+        for service in self._services.values():
+            if service.running:
+                continue
+            newly = service.ended_newly
+            seconds = service.back_off()
+            if newly:
+                self._say(
+                    f"the {service.name} ended with status {service.exit_status}; starting it "
+                    f"again in {seconds:.0f} s (log: {service.log_path})"
+                )
+            if seconds == 0:
+                service.start(self._environment, self.settings.working_dir)
+
+    def pause(self, seconds: float) -> bool:
+        """Tend the services for a while.
+
+        Returns:
+            Whether somebody asked to stop, at once when they do.
+        """
+        self.tend()
+        self._interrupts.pause(seconds)
+        return self._interrupts.requested
+
+    def stop(self) -> None:
+        """Stop everything, the worker first and the broker last. Another Ctrl-C hastens it."""
+        before = self._interrupts.count
+        for names in (("worker",), ("dashboard", "api"), ("broker",)):
+            services = [self._services[name] for name in names if name in self._services]
+            for service in services:
+                service.terminate()
+            for service in services:
+                self._wait_for_end(service, hasten=lambda: self._interrupts.count > before)
+        self._services.clear()
+
+    def _wait_for_end(self, service: Service, hasten: Callable[[], bool]) -> None:
+        started = time.monotonic()
+        told = False
+        while service.running and not hasten():
+            waited = time.monotonic() - started
+            if waited > service.stop_seconds:
+                self._say(f"the {service.name} did not end within {service.stop_seconds:.0f} s")
+                break
+            if waited > 1 and not told:
+                told = True
+                self._say(f"stopping the {service.name} (Ctrl-C: at once)")
+            self._interrupts.pause(LOOK_SECONDS)
+        service.kill()
+
+    def _start_broker(self) -> str:
+        if self.settings.broker_url:
+            return self.settings.broker_url
+        path = broker_socket(self.settings)
+        broker.remove_left_over(path)
+        url = broker.url(path)
+        self._environment = self.settings.environment(url)
+        service = self._service(
+            "broker", broker.command(path), is_ready=lambda: broker.answers(path)
+        )
+        self._launch(service)
+        self._wait_until_ready(service)
+        return url
+
+    def _migrate(self) -> None:
+        service = self._service("migration", _python("api.db.migrate"), is_ready=lambda: False)
+        service.start(self._environment, self.settings.working_dir)
+        try:
+            while service.running:
+                self._pause_or_raise()
+            if service.exit_status != 0:
+                raise self._failure(service, f"ended with status {service.exit_status}")
+        finally:
+            service.kill()
+
+    def _api(self) -> Service:
+        arguments = ["--factory", "api.main:create_app", "--host", HOST]
+        arguments += ["--port", str(self.settings.api_port), "--no-access-log"]
+        # Open event streams would keep it from ending.
+        arguments += ["--timeout-graceful-shutdown", "3"]
+        return self._service(
+            "api",
+            _python("uvicorn", *arguments),
+            is_ready=lambda: _responds(f"{self.settings.api_url}/api/v1/livez"),
+        )
+
+    def _worker(self, client: PmaeClient) -> Service:
+        name = self.settings.worker_name
+
+        def is_ready() -> bool:
+            try:
+                return any(worker.name == name for worker in client.workers())
+            except ClientError:
+                return False
+
+        arguments = ["-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1"]
+        arguments += ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+        return self._service(
+            "worker",
+            _python("celery", *arguments, "--hostname", f"{name}@%h"),
+            is_ready=is_ready,
+            stop_seconds=DRAIN_SECONDS,
+        )
+
+    def _dashboard(self) -> Service:
+        options = {
+            "server.address": HOST,
+            "server.port": str(self.settings.dashboard_port),
+            "server.headless": "true",
+            "server.fileWatcherType": "none",
+            "browser.gatherUsageStats": "false",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        return self._service(
+            "dashboard",
+            _python("streamlit", "run", str(_dashboard_script()), *arguments),
+            is_ready=lambda: _responds(f"{self.settings.dashboard_url}/_stcore/health"),
+        )
+
+    def _service(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        is_ready: Callable[[], bool],
+        stop_seconds: float = STOP_SECONDS,
+    ) -> Service:
+        log_path = self.settings.logs_dir / f"{name}.log"
+        return Service(name, command, log_path, stop_seconds, is_ready)
+
+    def _launch(self, service: Service) -> None:
+        self._services[service.name] = service
+        service.start(self._environment, self.settings.working_dir)
+
+    def _wait_until_ready(self, service: Service) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not service.is_ready():
+            for any_service in self._services.values():
+                if not any_service.running:
+                    status = any_service.exit_status
+                    raise self._failure(any_service, f"ended with status {status}")
+            if time.monotonic() > deadline:
+                raise self._failure(service, f"was not ready after {START_SECONDS:.0f} s")
+            self._pause_or_raise()
+
+    def _pause_or_raise(self) -> None:
+        self._interrupts.pause(LOOK_SECONDS)
+        if self._interrupts.requested:
+            raise Interrupted
+
+    def _failure(self, service: Service, what: str) -> StackError:
+        return StackError(
+            f"the {service.name} {what}. The end of {service.log_path}:\n\n{service.log_tail()}"
+        )
+
+    def _say(self, text: str) -> None:
+        self._console.print(escape(text), style="yellow", highlight=False, soft_wrap=True)
+
+
+def _python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _dashboard_script() -> Path:
+    """The script that Streamlit runs; found without importing the package."""
+    from importlib.util import find_spec
+
+    spec = find_spec("dashboard")
+    if spec is None or spec.origin is None:
+        raise StackError("the dashboard is not installed: pip install 'pmae[embedded]'")
+    return Path(spec.origin).parent / "app.py"
+
+
+def _responds(url: str) -> bool:
+    try:
+        # No proxy stands between a machine and itself.
+        with httpx.Client(trust_env=False, timeout=2) as client:
+            return client.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _check_port(port: int, setting: str) -> None:
+    """Raise StackError when ``port`` cannot be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            reason = (
+                "is in use by another program"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {error.strerror}"
+            )
+            raise StackError(
+                f"port {port} {reason}; {setting}={port + 1} (or any free port) chooses another"
+            ) from error
