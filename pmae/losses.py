@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pmae.basis import Basis
+from pmae.basis.basis import Basis
 from pmae.patches import patchify
 
 

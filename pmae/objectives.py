@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pmae.basis import Basis
+from pmae.basis.basis import Basis
 from pmae.losses import masked_component_loss, masked_patch_loss
 from pmae.masking import (
     draw_ratio,

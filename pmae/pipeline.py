@@ -13,7 +13,7 @@ import timm
 import torch
 
 from pmae import __version__
-from pmae.basis import Basis
+from pmae.basis.basis import Basis
 from pmae.basis.pca import fit_pca
 from pmae.basis.store import BasisStore, FitKey
 from pmae.checkpoints import (

@@ -15,6 +15,7 @@ import pytest
 
 from api.db.migrate import upgrade
 from pmae.up import broker
+from tests.stack import RunningStack, start_stack
 from tests.support.postgres import postgres_server
 from tests.support.waiting import wait_until
 
@@ -46,6 +47,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield url
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The real service: broker, API, worker and dashboard, shared by the tests that use it."""
+    running = start_stack(tmp_path_factory.mktemp("stack"))
+    yield running
+    running.stop()
 
 
 @pytest.fixture

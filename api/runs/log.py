@@ -20,9 +20,8 @@ def read_log(run_dir: RunDir, *, offset: int, limit: int) -> LogChunk:
         offset: in bytes from the first lease's start; negative: from the end.
         limit: most bytes of the piece, 4 or more.
     """
-    files = [
-        (lease.log, lease.log.stat().st_size) for lease in run_dir.leases() if _there(lease.log)
-    ]
+    logs = [lease.log for lease in run_dir.leases() if lease.log.is_file()]
+    files = [(log, log.stat().st_size) for log in logs]
     size = sum(length for _, length in files)
     start = max(size + offset, 0) if offset < 0 else min(offset, size)
     data = _read(files, start, limit)
@@ -31,10 +30,6 @@ def read_log(run_dir: RunDir, *, offset: int, limit: int) -> LogChunk:
         data, start = data[skipped:], start + skipped
     text, taken = _decode(data)
     return LogChunk(text=text, offset=start, next_offset=start + taken, size=size)
-
-
-def _there(path: Path) -> bool:
-    return path.is_file()
 
 
 def _read(files: list[tuple[Path, int]], start: int, limit: int) -> bytes:
@@ -67,4 +62,6 @@ def _decode(data: bytes) -> tuple[str, int]:
 
 
 def _leading_continuation(data: bytes) -> int:
-    return next((i for i, byte in enumerate(data[:3]) if byte not in _CONTINUATION), 0)
+    """How many bytes at the start end a character that began before; at most 3 do."""
+    count = next((i for i, byte in enumerate(data[:4]) if byte not in _CONTINUATION), len(data[:4]))
+    return count if count <= 3 else 0

@@ -1,5 +1,1 @@
 """Orthonormal bases of image space, whose components PMAE masks."""
-
-from pmae.basis.basis import Basis
-
-__all__ = ["Basis"]

@@ -1,0 +1,98 @@
+"""The deployment files name things that exist: commands, settings, services, build targets."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api.settings import ApiSettings
+from dashboard.settings import DashboardSettings
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+FIELDS = {
+    "migrate": set(ApiSettings.model_fields),
+    "api": set(ApiSettings.model_fields),
+    "worker": set(WorkerSettings.model_fields),
+    "dashboard": set(DashboardSettings.model_fields),
+}
+
+
+def _stages() -> dict[str, str]:
+    parts = re.split(r"^FROM \S+ AS (\w+)$", DOCKERFILE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _commands() -> list[list[str]]:
+    images = [
+        json.loads(found) for found in re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    ]
+    return images + [
+        s["command"] for s in SERVICES.values() if s.get("command", [""])[0] == "python"
+    ]
+
+
+@pytest.mark.parametrize("command", _commands(), ids=lambda c: c[2])
+def test_every_command_exists(command: list[str]) -> None:
+    assert command[:2] == ["python", "-m"]
+    assert find_spec(command[2]) is not None
+    if command[2] == "uvicorn":
+        module, name = command[command.index("--factory") + 1].split(":")
+        assert callable(getattr(importlib.import_module(module), name))
+    if command[2] == "celery":
+        module = command[command.index("-A") + 1]
+        assert importlib.import_module(module).app.main == "pmae"
+    if command[2] == "streamlit":
+        assert (ROOT / "dashboard" / command[command.index("run") + 1]).is_file()
+
+
+def test_every_setting_is_one_that_the_service_reads() -> None:
+    for service, fields in FIELDS.items():
+        for variable in SERVICES[service]["environment"]:
+            assert variable.startswith("PMAE_")
+            assert variable.removeprefix("PMAE_").lower() in fields, (service, variable)
+
+
+def test_everything_that_is_referred_to_is_there() -> None:
+    stages = _stages()
+    for name, service in SERVICES.items():
+        assert set(service.get("depends_on", {})) <= set(SERVICES), name
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or source.startswith("$"), volume
+        if "build" in service:
+            assert (ROOT / service["build"]["dockerfile"]).is_file()
+            assert service["build"]["target"] in stages
+    gpu = yaml.safe_load((ROOT / "docker" / "compose.gpu.yml").read_text())
+    assert set(gpu["services"]) <= set(SERVICES)
+
+
+def test_every_variable_is_explained() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    explained = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\$\{([A-Z_]+)", text)) == explained
+
+
+def test_copied_files_exist_and_images_do_not_run_as_root() -> None:
+    for sources in re.findall(r"^COPY (.*) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+    for name, stage in _stages().items():
+        assert name == "base" or "USER pmae" in stage
+
+
+def test_ports_are_bound_to_the_loopback_and_workers_may_drain() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert SERVICES["worker"]["stop_grace_period"] == "120s"
