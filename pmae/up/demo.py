@@ -41,7 +41,7 @@ def run_demo(preset: str, *, exit_after: bool, console: Console) -> int:
         with PmaeClient(settings.api_url) as client:
             run = client.submit(preset=preset)
             console.print(f"run {run.id}: {found.summary} ({found.cost})", highlight=False)
-            address = f"{settings.dashboard_url}/run?id={run.id}"
+            address = f"{settings.dashboard_url}/run?run={run.id}"
             console.print(f"dashboard: {address}", highlight=False, soft_wrap=True)
             ended = watch_run(client, run.id, console, stack.pause)
             if ended is None:
