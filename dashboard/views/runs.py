@@ -177,12 +177,19 @@ def _pager(page: RunPage, cursors: list[str]) -> None:
     if not cursors and page.next_cursor is None:
         return
     with st.container(horizontal=True):
-        if st.button("Newer", disabled=not cursors):
-            cursors.pop()
-            st.rerun(scope="fragment")
-        if st.button("Older", disabled=page.next_cursor is None) and page.next_cursor:
-            cursors.append(page.next_cursor)
-            st.rerun(scope="fragment")
+        st.button("Newer", disabled=not cursors, on_click=_turn, args=(None,))
+        st.button(
+            "Older", disabled=page.next_cursor is None, on_click=_turn, args=(page.next_cursor,)
+        )
+
+
+def _turn(cursor: str | None) -> None:
+    """To the page at ``cursor``; None: back."""
+    cursors: list[str] = st.session_state[_CURSORS]
+    if cursor is None:
+        cursors.pop()
+    else:
+        cursors.append(cursor)
 
 
 def _first_steps() -> None:

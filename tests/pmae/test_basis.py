@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from pmae.basis import Basis
+from pmae.basis.basis import Basis
 from pmae.basis.pca import fit_pca
 from pmae.basis.store import BasisStore, FitKey, read_component, read_spectrum
 from pmae.data.digits import load_digits

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pmae.basis import Basis
+from pmae.basis.basis import Basis
 from pmae.losses import masked_component_loss, masked_patch_loss
 from pmae.masking import random_component_mask, random_patch_mask
 from pmae.patches import patchify, pixel_mask, unpatchify

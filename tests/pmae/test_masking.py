@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmae.basis import Basis
+from pmae.basis.basis import Basis
 from pmae.masking import (
     draw_ratio,
     num_masked_for_ratio,

@@ -1,0 +1,117 @@
+"""Which requests are answered at all, and how much of them is read."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from api.settings import ApiSettings
+from tests.api.live import DIGITS, LiveApi
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def api_settings(api_settings: ApiSettings) -> ApiSettings:
+    return api_settings.model_copy(
+        update={"allowed_hosts": ("lab.example",), "allowed_origins": ("https://lab.example",)}
+    )
+
+
+def chunks(count: int) -> Iterator[bytes]:
+    for _ in range(count):
+        yield b"x" * MEGABYTE
+
+
+def test_a_body_of_50_megabytes_is_refused(api: LiveApi) -> None:
+    for content in (b"x" * (50 * MEGABYTE), chunks(50)):
+        response = api.client.post(
+            "/runs", content=content, headers={"content-type": "application/json"}
+        )
+        assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+        assert "1,048,576 bytes" in response.json()["detail"]
+        assert response.headers["content-type"] == "application/problem+json"
+    assert api.count_runs() == 0
+
+
+def test_the_limit_is_exact(api: LiveApi) -> None:
+    spec = b'{"dataset": {"name": "digits"}}'
+    padded = spec.ljust(api.settings.max_body_bytes)
+    headers = {"content-type": "application/json"}
+    assert api.client.post("/runs", content=padded, headers=headers).status_code == 202
+    assert api.client.post("/runs", content=padded + b" ", headers=headers).status_code == 413
+    pieces = (padded[i : i + 100_000] for i in range(0, len(padded), 100_000))
+    assert api.client.post("/runs", content=pieces, headers=headers).status_code == 202
+    assert api.count_runs() == 2
+
+
+def test_a_client_that_asks_first_sends_nothing_that_is_not_wanted(api: LiveApi) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        head = (
+            "POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {50 * MEGABYTE}\r\nExpect: 100-continue\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 413
+
+
+def test_an_endless_body_is_cut_off(api: LiveApi) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    sent = 0
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(
+            b"POST /api/v1/runs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            while sent < 500 * MEGABYTE:
+                connection.sendall(b"f4240\r\n" + b"x" * MEGABYTE + b"\r\n")
+                sent += MEGABYTE
+
+
+@pytest.mark.parametrize(
+    ("host", "answered"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:1234", True),
+        ("127.0.0.1:80", True),
+        ("[::1]:8000", True),
+        ("lab.example", True),
+        ("evil.example", False),
+        ("lab.example.evil.example", False),
+        ("evil.example@localhost", False),
+        ("localhost/x", False),
+        ("localhost:x", False),
+        ("", False),
+    ],
+)
+def test_only_known_hosts_are_answered(api: LiveApi, host: str, answered: bool) -> None:
+    response = api.client.get("/livez", headers={"Host": host})
+    if answered:
+        assert response.status_code == 200
+    else:
+        assert (response.status_code, response.json()["code"]) == (400, "host_not_allowed")
+
+
+def test_pages_of_other_sites_cannot_write(api: LiveApi) -> None:
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1", "http://lab.example"):
+        response = api.client.post("/runs", json=DIGITS, headers={"Origin": origin})
+        assert (response.status_code, response.json()["code"]) == (403, "origin_not_allowed")
+        assert "access-control-allow-origin" not in response.headers
+    assert api.count_runs() == 0
+    for origin in (api.url, "https://lab.example"):
+        response = api.client.post("/runs", json=DIGITS, headers={"Origin": origin})
+        assert response.status_code == 202
+    assert api.client.get("/runs", headers={"Origin": "https://evil.example"}).status_code == 200
+
+
+def test_names_in_the_environment_stand_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PMAE_ALLOWED_HOSTS", "api, Lab.example ,")
+    assert ApiSettings().allowed_hosts == ("api", "lab.example")
+    monkeypatch.setenv("PMAE_ALLOWED_HOSTS", "")
+    assert ApiSettings().allowed_hosts == ()

@@ -1,0 +1,53 @@
+"""The OpenAPI document says what the operations really do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from api.main import create_app
+from api.settings import ApiSettings
+from pmae.presets import PRESETS
+from pmae.spec import ExperimentSpec
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return create_app(ApiSettings()).openapi()
+
+
+def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for item in document["paths"].values() for operation in item.values()]
+
+
+def test_every_operation_is_described(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for operation in operations(document)]
+    assert len(names) == len(set(names))
+    for operation in operations(document):
+        assert operation["summary"]
+        assert operation["description"]
+        assert operation["tags"]
+
+
+def test_every_error_is_a_problem(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        for status, response in operation["responses"].items():
+            if status == "default" or (status >= "400" and status != "503"):
+                assert set(response["content"]) == {"application/problem+json"}
+    assert "HTTPValidationError" not in json.dumps(document)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    text = json.dumps(document)
+    for part in text.split('"#/components/schemas/')[1:]:
+        assert part.split('"')[0] in schemas
+
+
+def test_the_spec_is_documented_with_examples(document: dict[str, Any]) -> None:
+    body = document["paths"]["/api/v1/runs"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/ExperimentSpec"}
+    quickstart = body["examples"]["quickstart"]["value"]
+    assert ExperimentSpec.model_validate(quickstart) == PRESETS["quickstart"].spec

@@ -1,0 +1,105 @@
+"""The API as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pmae.client import PmaeClient
+from pmae.errors import ClientError
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+
+@contextmanager
+def served(tmp_path: Path, *command: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    port = free_port()
+    environment = os.environ | {
+        "PMAE_HOME": str(tmp_path / "home"),
+        "PMAE_BROKER_URL": f"redis+socket://{tmp_path}/no-broker.sock",
+        "PMAE_API_PORT": str(port),
+    }
+    arguments = [sys.executable, "-W", "error", "-m", *command]
+    if command[0] == "uvicorn":
+        arguments += ["--port", str(port)]
+    process = subprocess.Popen(arguments, env=environment, cwd=tmp_path)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, "the server ended"
+        try:
+            return httpx.get(f"{url}/api/v1/livez", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_until(answers, "the server's start")
+        yield process, url
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(timeout=60)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("command", [["api"], ["uvicorn", "--factory", "api.main:create_app"]])
+def test_a_signal_ends_it_although_somebody_follows_a_run(
+    tmp_path: Path, command: list[str]
+) -> None:
+    with served(tmp_path, *command) as (process, url), PmaeClient(url) as client:
+        run = client.submit(preset="quickstart")
+        events = client.events(run.id)
+        assert next(events).type in ("state", "progress")
+        process.send_signal(signal.SIGTERM)
+        try:
+            remaining = [event.type for event in events]
+        except ClientError as error:
+            pytest.fail(f"the stream was torn instead of ended: {error}")
+        assert len(remaining) <= 2
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.stack
+def test_state_survives_a_restart(tmp_path: Path) -> None:
+    with served(tmp_path, "api") as (_, url), PmaeClient(url) as client:
+        run = client.submit(preset="quickstart")
+    with served(tmp_path, "api") as (_, url), PmaeClient(url) as client:
+        assert client.run(run.id).spec == run.spec
+
+
+@pytest.mark.stack
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_body_that_is_too_long_is_not_held_in_memory(tmp_path: Path) -> None:
+    with served(tmp_path, "api") as (process, url):
+        headers = {"content-type": "application/json"}
+        address = f"{url}/api/v1/runs"
+        httpx.post(address, content=b" " * 1_000_000, headers=headers, trust_env=False)
+        before = peak_memory_bytes(process.pid)
+        pieces = (b"x" * 1_000_000 for _ in range(50))
+        for content in (b"x" * 50_000_000, pieces):
+            refused = httpx.post(address, content=content, headers=headers, trust_env=False)
+            assert refused.status_code == 413
+        assert peak_memory_bytes(process.pid) - before < 10_000_000
+
+
+def peak_memory_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def test_importing_the_api_loads_neither_torch_nor_the_worker() -> None:
+    code = (
+        "import sys; import api.main; api.main.create_app();"
+        "bad = {'torch', 'torchvision', 'timm', 'pytorch_lightning', 'sklearn', 'worker',"
+        " 'celery.worker', 'streamlit'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

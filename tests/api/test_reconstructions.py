@@ -1,0 +1,176 @@
+"""Reconstructions with a checkpoint that the real trainer made."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from api.checkpoints.reconstructions import Reconstructor
+from api.errors import BusyError
+from api.settings import ApiSettings
+from pmae.checkpoints import read_manifest
+from pmae.layout import RunDir
+from pmae.schema import ImageChoice, Reconstruction, ReconstructionRequest
+from pmae.spec import ExperimentSpec, MaskingSpec, resolve
+from tests.api.live import LiveApi
+
+SPEC = resolve(
+    ExperimentSpec.model_validate(
+        {
+            "dataset": {"name": "digits", "max_train_images": 200},
+            "model": {
+                "embed_dim": 32,
+                "depth": 1,
+                "num_heads": 2,
+                "decoder_embed_dim": 32,
+                "decoder_depth": 1,
+                "decoder_num_heads": 2,
+            },
+            "epochs": 1,
+            "batch_size": 100,
+            "evaluations": [],
+        }
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one run, trained by the real trainer; the run's folder."""
+    home = tmp_path_factory.mktemp("trained")
+    run_dir = home / "artifacts" / "runs" / "trained"
+    run_dir.mkdir(parents=True)
+    RunDir(run_dir).spec.write_text(SPEC.model_dump_json())
+    environment = {"PMAE_HOME": str(home), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "pmae.train", str(run_dir), "--lease", "1"]
+    subprocess.run(command, env=environment, check=True, timeout=250)
+    return run_dir
+
+
+@pytest.fixture
+def checkpoint(api: LiveApi, trained: Path) -> str:
+    """The checkpoint in the service's home and database; its id."""
+    row = api.add_run(SPEC)
+    target = api.run_dir(row.id)
+    shutil.copytree(trained, target.path)
+    shutil.copytree(trained.parents[1] / "bases", api.settings.bases_dir)
+    (folder,) = target.lease(1).checkpoints.iterdir()
+    manifest = read_manifest(folder)
+    shutil.rmtree(folder)
+    files = {
+        name: (trained / "lease-0001" / "checkpoints" / folder.name / name).read_bytes()
+        for name in manifest.files
+    }
+    api.add_checkpoint(row, files, step=manifest.step)
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return f"{row.id}-{manifest.step:08d}"
+
+
+def panels(reconstruction: Reconstruction, image: int) -> dict[str, np.ndarray]:
+    decoded = reconstruction.images[image].panels.items()
+    return {
+        name: np.asarray(Image.open(io.BytesIO(base64.b64decode(png)))) for name, png in decoded
+    }
+
+
+def test_images_under_a_mask(api: LiveApi, checkpoint: str) -> None:
+    request = ReconstructionRequest(
+        images=ImageChoice(split="test", indices=[3, 5]),
+        masking=MaskingSpec(ratio=0.4),
+        seed=7,
+    )
+    url = f"/checkpoints/{checkpoint}/reconstructions"
+    response = api.client.post(url, json=request.model_dump(mode="json"))
+    assert response.status_code == 200, response.text
+    found = Reconstruction.model_validate_json(response.content)
+    assert found.checkpoint_id == checkpoint
+    assert (found.method, found.ratio, found.num_total) == ("pmae", 0.4, 64)
+    assert found.masked_share == pytest.approx(0.4, abs=0.1)
+    assert [image.index for image in found.images] == [3, 5]
+    shown = panels(found, 0)
+    assert set(shown) == {"original", "visible", "target", "prediction", "full", "error"}
+    assert all(panel.shape == (8, 8, 3) for panel in shown.values())
+    assert not np.array_equal(shown["original"], panels(found, 1)["original"])
+
+    again = Reconstruction.model_validate_json(
+        api.client.post(url, json=request.model_dump(mode="json")).content
+    )
+    assert again == found, "the seed decides the mask"
+    sheet = api.client.post(url, json=request.model_dump(mode="json"), params={"format": "png"})
+    assert sheet.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(sheet.content)).width > 6 * 8
+    default = Reconstruction.model_validate_json(api.client.post(url).content)
+    assert len(default.images) == 8
+    assert default.ratio == 0.2, "as it was trained"
+
+
+def test_what_cannot_be_reconstructed(
+    api: LiveApi, checkpoint: str, subtests: pytest.Subtests
+) -> None:
+    url = f"/checkpoints/{checkpoint}/reconstructions"
+    cases: list[tuple[dict[str, object], str, str]] = [
+        ({"images": {"indices": [100_000]}}, "/images/indices", "100000"),
+        ({"images": {"indices": []}}, "/images/indices", "at least 1"),
+        ({"images": {"split": "all"}}, "/images/split", "'train', 'val' or 'test'"),
+        ({"masking": {"ratio": 1.5}}, "/masking/ratio", "above 0 and below 1"),
+        ({"masking": {"ratios": 0.5}}, "/masking/ratios", "did you mean 'ratio'"),
+        ({"sed": 1}, "/sed", "did you mean 'seed'"),
+        ({"seed": -1}, "/seed", "greater than or equal to 0"),
+    ]
+    for body, field, valid in cases:
+        with subtests.test(body=body):
+            response = api.client.post(url, json=body)
+            assert response.status_code == 422, response.text
+            (error,) = response.json()["errors"]
+            assert error["pointer"] == field
+            assert valid in error["message"]
+    assert api.client.post(url, params={"format": "gif"}).status_code == 422
+
+
+def test_a_checkpoint_that_is_gone_or_unusable(api: LiveApi, checkpoint: str) -> None:
+    url = f"/checkpoints/{checkpoint}/reconstructions"
+    run_dir = api.run_dir(checkpoint.partition("-")[0])
+    (folder,) = run_dir.lease(1).checkpoints.iterdir()
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    broken = api.client.post(url)
+    assert (broken.status_code, broken.json()["code"]) == (409, "checkpoint_unusable")
+    shutil.rmtree(folder)
+    gone = api.client.post(url)
+    assert (gone.status_code, gone.json()["code"]) == (404, "checkpoint_removed")
+    unknown = api.client.post(f"/checkpoints/{'0' * 12}-00000001/reconstructions")
+    assert unknown.status_code == 404
+
+
+def test_a_rewritten_checkpoint_is_read_again(api: LiveApi, checkpoint: str) -> None:
+    url = f"/checkpoints/{checkpoint}/reconstructions"
+    assert api.client.post(url).status_code == 200
+    run_dir = api.run_dir(checkpoint.partition("-")[0])
+    (manifest,) = run_dir.lease(1).checkpoints.glob("*/manifest.json")
+    content = json.loads(manifest.read_text())
+    content["files"]["config.json"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(content))
+    assert api.client.post(url).status_code == 409, "what was in memory is not of this manifest"
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(tmp_path: Path) -> None:
+    settings = ApiSettings(home=tmp_path, reconstruction_queue=2)
+    hold = threading.Event()
+    with Reconstructor(settings) as reconstructor:
+        held = [reconstructor._submit(hold.wait) for _ in range(2)]
+        with pytest.raises(BusyError) as refused:
+            reconstructor._submit(hold.wait)
+        assert refused.value.headers == {"Retry-After": "2"}
+        hold.set()
+        assert all(future.result(timeout=60) for future in held)
+        assert reconstructor._submit(lambda: 1).result(timeout=60) == 1

@@ -1,0 +1,139 @@
+"""Presets, data sets, workers, health, and what every answer has in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+from sqlalchemy import insert
+
+from api.broker import BROKER_ERRORS, Doorbell
+from api.db.clock import database_now
+from api.db.tables import WorkerRow
+from api.settings import ApiSettings
+from pmae.presets import PRESETS
+from pmae.schema import DatasetView, PresetView, Problem, Readiness, WorkerView
+from pmae.spec import resolve
+from tests.api.live import LiveApi, live_api
+from tests.support.waiting import wait_until
+
+
+def test_presets(api: LiveApi) -> None:
+    views = TypeAdapter(list[PresetView]).validate_json(api.client.get("/presets").content)
+    assert [view.name for view in views] == list(PRESETS)
+    one = PresetView.model_validate_json(api.client.get("/presets/quickstart").content)
+    assert one == views[0]
+    assert one.spec == resolve(PRESETS["quickstart"].spec)
+    unknown = api.client.get("/presets/slowstart")
+    assert unknown.status_code == 404
+    assert "quickstart" in unknown.json()["detail"]
+
+
+def test_datasets(api: LiveApi) -> None:
+    (api.settings.data_dir / "birds" / "wren").mkdir(parents=True)
+    (api.settings.data_dir / "not a name" / "x").mkdir(parents=True)
+    (api.settings.data_dir / "empty").mkdir()
+    views = TypeAdapter(list[DatasetView]).validate_json(api.client.get("/datasets").content)
+    found = {view.name: view for view in views}
+    assert set(found) == {"digits", "fashion_mnist", "folder:birds"}
+    assert found["digits"].available
+    assert found["folder:birds"].available
+
+
+def test_workers_that_were_heard_of_lately(api: LiveApi) -> None:
+    with api.sessions.begin() as session:
+        for name, age in (("here", 1), ("gone", 10_000)):
+            values = {"name": name, "host": "h", "pid": 1, "run_id": "r"}
+            session.execute(insert(WorkerRow).values(last_seen_at=database_now() - age, **values))
+    views = TypeAdapter(list[WorkerView]).validate_json(api.client.get("/workers").content)
+    assert [(view.name, view.run_id) for view in views] == [("here", "r")]
+
+
+def test_a_process_that_answers_is_alive(api: LiveApi) -> None:
+    assert api.client.get("/livez").json() == {"status": "ok"}
+    assert api.client.head("/livez").status_code == 200
+
+
+def test_without_a_broker_the_service_is_not_ready(api: LiveApi) -> None:
+    response = api.client.get("/readyz")
+    assert response.status_code == 503
+    readiness = Readiness.model_validate_json(response.content)
+    assert readiness.checks == {"database": "ok", "broker": "does not answer", "storage": "ok"}
+
+
+def test_with_all_of_it_the_service_is_ready(api_settings: ApiSettings, broker_url: str) -> None:
+    with live_api(api_settings.model_copy(update={"broker_url": broker_url})) as api:
+        response = api.client.get("/readyz")
+        assert response.status_code == 200
+        assert Readiness.model_validate_json(response.content).ready
+
+
+def test_a_full_disk_is_not_ready(api_settings: ApiSettings, broker_url: str) -> None:
+    changes = {"broker_url": broker_url, "min_free_disk_bytes": 2**62}
+    with live_api(api_settings.model_copy(update=changes)) as api:
+        checks = api.client.get("/readyz").json()["checks"]
+    assert "bytes are free" in checks["storage"]
+
+
+def test_storage_that_is_no_folder_is_not_ready(api: LiveApi) -> None:
+    api.settings.artifact_dir.parent.mkdir(parents=True, exist_ok=True)
+    api.settings.artifact_dir.write_text("a file")
+    assert "cannot be written" in api.client.get("/readyz").json()["checks"]["storage"]
+
+
+def test_every_submission_rings_after_its_commit(
+    api_settings: ApiSettings, broker_url: str
+) -> None:
+    settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 600})
+    with live_api(settings) as api, Doorbell(settings) as listener:
+        assert listener.waiting_messages() == 0
+        for _ in range(3):
+            api.submit()
+        wait_until(lambda: listener.waiting_messages() == 3, "three rings")
+
+
+def test_the_reconciler_rings_for_runs_whose_ring_was_lost(
+    api_settings: ApiSettings, broker_url: str
+) -> None:
+    with live_api(api_settings) as api:  # no broker
+        api.submit()
+    settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 0.1})
+    with live_api(settings), Doorbell(settings) as listener:
+        wait_until(lambda: listener.waiting_messages() == 1, "the reconciler's ring")
+
+
+def test_a_broker_that_is_away_is_told_to_who_asks(tmp_path: Path) -> None:
+    settings = ApiSettings(
+        broker_url=f"redis+socket://{tmp_path}/none.sock", broker_timeout_seconds=0.1
+    )
+    with Doorbell(settings) as doorbell:
+        doorbell.ring_soon()
+        for ask in (doorbell.ring, doorbell.waiting_messages):
+            with pytest.raises(BROKER_ERRORS):
+                ask()
+
+
+def test_an_address_that_is_none(api: LiveApi) -> None:
+    for path in ("/nothing", "/runs/", "/../../etc/passwd"):
+        response = api.client.get(path)
+        assert response.status_code == 404
+        assert Problem.model_validate_json(response.content).code == "not_found"
+
+
+def test_a_method_that_is_none(api: LiveApi) -> None:
+    response = api.client.delete("/runs")
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "POST"}
+    assert Problem.model_validate_json(response.content).code == "method_not_allowed"
+
+
+def test_a_fault_of_the_service_shows_no_traceback(
+    api: LiveApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = api.add_run(progress=["not", "an", "object"])
+    response = api.client.get(f"/runs/{row.id}")
+    assert response.status_code == 500
+    assert Problem.model_validate_json(response.content).code == "internal_error"
+    assert "Traceback" not in response.text
+    assert "ValidationError" in caplog.text, "the log says what it was"

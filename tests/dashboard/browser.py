@@ -1,0 +1,94 @@
+"""Headless Chromium, and a page that watches for what no page may show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+TIMEOUT_MS = 60_000
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser; the test is skipped where there is none, unless PMAE_REQUIRE_BROWSER=1."""
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    if path is None:
+        message = f"no Chromium on the PATH (looked for {', '.join(_NAMES)})"
+        if os.environ.get("PMAE_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Watched:
+    """A page of the dashboard, and what went wrong on it."""
+
+    page: Page
+    base_url: str
+    faults: list[str] = field(default_factory=list)
+
+    def open(self, path: str = "/") -> None:
+        """Open a page and wait until it is drawn."""
+        self.page.goto(self.base_url + path)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the script has run."""
+        app = "[data-testid=stApp]"
+        self.page.wait_for_selector(f"{app}[data-test-connection-state=CONNECTED]")
+        self.page.wait_for_selector(f"{app}[data-test-script-state=notRunning]")
+
+    def check(self) -> None:
+        """No traceback, no error in the console, nothing asked of another machine."""
+        expect(self.page.get_by_test_id("stException")).to_have_count(0)
+        assert "Traceback" not in self.page.locator("body").inner_text()
+        assert self.faults == []
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # On a deep link Streamlit first looks for its own server below the page's path.
+        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+            self.faults.append(f"console: {message.text} ({message.location['url']})")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith((self.base_url, "data:", "blob:")):
+            self.faults.append(f"asked for {request.url}")
+
+
+@contextmanager
+def watched_page(
+    browser: Browser, base_url: str, scheme: Literal["light", "dark"] = "light"
+) -> Iterator[Watched]:
+    """A page in a new session, checked when the block ends."""
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1440, "height": 1000})
+    context.set_default_timeout(TIMEOUT_MS)
+    try:
+        watched = Watched(context.new_page(), base_url)
+        watched.page.on("console", watched._console)
+        watched.page.on("request", watched._request)
+        watched.page.on("pageerror", lambda error: watched.faults.append(f"script: {error}"))
+        yield watched
+        watched.check()
+    finally:
+        context.close()

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import streamlit as st
+
+from dashboard.service import client
+from tests.dashboard.app import App
+from tests.dashboard.fake_service import FakeService, serving
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakeService()
+
+
+@pytest.fixture
+def app(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    with serving(service) as url:
+        monkeypatch.setenv("PMAE_API_URL", url)
+        monkeypatch.setenv("PMAE_PUBLIC_API_URL", "https://lab.example")
+        st.cache_resource.clear()
+        st.cache_data.clear()
+        yield App(url)
+        client().close()
+        st.cache_resource.clear()

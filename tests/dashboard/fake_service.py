@@ -1,0 +1,519 @@
+"""A service with a few runs and no training: the API's answers from memory, over real HTTP.
+
+Its numbers come from formulas and its images from scikit-learn's digits with an exact PCA, so that
+the pages look as they do on a real run. One run is under way; :meth:`FakeService.advance` moves it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+from pydantic import BaseModel
+from sklearn.datasets import load_digits
+
+from pmae.events import FileFacts
+from pmae.pictures import component_png, diverging, encode_png, intensity
+from pmae.presets import PRESETS
+from pmae.schema import (
+    TERMINAL_STATES,
+    Checkpoint,
+    CheckpointList,
+    DatasetView,
+    Evaluation,
+    History,
+    HistoryEntry,
+    LogChunk,
+    Metrics,
+    MetricSeries,
+    PresetView,
+    Problem,
+    Progress,
+    Readiness,
+    ReconstructedImage,
+    Reconstruction,
+    ReconstructionRequest,
+    Run,
+    RunPage,
+    RunState,
+    RunSummary,
+    Spectrum,
+    WorkerView,
+)
+from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
+
+STEPS_PER_EPOCH = 11
+EPOCHS = 60
+HOSTILE_NAME = '<img src=x onerror="document.title=1"> **sweep** & co'
+
+
+class Refusal(Exception):  # noqa: N818
+    """An answer that is a problem."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(title=code, status=status, code=code, detail=detail)
+
+
+class FakeService:
+    """What the runs are, and what is answered to which request."""
+
+    def __init__(self) -> None:
+        now = datetime.now(UTC)
+        self.requests: list[str] = []
+        self.reconstructions: list[tuple[str, bytes]] = []
+        self.ready = True
+        self.runs: dict[str, Run] = {}
+        for number, (name, state, method, epoch, minutes) in enumerate(
+            [
+                ("quickstart", "succeeded", "pmae", EPOCHS, 4320),
+                ("mae baseline", "succeeded", "mae", EPOCHS, 1800),
+                ("high learning rate", "failed", "pmae", 7, 600),
+                (HOSTILE_NAME, "cancelled", "pmae", 21, 95),
+                ("ratio 0.3", "running", "pmae", 23, 3),
+                ("mae, random ratio", "queued", "mae", 0, 1),
+            ],
+            start=1,
+        ):
+            run = _run(number, name, state, method, epoch, now - timedelta(minutes=minutes))  # type: ignore[arg-type]
+            self.runs[run.id] = run
+
+    def of_state(self, state: RunState) -> Run:
+        """The first run that is in this state."""
+        return next(run for run in self.runs.values() if run.state == state)
+
+    def advance(self, run_id: str, epochs: int) -> None:
+        """Train on; at the last epoch the run succeeds."""
+        run = self.runs[run_id]
+        epoch = min(EPOCHS, (run.progress.epoch or 0) + epochs)
+        state: RunState = "succeeded" if epoch == EPOCHS else run.state
+        self.runs[run_id] = _run(run.number, run.name, state, run.method, epoch, run.created_at)
+
+    def answer(self, method: str, address: str, body: bytes) -> BaseModel | bytes | list[Any]:
+        """What the API would say: a model, a list of them, or a PNG."""
+        url = urlsplit(address)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        parts = url.path.removeprefix("/api/v1/").split("/")
+        self.requests.append(f"{method} {address}")
+        match (method, *parts):
+            case "GET", "runs":
+                return self._page(query)
+            case "GET", "runs", run_id:
+                return self._run(run_id)
+            case "POST", "runs", run_id, "cancel":
+                run = self._run(run_id)
+                self.runs[run_id] = run.model_copy(update={"cancel_requested": True})
+                return self.runs[run_id]
+            case "GET", "runs", run_id, "metrics":
+                return _metrics(self._run(run_id), query["names"].split(","))
+            case "GET", "runs", run_id, "log":
+                return _log(self._run(run_id), int(query["offset"]), int(query["limit"]))
+            case "GET", "runs", run_id, "history":
+                return _history(self._run(run_id))
+            case "GET", "runs", run_id, "checkpoints":
+                return CheckpointList(items=_checkpoints(self._run(run_id)))
+            case "GET", "runs", run_id, "components":
+                return self._spectrum(self._run(run_id))
+            case "GET", "runs", run_id, "components", name:
+                self._run(run_id)
+                vector = self._pca[2][int(name.removesuffix(".png"))]
+                return component_png(vector.reshape(1, 8, 8).astype(np.float32))
+            case "GET", "checkpoints", checkpoint_id:
+                return self._checkpoint(checkpoint_id)
+            case "POST", "checkpoints", checkpoint_id, "reconstructions":
+                self.reconstructions.append((checkpoint_id, body))
+                request = ReconstructionRequest.model_validate_json(body)
+                return self._reconstruct(self._checkpoint(checkpoint_id), request)
+            case "GET", "presets":
+                return [_preset(name) for name in PRESETS]
+            case "GET", "datasets":
+                return _DATASETS
+            case "GET", "workers":
+                return self._workers()
+            case "GET", "readyz":
+                broker = "ok" if self.ready else "no answer from the broker"
+                checks = {"database": "ok", "broker": broker, "storage": "ok"}
+                return Readiness(ready=self.ready, checks=checks)
+        raise Refusal(404, "not_found", f"nothing has the address {url.path}")
+
+    def _run(self, run_id: str) -> Run:
+        if run_id not in self.runs:
+            raise Refusal(404, "run_not_found", f"there is no run {run_id}")
+        return self.runs[run_id]
+
+    def _page(self, query: dict[str, str]) -> RunPage:
+        def wanted(run: Run) -> bool:
+            tag = query.get("tag")
+            return all(
+                query.get(name, getattr(run, name)) == getattr(run, name)
+                for name in ("state", "method", "dataset")
+            ) and (tag is None or tag in run.tags)
+
+        runs = [run for run in reversed(self.runs.values()) if wanted(run)]
+        start, limit = int(query.get("cursor", 0)), int(query["limit"])
+        items = [
+            RunSummary.model_validate(run.model_dump(include=set(RunSummary.model_fields)))
+            for run in runs[start : start + limit]
+        ]
+        more = start + limit < len(runs)
+        return RunPage(items=items, next_cursor=str(start + limit) if more else None)
+
+    def _workers(self) -> list[WorkerView]:
+        busy = [run.id for run in self.runs.values() if run.state == "running"]
+        now = datetime.now(UTC)
+        return [
+            WorkerView(name="lab-1", host="lab", last_seen_at=now, run_id=busy[0] if busy else None)
+        ]
+
+    def _checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        for run in self.runs.values():
+            for checkpoint in _checkpoints(run):
+                if checkpoint.id == checkpoint_id:
+                    return checkpoint
+        raise Refusal(404, "checkpoint_replaced", f"there is no checkpoint {checkpoint_id}")
+
+    def _spectrum(self, run: Run) -> Spectrum:
+        if run.basis_digest is None:
+            raise Refusal(404, "no_basis", f"the run masks patches ({run.method}): no basis")
+        _, ratio, _, _, _ = self._pca
+        return Spectrum(
+            basis_digest=run.basis_digest,
+            kind="pca",
+            channels=1,
+            resolution=8,
+            num_components=64,
+            explained_variance_ratio=ratio.tolist(),
+        )
+
+    @cached_property
+    def _pca(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Standardised images, ratios, components (rows), mean, deviation."""
+        pixels = load_digits().data / 16
+        mean, deviation = pixels.mean(axis=0), np.maximum(pixels.std(axis=0), 0.02)
+        x = (pixels - mean) / deviation
+        eigenvalues, vectors = np.linalg.eigh(x.T @ x / len(x))
+        eigenvalues = np.clip(eigenvalues[::-1], 0, None)
+        return x, eigenvalues / eigenvalues.sum(), vectors.T[::-1], mean, deviation
+
+    def _reconstruct(
+        self, checkpoint: Checkpoint, request: ReconstructionRequest
+    ) -> Reconstruction:
+        images, ratio, components, mean, deviation = self._pca
+        indices = np.array(request.images.indices)
+        if indices.max() >= len(images):
+            raise Refusal(422, "invalid_request", f"valid images are 0 to {len(images) - 1}")
+        masking = request.masking or MaskingSpec(ratio=0.2)
+        order = np.random.default_rng(request.seed).permutation(64)
+        share = np.cumsum(ratio[order])
+        num_masked = int(np.abs(share - masking.ratio_range[0]).argmin()) + 1
+        hidden = components[order[:num_masked]]
+        x = images[indices]
+        target = x @ hidden.T @ hidden
+        blur = math.exp(-checkpoint.epoch / 15)
+        noise = np.random.default_rng(1).normal(size=x.shape) @ hidden.T @ hidden
+        prediction = (1 - blur) * target + 0.5 * blur * noise
+        full = x - target + prediction
+
+        def seen(values: np.ndarray) -> np.ndarray:
+            return intensity((values * deviation + mean).reshape(-1, 1, 8, 8))
+
+        def signed(values: np.ndarray) -> np.ndarray:
+            limit = np.abs(target * deviation).max(axis=1)
+            return diverging((values * deviation).reshape(-1, 1, 8, 8), limit)
+
+        error = np.abs(x - full) * deviation
+        panels = {
+            "original": seen(x),
+            "visible": seen(x - target),
+            "target": signed(target),
+            "prediction": signed(prediction),
+            "full": seen(full),
+            "error": intensity((error / error.max()).reshape(-1, 1, 8, 8)),
+        }
+        labels = load_digits().target[indices]
+        errors = (((prediction - target) @ hidden.T) ** 2).mean(axis=1)
+        return Reconstruction(
+            checkpoint_id=checkpoint.id,
+            run_id=checkpoint.run_id,
+            step=checkpoint.step,
+            epoch=checkpoint.epoch,
+            method="pmae",
+            seed=request.seed,
+            ratio=masking.ratio_range[0],
+            masked_share=float(share[num_masked - 1]),
+            num_masked=num_masked,
+            num_total=64,
+            images=[
+                ReconstructedImage(
+                    index=int(index),
+                    label=str(labels[row]),
+                    panels={
+                        name: base64.b64encode(encode_png(panel[row])).decode()
+                        for name, panel in panels.items()
+                    },
+                    masked_error=float(errors[row]),
+                )
+                for row, index in enumerate(indices)
+            ],
+        )
+
+
+def _run(
+    number: int, name: str, state: RunState, method: str, epoch: int, created_at: datetime
+) -> Run:
+    spec = resolve(
+        ExperimentSpec(
+            name=name,
+            method=method,
+            dataset=DatasetSpec(name="digits"),
+            epochs=EPOCHS,
+            batch_size=128,
+        )
+    )
+    started = created_at + timedelta(seconds=2) if state != "queued" else None
+    reason = {
+        "failed": "The loss is not finite at step 71; the last good checkpoint is kept. A lower "
+        "optimizer.base_lr, a longer schedule.warmup_epochs or precision fp32 may help.",
+        "cancelled": "Cancelled by api.",
+        "queued": "Waits for a worker: 1 of 1 is busy.",
+    }.get(state)
+    values = {
+        name: series.value[-1] for name, series in _series(epoch, number).items() if series.value
+    }
+    succeeded = state == "succeeded"
+    return Run(
+        id=f"{number:016x}",
+        number=number,
+        name=name,
+        state=state,
+        method=method,
+        dataset="digits",
+        tags=["quickstart"] if number == 1 else [],
+        priority=0,
+        attempt=2 if number == 5 else 1,
+        reason=reason,
+        cancel_requested=state == "cancelled",
+        created_at=created_at,
+        started_at=started,
+        finished_at=started + timedelta(seconds=84)
+        if started and state in TERMINAL_STATES
+        else None,
+        progress=Progress(
+            stage="probe" if succeeded else "pretrain" if epoch else None,
+            done=epoch * STEPS_PER_EPOCH,
+            total=EPOCHS * STEPS_PER_EPOCH,
+            epoch=epoch,
+            total_epochs=EPOCHS,
+            loss=values.get("loss"),
+            images_per_second=5321.0 if state == "running" else None,
+            eta_seconds=1.4 * (EPOCHS - epoch) if state == "running" else None,
+        ),
+        last_metrics=values,
+        top1=0.934 if succeeded else None,
+        spec=spec,
+        preset="quickstart" if number == 1 else None,
+        worker="lab-1" if state != "queued" else None,
+        lease_number=1,
+        basis_digest=hashlib.sha256(b"digits").hexdigest() if method == "pmae" and epoch else None,
+        evaluations=[
+            Evaluation(
+                key=f"linear/{features}",
+                protocol="linear",
+                features=features,
+                step=EPOCHS * STEPS_PER_EPOCH,
+                epoch=EPOCHS,
+                split="test",
+                top1=top1,
+            )
+            for features, top1 in (
+                ("encoder", 0.934),
+                ("raw_pixels", 0.911),
+                ("untrained_encoder", 0.782),
+            )
+            if succeeded
+        ],
+        environment={"python": "3.11.2", "torch": "2.14.1", "device": "cpu", "threads": 1},
+    )
+
+
+def _series(epoch: int, number: int) -> dict[str, MetricSeries]:
+    """Curves of a run that has trained ``epoch`` epochs."""
+    random = np.random.default_rng(number)
+    steps = np.arange(5, epoch * STEPS_PER_EPOCH + 1, 5)
+    epochs = np.arange(1, epoch + 1)
+
+    def loss(at: np.ndarray) -> np.ndarray:
+        return 0.25 + 0.75 * np.exp(-at / (9 + number)) + 0.01 * number
+
+    def accuracy(at: np.ndarray) -> np.ndarray:
+        return 0.1 + (0.8 - 0.02 * number) * (1 - np.exp(-at / 14))
+
+    curves = {
+        "loss": (steps, steps / STEPS_PER_EPOCH, loss(steps / STEPS_PER_EPOCH), 0.05),
+        "train_loss": (epochs * STEPS_PER_EPOCH, epochs, loss(epochs - 0.5), 0.006),
+        "val_loss": (epochs * STEPS_PER_EPOCH, epochs, loss(epochs) + 0.015, 0.01),
+        "train_online_probe_top1": (
+            epochs * STEPS_PER_EPOCH,
+            epochs,
+            accuracy(epochs) + 0.03,
+            0.008,
+        ),
+        "val_online_probe_top1": (epochs * STEPS_PER_EPOCH, epochs, accuracy(epochs), 0.012),
+    }
+    return {
+        name: MetricSeries(
+            name=name,
+            step=step.tolist(),
+            epoch=at.astype(float).tolist(),
+            time=(1_700_000_000 + step).astype(float).tolist(),
+            value=(value + random.normal(scale=noise, size=len(value))).tolist(),
+            total=len(step),
+        )
+        for name, (step, at, value, noise) in curves.items()
+    }
+
+
+def _metrics(run: Run, names: list[str]) -> Metrics:
+    series = _series(run.progress.epoch or 0, run.number)
+    return Metrics(run_id=run.id, series=[series[n] for n in names if series[n].step])
+
+
+def _checkpoints(run: Run) -> list[Checkpoint]:
+    epoch = run.progress.epoch or 0
+    kept = [(done, "kept") for done in range(20, epoch + 1, 20)]
+    latest = [(epoch, "latest")] if run.state == "running" else []
+    return [
+        Checkpoint(
+            id=f"{run.id}-{done * STEPS_PER_EPOCH:08d}",
+            run_id=run.id,
+            name=f"step-{done * STEPS_PER_EPOCH:08d}",
+            kind=kind,
+            step=done * STEPS_PER_EPOCH,
+            epoch=done,
+            created_at=run.created_at + timedelta(seconds=2 + done),
+            files={
+                name: FileFacts(sha256=hashlib.sha256(name.encode()).hexdigest(), size=size)
+                for name, size in (
+                    ("model.safetensors", 1_923_411),
+                    ("config.json", 2_310),
+                    ("trainer.pt", 3_850_204),
+                    ("events.jsonl", 61_220),
+                )
+            },
+        )
+        for done, kind in reversed(kept + latest)
+    ]
+
+
+def _log(run: Run, offset: int, limit: int) -> LogChunk:
+    lines = [f"epoch {n} of {EPOCHS}" for n in range(1, (run.progress.epoch or 0) + 1)]
+    data = ("\n".join(["resumed from nothing", *lines]) + "\n").encode() if lines else b""
+    piece = data[offset : offset + limit]
+    return LogChunk(
+        text=piece.decode(), offset=offset, next_offset=offset + len(piece), size=len(data)
+    )
+
+
+def _history(run: Run) -> History:
+    entries = [("state", "api", "queued")]
+    if run.started_at:
+        entries += [("state", "lab-1", "running"), ("stage", "lab-1", "pretrain")]
+    if run.state in TERMINAL_STATES:
+        entries.append(("state", "lab-1", run.reason or run.state))
+    return History(
+        items=[
+            HistoryEntry(
+                id=n, at=run.created_at + timedelta(seconds=n), type=kind, actor=actor, message=text
+            )
+            for n, (kind, actor, text) in enumerate(entries, start=1)
+        ]
+    )
+
+
+def _preset(name: str) -> PresetView:
+    preset = PRESETS[name]
+    return PresetView(
+        name=name,
+        summary=preset.summary,
+        cost=preset.cost,
+        expect=preset.expect,
+        spec=resolve(preset.spec),
+    )
+
+
+_DATASETS = [
+    DatasetView(
+        name="digits",
+        title="Handwritten digits",
+        resolution=8,
+        patch_size=2,
+        channels=1,
+        num_classes=10,
+        available=True,
+        message="bundled",
+    )
+]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request a connection, so that nothing of a stopped server answers on."""
+
+    service: FakeService
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            status, answer = 200, self.service.answer(self.command, self.path, body)
+        except Refusal as refusal:
+            status, answer = refusal.problem.status, refusal.problem
+        if isinstance(answer, Readiness) and not answer.ready:
+            status = 503
+        kind = "image/png" if isinstance(answer, bytes) else "application/json"
+        data = answer if isinstance(answer, bytes) else _json(answer)
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+def _json(answer: BaseModel | list[Any]) -> bytes:
+    if isinstance(answer, BaseModel):
+        return answer.model_dump_json().encode()
+    return json.dumps([item.model_dump(mode="json") for item in answer]).encode()
+
+
+@contextmanager
+def serving(service: FakeService, port: int = 0) -> Iterator[str]:
+    """Serve on the loopback; yields the address."""
+    handler = type("Handler", (_Handler,), {"service": service})
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,279 @@
+"""The pages without a browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from dashboard.views.reconstructions import MOST_IMAGES, ImagesError, parse_images
+from pmae.schema import ReconstructionRequest
+from pmae.spec import ExperimentSpec, resolve
+from tests.dashboard.app import App
+from tests.dashboard.fake_service import HOSTILE_NAME, FakeService
+
+
+def test_the_list_shows_each_run(app: App, service: FakeService) -> None:
+    view = app.open()
+    view.check()
+    for run in service.runs.values():
+        assert f"#{run.number}" in view.text
+        assert run.name in view.text
+        assert f'href="run?run={run.id}"' in view.html
+        assert f'data-open="{run.id}"' in view.html
+    assert "1 worker, 1 busy" in view.text
+    assert "epoch 23 of 60" in view.text
+    assert "93.4 %" in view.text
+    assert "Waits for a worker" in view.text
+
+
+def test_names_are_text_and_never_markup(app: App, service: FakeService) -> None:
+    run = service.of_state("cancelled")
+    assert run.name == HOSTILE_NAME
+    for page in (app.open(), app.open("run", run=run.id)):
+        page.check()
+        assert "<img src=x" not in page.html
+        assert HOSTILE_NAME in page.text
+
+
+def test_filters_are_asked_of_the_service_and_taken_from_the_address(
+    app: App, service: FakeService
+) -> None:
+    view = app.open(state="failed", method="PMAE")
+    view.check()
+    assert "high learning rate" in view.text
+    assert "quickstart" not in view.text
+    assert any("state=failed" in r and "method=pmae" in r for r in service.requests)
+    view.app.text_input(key="tag").set_value("nothing has this").run()
+    assert any("No run is like that" in message for message in view.messages())
+
+
+def test_an_empty_service_says_how_to_begin(app: App, service: FakeService) -> None:
+    service.runs.clear()
+    view = app.open()
+    view.check()
+    assert "preset=quickstart" in view.app.code[0].value
+
+
+def test_pages_of_runs(app: App, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.views.runs.PAGE_SIZE", 4)
+    view = app.open()
+    assert "quickstart" not in view.text
+    older = next(button for button in view.app.button if button.label == "Older")
+    older.click().run()
+    view.check()
+    assert "quickstart" in view.text
+    assert "ratio 0.3" not in view.text
+
+
+def test_what_ails_the_service_is_said(app: App, service: FakeService) -> None:
+    service.ready = False
+    view = app.open()
+    view.check()
+    assert "broker: no answer from the broker" in view.messages()
+
+
+def test_a_running_run(app: App, service: FakeService) -> None:
+    run = service.of_state("running")
+    view = app.open("run", run=run.id)
+    view.check()
+    assert "running" in view.text
+    assert "epoch 23 of 60" in view.text
+    assert "5,321 images/s" in view.text
+    assert "left in this stage" in view.text
+    assert len(view.charts) == 2
+    curves = {layer["mark"]["type"] for layer in view.charts[0]["layer"]}
+    assert curves == {"line", "point"}
+    newest = f"{run.id}-{23 * 11:08d}"
+    link = f"https://lab.example/api/v1/checkpoints/{newest}/files/model.safetensors"
+    assert f'href="{link}"' in view.html
+    assert f"reconstructions?run={run.id}&amp;checkpoint=newest" in view.html
+    assert "epoch 23 of 60" in view.app.code[0].value
+    spec = ExperimentSpec.model_validate_json(view.app.code[1].value)
+    assert spec == run.spec == resolve(spec)
+
+
+def test_a_finished_run_stands_beside_its_baselines(app: App, service: FakeService) -> None:
+    view = app.open("run", run=service.of_state("succeeded").id)
+    view.check()
+    best, second, third = (view.text.index(t) for t in ("93.4 %", "91.1 %", "78.2 %"))
+    assert view.text.index("trained encoder", best) < second < third
+    assert "untrained encoder" in view.text
+    assert not any(button.key == "cancel" for button in view.app.button)
+
+
+def test_a_failed_run_says_why(app: App, service: FakeService) -> None:
+    run = service.of_state("failed")
+    view = app.open("run", run=run.id)
+    view.check()
+    assert run.reason
+    assert run.reason in view.text
+
+
+def test_a_queued_run_has_nothing_to_show_yet(app: App, service: FakeService) -> None:
+    view = app.open("run", run=service.of_state("queued").id)
+    view.check()
+    assert view.charts == []
+    assert "Waits for a worker" in view.text
+
+
+def test_cancelling_takes_two_clicks(app: App, service: FakeService) -> None:
+    run = service.of_state("running")
+    view = app.open("run", run=run.id)
+    assert not service.runs[run.id].cancel_requested
+    view.app.button(key="cancel").click().run()
+    view.check()
+    assert service.runs[run.id].cancel_requested
+    assert "cancelling" in view.text
+    assert not any(button.key == "cancel" for button in view.app.button)
+
+
+def test_a_run_that_ends_is_drawn_anew(app: App, service: FakeService) -> None:
+    run = service.of_state("running")
+    view = app.open("run", run=run.id)
+    service.advance(run.id, 60)
+    view.app.run()
+    view.check()
+    assert "93.4 %" in view.text
+
+
+@pytest.mark.parametrize("page", ["run", "reconstructions", "components"])
+def test_an_unknown_run_is_told(app: App, page: str) -> None:
+    view = app.open(page, run="ffff")
+    view.check()
+    assert "there is no run ffff" in view.messages()
+
+
+def test_a_run_page_without_a_run(app: App) -> None:
+    view = app.open("run")
+    view.check()
+    assert "No run is chosen." in view.messages()
+
+
+def asked_for(service: FakeService) -> tuple[str, ReconstructionRequest]:
+    """The last reconstruction that was asked for."""
+    path, body = service.reconstructions[-1]
+    return path, ReconstructionRequest.model_validate_json(body)
+
+
+def test_reconstructions_follow_a_running_run(app: App, service: FakeService) -> None:
+    run = service.of_state("running")
+    view = app.open("reconstructions", run=run.id)
+    view.check()
+    for panel in ("original", "visible", "target", "prediction", "full", "error"):
+        assert panel in view.text
+    assert view.html.count("data:image/png;base64,") == 8 * 6
+    assert "Step 253" in view.text
+    assert "of the variance masked" in view.text
+    checkpoint, request = asked_for(service)
+    assert checkpoint == f"{run.id}-{253:08d}"
+    assert request.masking == run.spec.masking
+    assert request.images.indices == list(range(8))
+    service.advance(run.id, 2)
+    view.app.run()
+    assert "Step 275" in view.text
+
+
+def test_a_deep_link_is_taken_up_and_written_back(app: App, service: FakeService) -> None:
+    run = service.of_state("succeeded")
+    chosen = {
+        "run": run.id,
+        "checkpoint": f"{run.id}-{220:08d}",
+        "split": "test",
+        "images": "3, 5-6",
+        "ratio": "45",
+        "seed": "9",
+    }
+    view = app.open("reconstructions", **chosen)
+    view.check()
+    checkpoint, request = asked_for(service)
+    assert checkpoint == chosen["checkpoint"]
+    assert (request.images.split, request.images.indices) == ("test", [3, 5, 6])
+    assert request.seed == 9
+    assert request.masking
+    assert request.masking.ratio == 0.45
+    assert view.app.query_params == chosen
+
+
+def test_controls_change_what_is_asked_and_the_address(app: App, service: FakeService) -> None:
+    run = service.of_state("succeeded")
+    view = app.open("reconstructions", run=run.id)
+    next(button for button in view.app.button if button.label == "Next").click().run()
+    view.app.text_input(key="recon_images").set_value("11").run()
+    view.app.slider(key=f"recon_ratio_{run.id}").set_value(60).run()
+    view.check()
+    _, request = asked_for(service)
+    assert (request.seed, request.images.indices) == (1, [11])
+    assert request.masking
+    assert request.masking.ratio == 0.6
+    assert view.app.query_params["seed"] == "1"
+    assert view.app.query_params["ratio"] == "60"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"split": "nowhere"}, {"seed": "-1"}, {"seed": "x"}, {"ratio": "0"}, {"ratio": "200"}],
+)
+def test_a_wrong_address_falls_back(app: App, service: FakeService, wrong: dict[str, str]) -> None:
+    run = service.of_state("succeeded")
+    view = app.open("reconstructions", run=run.id, **wrong)
+    view.check()
+    _, request = asked_for(service)
+    assert (request.images.split, request.seed) == ("val", 0)
+    assert request.masking == run.spec.masking
+
+
+def test_a_replaced_checkpoint_gives_way_to_the_newest(app: App, service: FakeService) -> None:
+    run = service.of_state("running")
+    view = app.open("reconstructions", run=run.id, checkpoint=f"{run.id}-{5:08d}")
+    view.check()
+    assert any("has been replaced" in message for message in view.messages())
+    assert "Step 253" in view.text
+
+
+def test_what_the_service_refuses_is_shown_in_place(app: App, service: FakeService) -> None:
+    view = app.open("reconstructions", run=service.of_state("succeeded").id, images="5000")
+    view.check()
+    assert "valid images are 0 to 1796" in view.messages()
+
+
+def test_a_run_without_a_checkpoint(app: App, service: FakeService) -> None:
+    view = app.open("reconstructions", run=service.of_state("queued").id)
+    view.check()
+    assert "This run has no checkpoint yet." in view.messages()
+
+
+def test_images_are_numbers_and_ranges() -> None:
+    assert parse_images("0-3, 8 8 5") == [0, 1, 2, 3, 8, 5]
+    assert len(parse_images(f"0-{MOST_IMAGES - 1}")) == MOST_IMAGES
+    for wrong in ("", "a", "3-1", "-1", "1-", f"0-{MOST_IMAGES}", "0-999999999999"):
+        with pytest.raises(ImagesError):
+            parse_images(wrong)
+
+
+def test_components(app: App, service: FakeService) -> None:
+    run = service.of_state("succeeded")
+    view = app.open("components", run=run.id)
+    view.check()
+    assert len(view.charts) == 2
+    assert view.html.count("data:image/png;base64,") == 48
+    assert "8 × 8 × 1" in view.text
+    asked = sum("/components/" in request for request in service.requests)
+    view.app.run()
+    assert sum("/components/" in request for request in service.requests) == asked
+
+
+def test_components_before_the_basis_is_there(app: App, service: FakeService) -> None:
+    view = app.open("components", run=service.of_state("queued").id)
+    view.check()
+    assert any("no basis" in message for message in view.messages())
+
+
+@pytest.mark.parametrize("page", ["runs", "run", "reconstructions", "components"])
+def test_a_service_that_is_down_is_said_without_a_traceback(
+    app: App, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PMAE_API_URL", "http://127.0.0.1:9")
+    view = app.open(page, run="a")
+    view.check()
+    (message,) = view.messages()
+    assert "does not answer" in message
+    assert "http://127.0.0.1:9" in message

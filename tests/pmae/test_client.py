@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from pmae.client import (
+    ApiError,
+    ClientError,
+    PmaeClient,
+    ServiceUnreachableError,
+    UnexpectedAnswerError,
+)
+from pmae.client.sse import parse_stream
+from pmae.presets import PRESETS
+from pmae.schema import (
+    CheckpointList,
+    History,
+    LogChunk,
+    Metrics,
+    Problem,
+    ProblemField,
+    Readiness,
+    ReconstructionRequest,
+    RunPage,
+)
+from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def client_over(handler: Handler) -> PmaeClient:
+    return PmaeClient("http://service", transport=httpx.MockTransport(handler))
+
+
+def subclasses(root: type[Exception]) -> Iterator[type[Exception]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from subclasses(child)
+
+
+HTTPX_ERRORS = [
+    error
+    for root in (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+    for error in subclasses(root)
+]
+
+
+def make(error: type[Exception]) -> Exception:
+    if error in (httpx.StreamConsumed, httpx.StreamClosed, httpx.ResponseNotRead) or (
+        error is httpx.RequestNotRead
+    ):
+        return error()
+    if error is httpx.HTTPStatusError:
+        request = httpx.Request("GET", "http://service")
+        return httpx.HTTPStatusError("said no", request=request, response=httpx.Response(500))
+    return error("it broke")
+
+
+@pytest.mark.parametrize("error", HTTPX_ERRORS, ids=lambda error: error.__name__)
+def test_every_error_of_httpx_becomes_one_of_ours(error: type[Exception]) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise make(error)
+
+    unreachable = issubclass(error, (httpx.TransportError, httpx.InvalidURL))
+    expected = ServiceUnreachableError if unreachable else UnexpectedAnswerError
+    with client_over(broken) as client:
+        with pytest.raises(ClientError) as caught:
+            client.runs()
+        assert type(caught.value) is expected
+        assert caught.value.__cause__ is not None
+        with pytest.raises(expected):
+            next(client.events("a"))
+
+
+@pytest.mark.parametrize("address", ["service:80", "http://[::x", "ftp://service", ""])
+def test_an_address_that_is_none_is_named(address: str) -> None:
+    with pytest.raises(ServiceUnreachableError, match="not an address"), PmaeClient(address) as c:
+        c.runs()
+
+
+def test_nothing_listening_is_told_with_the_address() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with PmaeClient(url) as client, pytest.raises(ServiceUnreachableError, match=url):
+            client.ready()
+
+
+def test_a_refusal_carries_the_problem_and_names_each_bad_field() -> None:
+    problem = Problem(
+        title="Unprocessable Entity",
+        status=422,
+        code="invalid_request",
+        detail="the request is not valid: /masking/ratio: 1.5 is too much",
+        errors=[
+            ProblemField(pointer="/masking/ratio", message="1.5 is too much"),
+            ProblemField(pointer="/epochs", message="must be positive"),
+        ],
+    )
+    with (
+        client_over(lambda _: httpx.Response(422, content=problem.model_dump_json())) as client,
+        pytest.raises(ApiError) as caught,
+    ):
+        client.submit({"epochs": 0})
+    assert caught.value.problem == problem
+    assert str(caught.value) == (
+        "the request is not valid: /masking/ratio: 1.5 is too much (/epochs: must be positive)"
+    )
+
+
+def test_an_error_page_of_something_else_is_a_refusal_too() -> None:
+    with (
+        client_over(lambda _: httpx.Response(502, text="<h1>Bad gateway</h1>")) as client,
+        pytest.raises(ApiError, match="502 Bad Gateway") as caught,
+    ):
+        client.runs()
+    assert caught.value.problem.code == "http_502"
+
+
+def test_a_redirect_is_not_taken_for_an_answer() -> None:
+    away = httpx.Response(302, headers={"location": "http://elsewhere/"})
+    with client_over(lambda _: away) as client, pytest.raises(ApiError, match="302"):
+        client.runs()
+
+
+def test_when_to_try_again_is_passed_on() -> None:
+    problem = Problem(title="Busy", status=503, code="busy", detail="too much waits")
+    answer = httpx.Response(503, content=problem.model_dump_json(), headers={"retry-after": "7"})
+    with client_over(lambda _: answer) as client, pytest.raises(ApiError) as caught:
+        client.reconstruct("a-00000001")
+    assert caught.value.retry_after_seconds == 7
+
+
+@pytest.mark.parametrize("body", ["", "<html>", "{}", '{"items": [{"id": 1}]}'])
+def test_an_answer_of_another_program_is_told_as_such(body: str) -> None:
+    with (
+        client_over(lambda _: httpx.Response(200, text=body)) as client,
+        pytest.raises(UnexpectedAnswerError, match="not as this service does"),
+    ):
+        client.runs()
+
+
+def test_not_ready_is_an_answer() -> None:
+    state = Readiness(ready=False, checks={"database": "ok", "broker": "no answer"})
+    answer = httpx.Response(503, content=state.model_dump_json())
+    with client_over(lambda _: answer) as client:
+        assert client.ready() == state
+    with client_over(lambda _: httpx.Response(500)) as client, pytest.raises(ApiError):
+        client.ready()
+
+
+EMPTY_ANSWERS: dict[str, str] = {
+    "runs": RunPage(items=[]).model_dump_json(),
+    "metrics": Metrics(run_id="a", series=[]).model_dump_json(),
+    "log": LogChunk(text="", offset=0, next_offset=0, size=0).model_dump_json(),
+    "history": History(items=[]).model_dump_json(),
+    "checkpoints": CheckpointList(items=[]).model_dump_json(),
+    "components": "png",
+    "presets": "[]",
+    "datasets": "[]",
+    "workers": "[]",
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "target"),
+    [
+        (
+            lambda c: c.runs(state="failed", tag="a b", limit=7, cursor="x="),
+            "GET",
+            "/runs?state=failed&tag=a+b&limit=7&cursor=x%3D",
+        ),
+        (lambda c: c.runs(method="mae", dataset="folder:x"), "GET",
+         "/runs?method=mae&dataset=folder%3Ax&limit=50"),
+        (lambda c: c.metrics("a"), "GET", "/runs/a/metrics?max_points=400"),
+        (
+            lambda c: c.metrics("a", names=["loss", "lr"], max_points=9),
+            "GET",
+            "/runs/a/metrics?max_points=9&names=loss%2Clr",
+        ),
+        (lambda c: c.log("a", offset=3, limit=4), "GET", "/runs/a/log?offset=3&limit=4"),
+        (lambda c: c.history("a"), "GET", "/runs/a/history"),
+        (lambda c: c.checkpoints("a"), "GET", "/runs/a/checkpoints"),
+        (lambda c: c.component_png("a", 3), "GET", "/runs/a/components/3.png"),
+        (lambda c: c.presets(), "GET", "/presets"),
+        (lambda c: c.datasets(), "GET", "/datasets"),
+        (lambda c: c.workers(), "GET", "/workers"),
+    ],
+)  # fmt: skip
+def test_each_method_asks_its_route(
+    call: Callable[[PmaeClient], object], method: str, target: str
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        words = request.url.path.removeprefix("/api/v1/").split("/")
+        kind = next(word for word in (*words[2:], words[0]) if word in EMPTY_ANSWERS)
+        return httpx.Response(200, text=EMPTY_ANSWERS[kind])
+
+    with client_over(answer) as client:
+        call(client)
+    assert [(r.method, r.url.raw_path.decode()) for r in asked] == [(method, "/api/v1" + target)]
+
+
+def test_ids_cannot_leave_their_place_in_the_address() -> None:
+    paths: list[str] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.raw_path.decode())
+        return httpx.Response(404)
+
+    with client_over(refuse) as client:
+        for call in (client.run, client.cancel, client.checkpoint, client.preset):
+            with pytest.raises(ApiError):
+                call("../a?b#c/d")
+    segment = "..%2Fa%3Fb%23c%2Fd"
+    assert [path.count("/") for path in paths] == [4, 5, 4, 4]
+    assert all(segment in path for path in paths)
+
+
+def submitted(*arguments: Any, **keywords: Any) -> tuple[dict[str, Any], httpx.URL]:
+    seen: list[httpx.Request] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(500)
+
+    with client_over(refuse) as client, pytest.raises(ApiError):
+        client.submit(*arguments, **keywords)
+    return json.loads(seen[0].content), seen[0].url
+
+
+def test_a_spec_is_sent_whole() -> None:
+    spec = ExperimentSpec(dataset=DatasetSpec(name="digits"), epochs=3)
+    body, url = submitted(spec, priority=2)
+    assert ExperimentSpec.model_validate(body) == spec
+    assert dict(url.params) == {"priority": "2"}
+
+
+def test_over_a_preset_only_what_was_written_is_sent() -> None:
+    spec = ExperimentSpec(dataset=DatasetSpec(name="digits"), masking=MaskingSpec(ratio=0.3))
+    body, url = submitted(spec, preset="quickstart")
+    assert body == {"dataset": {"name": "digits"}, "masking": {"ratio": 0.3}}
+    assert url.params["preset"] == "quickstart"
+    assert submitted(preset="quickstart")[0] == {}
+    assert submitted({"epochs": 2}, preset="quickstart")[0] == {"epochs": 2}
+
+
+def test_reconstructions_come_as_json_or_as_a_picture() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert ReconstructionRequest.model_validate_json(request.content).seed == 4
+        assert request.url.params["format"] == "png"
+        return httpx.Response(200, content=b"\x89PNG")
+
+    with client_over(answer) as client:
+        png = client.reconstruct_png("a-00000001", ReconstructionRequest(seed=4))
+    assert png == b"\x89PNG"
+
+
+def test_a_preset_is_read() -> None:
+    preset = PRESETS["quickstart"]
+    body = {
+        "name": preset.name,
+        "summary": preset.summary,
+        "cost": preset.cost,
+        "expect": preset.expect,
+        "spec": preset.spec.model_dump(mode="json"),
+    }
+    with client_over(lambda _: httpx.Response(200, json=body)) as client:
+        assert client.preset("quickstart").spec == preset.spec
+
+
+STREAM = """\
+: heartbeat
+
+id: 1
+event: state
+data: {"state": "running"}
+
+event: progress
+data: {"done": 1,
+data:  "total": 2}
+
+id: 3
+event: state
+data: {"state": "torn
+"""
+
+
+def test_events_are_read_and_heartbeats_and_torn_ones_passed_over() -> None:
+    events = list(parse_stream(STREAM.splitlines()))
+    assert [(e.id, e.type, e.data) for e in events] == [
+        ("1", "state", {"state": "running"}),
+        (None, "progress", {"done": 1, "total": 2}),
+    ]
+
+
+def test_events_go_on_from_an_id() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["last-event-id"] == "1"
+        assert request.headers["accept"] == "text/event-stream"
+        return httpx.Response(200, text='id: 2\nevent: error\ndata: {"message": "no"}\n\n')
+
+    with client_over(answer) as client:
+        events = list(client.events("a", last_event_id="1"))
+    assert [event.id for event in events] == ["2"]
+
+
+@pytest.mark.parametrize("data", ["[1]", "{torn", "nothing"])
+def test_an_event_that_is_no_object_is_told(data: str) -> None:
+    with (
+        client_over(lambda _: httpx.Response(200, text=f"data: {data}\n\n")) as client,
+        pytest.raises(UnexpectedAnswerError, match="not a JSON object"),
+    ):
+        list(client.events("a"))
+
+
+def test_a_refused_stream_carries_the_problem() -> None:
+    problem = Problem(title="Not Found", status=404, code="run_not_found", detail="no run a")
+    answer = httpx.Response(404, content=problem.model_dump_json())
+    with client_over(lambda _: answer) as client, pytest.raises(ApiError, match="no run a"):
+        list(client.events("a"))
+
+
+def test_download_urls_are_for_the_address_that_the_reader_has() -> None:
+    with PmaeClient("http://inside:8000/") as client:
+        path = "/api/v1/checkpoints/a-00000001/files/model.safetensors"
+        url = client.download_url("a-00000001", "model.safetensors")
+        assert url == "http://inside:8000" + path
+        public = client.download_url(
+            "a-00000001", "model.safetensors", base_url="https://lab.example/"
+        )
+        assert public == "https://lab.example" + path
+
+
+def test_importing_the_client_needs_neither_torch_nor_a_web_framework() -> None:
+    heavy = ["torch", "fastapi", "streamlit", "sqlalchemy", "celery", "pandas", "numpy"]
+    code = f"import sys, pmae.client; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
