@@ -24,7 +24,7 @@ def write_basis(bases_dir: Path) -> np.ndarray:
     folder.mkdir(parents=True)
     components, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(16, 16)))
     ratios = np.sort(np.random.default_rng(1).dirichlet(np.ones(16)))[::-1].copy()
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "components": components.astype(np.float32),
         "explained_variance_ratio": ratios,
     }
