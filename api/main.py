@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from types import FrameType
 
@@ -135,20 +135,24 @@ async def reconciling(
             for run_id in expired:
                 _logger.warning("the lease of run %s had ended", run_id)
 
+    stopping = asyncio.Event()
+
     async def forever() -> None:
-        while True:
+        while not stopping.is_set():
             try:
                 await asyncio.to_thread(once)
             except Exception:
                 _logger.exception("a round of the reconciler failed; the next one comes")
-            await asyncio.sleep(settings.reconcile_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), timeout=settings.reconcile_seconds)
 
     task = asyncio.create_task(forever(), name="reconciler")
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        # Not cancelled: a round that is under way in its thread still holds a connection.
+        stopping.set()
+        await task
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy import and_, or_, select
@@ -78,7 +78,7 @@ class RunStreams:
         self._poll_seconds = poll_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._listeners: set[Listener] = set()
-        self._joined = asyncio.Event()
+        self._changed = asyncio.Event()
         self._closed = False
 
     @asynccontextmanager
@@ -88,13 +88,14 @@ class RunStreams:
         try:
             yield
         finally:
+            # Not cancelled: a look that is under way in its thread still holds a connection.
             self.close()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await task
 
     def close(self) -> None:
         """End every open stream: the service stops."""
         self._closed = True
+        self._changed.set()
         for listener in self._listeners:
             listener.end()
 
@@ -105,7 +106,7 @@ class RunStreams:
         if self._closed:
             listener.end()
         self._listeners.add(listener)
-        self._joined.set()
+        self._changed.set()
         try:
             yield listener
         finally:
@@ -127,12 +128,9 @@ class RunStreams:
             yield message
 
     async def _poll(self) -> None:
-        while True:
-            if not self._listeners:
-                self._joined.clear()
-                await self._joined.wait()
+        while not self._closed:
             if await self._feed():
-                await self._pause()
+                await self._pause(self._poll_seconds if self._listeners else None)
 
     async def _feed(self) -> bool:
         """Look once, and tell those it was for. Whether all there was is told."""
@@ -150,13 +148,11 @@ class RunStreams:
             _tell(listener, look)
         return look.complete
 
-    async def _pause(self) -> None:
-        """Until the next look is due, or somebody has joined."""
-        self._joined.clear()
-        try:
-            await asyncio.wait_for(self._joined.wait(), timeout=self._poll_seconds)
-        except TimeoutError:
-            return
+    async def _pause(self, seconds: float | None) -> None:
+        """Until the next look is due, somebody has joined, or the service stops."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), timeout=seconds)
+        self._changed.clear()
 
     def _look(self, places: Sequence[tuple[int, int]]) -> _Look:
         """Read the rows first: the events of a state that was seen are then there too."""

@@ -77,28 +77,21 @@ def test_an_endless_body_is_cut_off(api: LiveApi) -> None:
             send_on()
 
 
-@pytest.mark.parametrize(
-    ("host", "answered"),
-    [
-        ("localhost", True),
-        ("LOCALHOST:1234", True),
-        ("127.0.0.1:80", True),
-        ("[::1]:8000", True),
-        ("lab.example", True),
-        ("evil.example", False),
-        ("lab.example.evil.example", False),
-        ("evil.example@localhost", False),
-        ("localhost/x", False),
-        ("localhost:x", False),
-        ("", False),
-    ],
-)
-def test_only_known_hosts_are_answered(api: LiveApi, host: str, answered: bool) -> None:
-    response = api.client.get("/livez", headers={"Host": host})
-    if answered:
-        assert response.status_code == 200
-    else:
-        assert (response.status_code, response.json()["code"]) == (400, "host_not_allowed")
+def test_only_known_hosts_are_answered(api: LiveApi, subtests: pytest.Subtests) -> None:
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:8000", "lab.example"):
+        with subtests.test(host=host):
+            assert api.client.get("/livez", headers={"Host": host}).status_code == 200
+    for host in (
+        "evil.example",
+        "lab.example.evil.example",
+        "evil.example@localhost",
+        "localhost/x",
+        "localhost:x",
+        "",
+    ):
+        with subtests.test(host=host):
+            response = api.client.get("/livez", headers={"Host": host})
+            assert (response.status_code, response.json()["code"]) == (400, "host_not_allowed")
 
 
 def test_pages_of_other_sites_cannot_write(api: LiveApi) -> None:
