@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,8 @@ from celery import Celery
 from kombu.exceptions import KombuError
 
 from api.settings import ApiSettings
-from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUE, DOORBELL_TASK
+from pmae.schema import RunKind
+from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES, DOORBELL_TASK
 
 MOST_RINGS = 32
 """Messages sent for one burst of submissions; workers go on by themselves once they are awake."""
@@ -31,7 +33,7 @@ class Doorbell:
         self._timeout = settings.broker_timeout_seconds
         self._celery = _producer(settings.broker_url, self._timeout)
         self._changed = threading.Condition()
-        self._wanted = 0
+        self._wanted: Counter[RunKind] = Counter()
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="doorbell", daemon=True)
 
@@ -51,41 +53,44 @@ class Doorbell:
         self._thread.join()
         self._celery.close()
 
-    def ring_soon(self) -> None:
+    def ring_soon(self, kind: RunKind) -> None:
         """Ring within moments, from another thread. Call it after the commit."""
         with self._changed:
-            self._wanted += 1
+            self._wanted[kind] += 1
             self._changed.notify()
 
-    def ring(self) -> None:
-        """Ring now.
+    def ring(self, kind: RunKind) -> None:
+        """Tell a worker that takes runs of ``kind``, now.
 
         Raises:
             One of :data:`BROKER_ERRORS`: the broker did not take the message.
         """
-        self._celery.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUE, ignore_result=True, retry=False)
+        self._celery.send_task(
+            DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True, retry=False
+        )
 
-    def waiting_messages(self) -> int:
-        """How many rings no worker has taken yet.
+    def waiting_messages(self, kind: RunKind) -> int:
+        """How many rings for ``kind`` no worker has taken yet.
 
         Raises:
             One of :data:`BROKER_ERRORS`: the broker did not answer.
         """
         with self._celery.connection_for_read() as connection:
             # The transport's own count: it also knows the lists of the queue's priorities.
-            length: int = connection.default_channel._size(DOORBELL_QUEUE)  # noqa: SLF001
+            length: int = connection.default_channel._size(DOORBELL_QUEUES[kind])  # noqa: SLF001
         return length
 
     def _serve(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted or self._closing)
-                rings, self._wanted = min(self._wanted, MOST_RINGS), 0
+                rings, self._wanted = self._wanted, Counter()
                 if self._closing and not rings:
                     return
             try:
-                for _ in range(rings):
-                    self.ring()
+                for kind, count in rings.items():
+                    for _ in range(min(count, MOST_RINGS)):
+                        self.ring(kind)
             except BROKER_ERRORS as error:
                 _logger.warning("the doorbell was not rung, the reconciler will: %s", error)
 

@@ -10,7 +10,8 @@
         ├── ConflictError            409  not possible in the state that the run is in
         ├── RangeError               416  a byte range outside of the file
         ├── DamagedError             500  a file that is not what was recorded of it
-        └── BusyError                503  too much is waiting; says when to try again
+        ├── BusyError                503  too much is waiting; says when to try again
+        └── StorageFullError         507  the artifact disk is nearly full
 
 What Starlette and pydantic raise (404, 405, bad JSON, bad fields) takes the same form. A fault of
 the service itself is answered with 500 and no traceback; the traceback stands in the log.
@@ -108,6 +109,13 @@ class BusyError(ApiError):
 
     status = http.HTTPStatus.SERVICE_UNAVAILABLE
     code = "busy"
+
+
+class StorageFullError(ApiError):
+    """The artifact disk is nearly full."""
+
+    status = http.HTTPStatus.INSUFFICIENT_STORAGE
+    code = "storage_full"
 
 
 def problem_response(

@@ -23,9 +23,11 @@ from api.context import Services
 from api.db.migrate import upgrade
 from api.db.reconcile import reconcile_once
 from api.db.session import make_engine, make_sessions
+from api.deletion import finish_deletions
 from api.errors import install_error_handlers
 from api.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.openapi import API_PREFIX, Document
+from api.runs.details import router as run_details_router
 from api.runs.routes import router as runs_router
 from api.runs.streams import RunStreams
 from api.settings import ApiSettings
@@ -76,7 +78,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         ],
     )
     install_error_handlers(app)
-    for router in (runs_router, checkpoints_router, system_router):
+    for router in (runs_router, run_details_router, checkpoints_router, system_router):
         app.include_router(router, prefix=API_PREFIX)
     app.state.document = Document(app)
     app.openapi = app.state.document  # type: ignore[method-assign]
@@ -101,7 +103,11 @@ async def running_services(settings: ApiSettings) -> AsyncIterator[Services]:
             Reconstructor(settings) as reconstructor,
             calling_on_stop(streams.close),
         ):
-            async with streams.running(), reconciling(settings, sessions, doorbell):
+            async with (
+                streams.running(),
+                reconciling(settings, sessions, doorbell),
+                deleting(settings, sessions),
+            ):
                 yield Services(
                     settings=settings,
                     sessions=sessions,
@@ -135,18 +141,39 @@ async def reconciling(
             for run_id in expired:
                 _logger.warning("the lease of run %s had ended", run_id)
 
+    async with again_and_again(once, settings.reconcile_seconds, "reconciler"):
+        yield
+
+
+@asynccontextmanager
+async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> AsyncIterator[None]:
+    """Remove what is left of deleted runs every few seconds meanwhile."""
+
+    def once() -> None:
+        for run_id in finish_deletions(sessions, settings.runs_dir):
+            _logger.info("run %s was deleted", run_id)
+
+    async with again_and_again(once, settings.reconcile_seconds, "deletions"):
+        yield
+
+
+@asynccontextmanager
+async def again_and_again(
+    work: Callable[[], None], seconds: float, name: str
+) -> AsyncIterator[None]:
+    """Do ``work`` in a thread, at once and every few seconds, until the block ends."""
     stopping = asyncio.Event()
 
     async def forever() -> None:
         while not stopping.is_set():
             try:
-                await asyncio.to_thread(once)
+                await asyncio.to_thread(work)
             except Exception:
-                _logger.exception("a round of the reconciler failed; the next one comes")
+                _logger.exception("a round of the %s failed; the next one comes", name)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), timeout=settings.reconcile_seconds)
+                await asyncio.wait_for(stopping.wait(), timeout=seconds)
 
-    task = asyncio.create_task(forever(), name="reconciler")
+    task = asyncio.create_task(forever(), name=name)
     try:
         yield
     finally:

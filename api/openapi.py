@@ -19,7 +19,11 @@ _PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
-def problems(**reasons: str) -> dict[int | str, dict[str, Any]]:
+Responses = dict[int | str, dict[str, Any]]
+"""What an operation may answer, by status."""
+
+
+def problems(**reasons: str) -> Responses:
     """The problem answers of an operation.
 
     Args:
@@ -31,7 +35,7 @@ def problems(**reasons: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def binary(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+def binary(media_type: str, description: str) -> Responses:
     """An answer that is a file."""
     schema = {"type": "string", "format": "binary"}
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -56,6 +55,7 @@ class Manifest(BaseModel):
     lease: int
     created_at: float
     files: dict[str, FileFacts]
+    metrics: dict[str, float] = Field(default_factory=dict)
 
     def event(self) -> CheckpointEvent:
         """What the trainer tells of it."""
@@ -67,6 +67,7 @@ class Manifest(BaseModel):
             step=self.step,
             epoch=self.epoch,
             files=self.files,
+            metrics=self.metrics,
         )
 
 
@@ -106,8 +107,19 @@ def write_checkpoint(
     state: TrainingState,
     config: CheckpointConfig,
     events: bytes,
+    metrics: dict[str, float],
 ) -> Manifest:
-    """Write a checkpoint; a new ``latest`` one then replaces the run's older ones.
+    """Write a checkpoint, which then replaces the run's older rolling one.
+
+    Args:
+        lease: that writes.
+        kind: kept, or latest: the rolling one.
+        step: how many steps were done.
+        epoch: how many epochs.
+        state: after them.
+        config: what is needed to use the weights.
+        events: the lines of the run's events up to here.
+        metrics: the epoch's figures, if an epoch ends here.
 
     Raises:
         OSError: the disk is full or refuses; nothing of the checkpoint is left, older ones stay.
@@ -129,11 +141,11 @@ def write_checkpoint(
         lease=lease.number,
         created_at=time.time(),
         files={name: _facts(data) for name, data in content.items()},
+        metrics=metrics,
     )
     content[MANIFEST_FILE] = manifest.model_dump_json(indent=1).encode()
     publish_folder(folder, content)
-    if kind == "latest":
-        _remove_older_latest(RunDir(lease.path.parent), keep=folder)
+    _remove_older_latest(lease, folder)
     return manifest
 
 
@@ -141,12 +153,27 @@ def _facts(data: bytes) -> FileFacts:
     return FileFacts(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
-def _remove_older_latest(run: RunDir, keep: Path) -> None:
-    for lease in run.leases():
-        if lease.latest.is_dir():
-            for folder in lease.latest.iterdir():
-                if folder != keep and folder.name < keep.name:
+def _remove_older_latest(lease: LeaseDir, newest: Path) -> None:
+    """Not those of newer leases: this process may be one whose lease has ended."""
+    for older in RunDir(lease.path.parent).leases():
+        if older.number <= lease.number and older.latest.is_dir():
+            for folder in older.latest.iterdir():
+                if folder != newest and folder.name <= newest.name:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def parse_manifest(folder: Path) -> Manifest:
+    """Read a checkpoint's manifest; its files are not looked at.
+
+    Raises:
+        CheckpointError: it has none, or a broken one.
+    """
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{folder} is not a checkpoint: {error}") from error
+    except ValidationError as error:
+        raise CheckpointError(f"{folder}: the manifest is broken: {error}") from error
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -155,12 +182,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         CheckpointError: it has no manifest, or a file that is not what the manifest says.
     """
-    try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"{folder} is not a checkpoint: {error}") from error
-    except ValidationError as error:
-        raise CheckpointError(f"{folder}: the manifest is broken: {error}") from error
+    manifest = parse_manifest(folder)
     for name, facts in manifest.files.items():
         try:
             with (folder / name).open("rb") as file:
@@ -233,5 +255,4 @@ def read_state(folder: Path) -> TrainingState:
 def read_carried_events(folder: Path) -> list[Event]:
     """The run's events up to the checkpoint, then the checkpoint itself."""
     lines, _ = split_lines((folder / EVENTS_FILE).read_bytes())
-    manifest = Manifest.model_validate(json.loads((folder / MANIFEST_FILE).read_bytes()))
-    return [*(parse_event(line) for line in lines), manifest.event()]
+    return [*(parse_event(line) for line in lines), parse_manifest(folder).event()]

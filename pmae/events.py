@@ -90,6 +90,16 @@ class CheckpointEvent(_Event):
     step: int
     epoch: float
     files: dict[str, FileFacts] = Field(description="By file name, manifest.json not included.")
+    metrics: dict[str, float] = Field(
+        default_factory=dict, description="The epoch's figures, if it was made at an epoch's end."
+    )
+
+
+class CheckpointRemovedEvent(_Event):
+    """A kept checkpoint was removed, because the spec keeps only some."""
+
+    type: Literal["checkpoint_removed"] = "checkpoint_removed"
+    name: str
 
 
 class FileFacts(BaseModel):
@@ -144,6 +154,7 @@ Event = Annotated[
     | ProgressEvent
     | MetricsEvent
     | CheckpointEvent
+    | CheckpointRemovedEvent
     | EvaluationEvent
     | WarningEvent
     | ErrorEvent
@@ -171,11 +182,11 @@ def split_lines(data: bytes) -> tuple[list[bytes], int]:
     """Cut ``data`` into whole lines.
 
     Returns:
-        The lines without their newline, and how many bytes of ``data`` they took: a torn last line
-        is not taken.
+        The lines without their newline, empty ones left out, and how many bytes of ``data`` they
+        took: a torn last line is not taken.
     """
     end = data.rfind(b"\n") + 1
-    return data[:end].splitlines(), end
+    return [line for line in data[:end].splitlines() if line], end
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -211,14 +222,21 @@ class EventWriter:
         """Create ``path``, which must not exist: a lease writes its own file."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o644)
+        self._torn = False
         self._carried = bytearray()
 
     def write(self, event: Event) -> None:
-        """Append one event."""
+        """Append one event.
+
+        Raises:
+            OSError: the disk is full or refuses; the next event begins on a line of its own.
+        """
         line = event.model_dump_json().encode() + b"\n"
-        view = memoryview(line)
+        view = memoryview(b"\n" + line if self._torn else line)
+        self._torn = True
         while view:
             view = view[os.write(self._fd, view) :]
+        self._torn = False
         if not _passing(event):
             self._carried += line
 

@@ -8,7 +8,7 @@
         events.jsonl                   what happened, append-only (pmae.events)
         train.log                      the trainer's standard output and error
         checkpoints/step-00000640/     kept checkpoints (pmae.checkpoints)
-        latest/step-00000712/          the newest state: overwritten while training goes on
+        latest/step-00000712/          the newest state: goes when a newer checkpoint is there
       lease-0002/ ...
 
 A lease's folder is written by that lease's trainer only, so a zombie of an older lease harms
@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+PINNED_FILE = "pinned"
+"""An empty file in a checkpoint's folder: it is not removed to make room."""
 _LEASE = re.compile(r"lease-(\d{4,})")
 
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pmae.events import FileFacts
 from pmae.spec import ExperimentSpec, MaskingSpec
 
+RunKind = Literal["pretrain", "evaluate"]
+RUN_KINDS: tuple[RunKind, ...] = ("pretrain", "evaluate")
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 TERMINAL_STATES: frozenset[RunState] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -58,7 +60,7 @@ class RunSummary(_Wire):
     dataset: str
     tags: list[str]
     priority: int
-    attempt: int = Field(description="How often a worker started it.")
+    attempt: int = Field(description="How often it was started since it last got further.")
     reason: str | None = Field(default=None, description="Why it is in this state, in a sentence.")
     cancel_requested: bool
     created_at: datetime
@@ -69,13 +71,25 @@ class RunSummary(_Wire):
     top1: float | None = Field(default=None, description="Linear probe of the trained encoder.")
 
 
+class RunError(_Wire):
+    """Why a run failed."""
+
+    code: str = Field(description="Stable, for programs: out_of_memory, disk_full, ...")
+    message: str
+    log_tail: str = Field(description="The last lines that its trainer printed.")
+
+
 class Run(RunSummary):
     """A run in full."""
 
     spec: ExperimentSpec = Field(description="Resolved: every default written out.")
     preset: str | None = None
     worker: str | None = None
-    lease_number: int
+    lease_number: int = Field(description="How often a worker started it.")
+    max_attempts: int
+    devices: int = Field(description="How many GPUs a worker needs to take it.")
+    rerun_of: str | None = Field(default=None, description="Id of the run that it repeats.")
+    error: RunError | None = Field(default=None, description="Of a failed run.")
     basis_digest: str | None = None
     evaluations: list[Evaluation]
     environment: dict[str, Any] = Field(default_factory=dict)
@@ -147,6 +161,16 @@ class Checkpoint(_Wire):
     epoch: float
     created_at: datetime
     files: dict[str, FileFacts]
+    metrics: dict[str, float] = Field(description="The epoch's figures, if it ends an epoch.")
+    pinned: bool = Field(description="It is not removed to make room.")
+
+
+class CheckpointChange(_Wire):
+    """What of a checkpoint can be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pinned: bool
 
 
 class CheckpointList(_Wire):
@@ -244,12 +268,36 @@ class DatasetView(_Wire):
 
 
 class WorkerView(_Wire):
-    """A worker that was heard of lately."""
+    """A worker that was heard of lately: a slot that runs one run at a time."""
 
     name: str
     host: str
+    started_at: datetime
     last_seen_at: datetime
+    kinds: list[str] = Field(description="The kinds of runs that it takes.")
+    devices: int = Field(description="How many GPUs it has; 1 without any.")
+    draining: bool = Field(description="It takes nothing and gives back what it runs.")
     run_id: str | None = None
+
+
+class QueuedRun(_Wire):
+    """A run that waits."""
+
+    position: int = Field(description="1 starts first.")
+    run_id: str
+    name: str
+    kind: str
+    devices: int
+    priority: int
+    queued_at: datetime
+    waits: str = Field(description="Why it has not begun.")
+
+
+class Queue(_Wire):
+    """What waits, in the order in which it starts."""
+
+    total: int
+    items: list[QueuedRun] = Field(description="The first 500.")
 
 
 class Problem(_Wire):

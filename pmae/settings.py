@@ -7,8 +7,10 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-DOORBELL_QUEUE = "pmae"
-"""Name of the one Celery queue."""
+from pmae.schema import RUN_KINDS, RunKind
+
+DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
+"""Names of the Celery queues, one for each kind of run: a worker listens to those it takes."""
 DOORBELL_TASK = "pmae.doorbell"
 """Name of the one Celery task. Its message carries nothing: it says that something waits."""
 BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400

@@ -211,6 +211,18 @@ class CheckpointSpec(SpecModel):
     every_epochs: PositiveInt = Field(
         default=100, description="Kept checkpoints; the last is kept too."
     )
+    milestones: tuple[PositiveInt, ...] = Field(
+        default=(), max_length=1000, description="Epochs whose checkpoints are made and stay."
+    )
+    keep_last: PositiveInt | None = Field(
+        default=None,
+        description="Keep only so many of the newest checkpoints, the best one (`keep_best`), "
+        "milestones, and those that somebody pinned; default: keep all.",
+    )
+    keep_best: Literal["val_loss", "val_online_probe_top1", "train_loss"] | None = Field(
+        default=None,
+        description="Keep the checkpoint with the least loss or the highest accuracy too.",
+    )
     latest_seconds: float = Field(
         default=30.0,
         ge=0,
@@ -258,6 +270,12 @@ class ExperimentSpec(SpecModel):
     batch_size: PositiveInt = Field(default=512, le=65_536)
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = Field(default=0, ge=0, lt=2**31)
+    devices: PositiveInt = Field(
+        default=1,
+        le=64,
+        description="GPUs (or, without any, processes) that train together; `batch_size` is theirs "
+        "in sum. A slot takes runs of at most as many as it has.",
+    )
     threads: PositiveInt = Field(
         default=1,
         le=256,
@@ -306,6 +324,7 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     """
     facts = dataset_facts(spec.dataset.name)
     resolution = spec.dataset.resolution or facts.resolution
+    _check_retention(spec)
     model = _resolve_model(spec.model, facts.patch_size)
     _check_patches(resolution, model)
     updates: dict[str, Any] = {
@@ -317,6 +336,22 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
         "augmentation": _resolve_augmentation(spec, facts.horizontal_flip),
     }
     return spec.model_copy(update=updates)
+
+
+def _check_retention(spec: ExperimentSpec) -> None:
+    checkpoint = spec.checkpoint
+    if checkpoint.keep_best is not None and checkpoint.keep_last is None:
+        raise SpecError(
+            "checkpoint.keep_best: every checkpoint stays as long as keep_last is not given; "
+            "give keep_last too",
+            field=("checkpoint", "keep_best"),
+        )
+    late = [epoch for epoch in checkpoint.milestones if epoch > spec.epochs]
+    if late:
+        raise SpecError(
+            f"checkpoint.milestones: the run has {spec.epochs} epochs, {late[0]} is none of them",
+            field=("checkpoint", "milestones"),
+        )
 
 
 def _resolve_model(model: ModelSpec, patch_size: int) -> ModelSpec:

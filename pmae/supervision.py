@@ -16,6 +16,11 @@ EXIT_STOPPED = 75
 """Exit status after SIGTERM (EX_TEMPFAIL): checkpointed, to be resumed."""
 
 
+EXIT_DISK_FULL = 74
+"""Exit status when the disk is full (EX_IOERR): the event that would say so may not fit on it."""
+DISK_FULL = "the disk is full; the last good checkpoint is kept: free some space and resume"
+
+
 class StopRequested(Exception):  # noqa: N818 - a request, not an error
     """SIGTERM asked the trainer to leave."""
 

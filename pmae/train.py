@@ -9,7 +9,7 @@ valid checkpoint and tells what happens in ``events.jsonl``. Success is an ``end
 SIGTERM: it checkpoints at the next step boundary and leaves with status 75. With ``--supervised``
 its standard input is the supervisor's pipe: when that closes, or is silent for
 ``--silence-seconds``, it kills itself and its children at once. Exit status 1: the run failed, and
-the ``error`` event says why.
+the ``error`` event says why; 74: the disk is full, and no event may have fitted on it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import errno
 import logging
 import os
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,7 +38,14 @@ from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, load_spec, resolve
-from pmae.supervision import EXIT_STOPPED, StopRequested, StopSignal, watch_supervisor
+from pmae.supervision import (
+    DISK_FULL,
+    EXIT_DISK_FULL,
+    EXIT_STOPPED,
+    StopRequested,
+    StopSignal,
+    watch_supervisor,
+)
 
 _log = logging.getLogger("pmae.train")
 
@@ -49,11 +57,11 @@ _CODES: tuple[tuple[type[PmaeError], str], ...] = (
     (CheckpointError, "checkpoint_error"),
     (SpecError, "spec_error"),
 )
+_DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _OUT_OF_MEMORY = (
     "out of memory; a smaller batch_size, resolution or model needs less, "
     "and so does bf16 precision"
 )
-_DISK_FULL = "the disk is full; the last good checkpoint is kept, free some space and resume"
 
 
 def main() -> int:
@@ -105,9 +113,12 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - every failure becomes an event with a reason
         _log.exception("the run failed")
-        events.write(_error_event(error))
-        events.sync()
-        return 1
+        full = isinstance(error, OSError) and error.errno in _DISK_FULL_ERRORS
+        with suppress(OSError) if full else nullcontext():
+            # On a full disk the event may not fit: the exit status says it too.
+            events.write(_error_event(error))
+            events.sync()
+        return EXIT_DISK_FULL if full else 1
     finally:
         events.close()
     return 0
@@ -117,8 +128,8 @@ def _error_event(error: Exception) -> ErrorEvent:
     if isinstance(error, PmaeError):
         code = next((code for kind, code in _CODES if isinstance(error, kind)), "training_error")
         return ErrorEvent(code=code, message=str(error))
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return ErrorEvent(code="disk_full", message=_DISK_FULL)
+    if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRORS:
+        return ErrorEvent(code="disk_full", message=DISK_FULL)
     # torch raises its own error on CUDA, and a plain RuntimeError on the CPU.
     text = str(error)
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:

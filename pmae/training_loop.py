@@ -9,9 +9,16 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
-from pmae.events import EventWriter, MetricsEvent, ProgressEvent, finite
+from pmae.events import (
+    CheckpointRemovedEvent,
+    EventWriter,
+    MetricsEvent,
+    ProgressEvent,
+    finite,
+)
 from pmae.layout import LeaseDir
 from pmae.pretrain import EpochSums, PretrainModule, RemainingSteps
+from pmae.retention import retain
 from pmae.supervision import StopSignal
 
 _PROGRESS_SECONDS = 0.5
@@ -78,6 +85,7 @@ class StepBoundary(pl.Callback):
         self._state = state
         self._started = self._saved = time.monotonic()
         self._told = 0.0
+        self._epoch_metrics: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the state that a checkpoint gave; start the clocks."""
@@ -124,9 +132,11 @@ class StepBoundary(pl.Callback):
         epoch = step // plan.steps_per_epoch
         values = module.sums.means()
         module.sums = EpochSums()
-        if epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs:
+        due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
+        if due or (module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)):
             values |= module.validate()
-        self._events.write(MetricsEvent(step=step, epoch=epoch, values=finite(values)))
+        self._epoch_metrics = finite(values)
+        self._events.write(MetricsEvent(step=step, epoch=epoch, values=self._epoch_metrics))
         figures = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         _log.info("epoch %d/%d: %s", epoch, plan.epochs, figures)
 
@@ -151,7 +161,7 @@ class StepBoundary(pl.Callback):
 
     def _checkpoint(self, module: PretrainModule, step: int) -> None:
         plan, spec = module.plan, module.spec.checkpoint
-        kept = step == plan.total_steps or step % (spec.every_epochs * plan.steps_per_epoch) == 0
+        kept = self._is_kept(module, step)
         due = time.monotonic() - self._saved >= spec.latest_seconds
         if not (kept or due or self._stop.requested):
             return
@@ -163,7 +173,21 @@ class StepBoundary(pl.Callback):
             state=module.training_state(),
             config=self._config,
             events=self._events.carried(),
+            metrics=self._epoch_metrics if step % plan.steps_per_epoch == 0 else {},
         )
         self._events.write(manifest.event())
+        if kept:
+            for name in retain(self._lease, spec, self._milestones(module)):
+                self._events.write(CheckpointRemovedEvent(name=name))
         self._events.sync()
         self._saved = time.monotonic()
+
+    def _is_kept(self, module: PretrainModule, step: int) -> bool:
+        plan = module.plan
+        every = module.spec.checkpoint.every_epochs * plan.steps_per_epoch
+        return step in (plan.total_steps, *self._milestones(module)) or step % every == 0
+
+    @staticmethod
+    def _milestones(module: PretrainModule) -> frozenset[int]:
+        epochs = module.spec.checkpoint.milestones
+        return frozenset(epoch * module.plan.steps_per_epoch for epoch in epochs)

@@ -7,14 +7,16 @@ when they arrive, none is fetched in advance, and no results are kept.
 from __future__ import annotations
 
 from celery import Celery
+from kombu.entity import Queue
 
-from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUE
+from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES
 from worker.settings import WorkerSettings
 
 settings = WorkerSettings()
 app = Celery("pmae", broker=settings.broker_url, include=["worker.task"])
 app.conf.update(
-    task_default_queue=DOORBELL_QUEUE,
+    task_queues=[Queue(DOORBELL_QUEUES[kind]) for kind in settings.slot_kinds],
+    task_create_missing_queues=False,
     task_serializer="json",
     accept_content=["json"],
     task_acks_late=False,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
-from pmae.supervision import EXIT_STOPPED
+from pmae.supervision import DISK_FULL, EXIT_DISK_FULL, EXIT_STOPPED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,23 +15,23 @@ class Ending:
 
     Attributes:
         ended: it said ``end``.
-        error: the message of its ``error`` event.
+        error: code and message of its ``error`` event.
         exit_status: of the process; negative: the signal that ended it.
         cancelled: somebody asked to cancel, and the trainer was told to stop.
-        draining: the worker shuts down, and the trainer was told to stop.
-        attempt: which attempt it was.
-        max_attempts: how many there may be.
-        log_tail: the last lines that it printed.
+        draining: the worker gives its run back, and the trainer was told to stop.
+        hung: it told nothing for so many seconds and was killed; None: it did not hang.
+        attempt: how often it was started since it last got further.
+        max_attempts: how often it may be.
     """
 
     ended: bool
-    error: str | None
+    error: tuple[str, str] | None
     exit_status: int
     cancelled: bool
     draining: bool
+    hung: float | None
     attempt: int
     max_attempts: int
-    log_tail: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Decision:
     Attributes:
         state: where the run goes.
         reason: why, for a researcher.
+        code: of a failure, for programs.
         counts_attempt: for ``queued``: whether the attempt was used up.
     """
 
     state: Literal["succeeded", "failed", "cancelled", "queued"]
     reason: str
+    code: str | None = None
     counts_attempt: bool = True
 
 
@@ -55,18 +58,39 @@ def decide(ending: Ending) -> Decision:
     if ending.cancelled:
         return Decision("cancelled", "cancelled; its trainer has stopped")
     if ending.error is not None:
-        return Decision("failed", ending.error)
+        code, message = ending.error
+        return Decision("failed", message, code)
+    if ending.exit_status == EXIT_DISK_FULL:
+        return Decision("failed", DISK_FULL, "disk_full")
     if ending.draining:
-        reason = "the worker shut down; the run goes on where it was"
+        reason = "the worker gave it back; it goes on where it was"
         return Decision("queued", reason, counts_attempt=False)
-    if ending.exit_status < 0 or ending.exit_status == EXIT_STOPPED:
-        how = f"its trainer was ended by signal {-ending.exit_status}"
-        if ending.exit_status == EXIT_STOPPED:
-            how = "its trainer was told to stop by somebody else than its worker"
-        if ending.attempt < ending.max_attempts:
-            return Decision("queued", f"{how}; it will be resumed")
-        return Decision("failed", f"{how}, for the {ending.attempt}th time")
-    tail = f":\n{ending.log_tail}" if ending.log_tail else ""
-    return Decision(
-        "failed", f"its trainer ended with status {ending.exit_status} and gave no reason{tail}"
-    )
+    how = _interruption(ending)
+    if how is None:
+        reason = f"its trainer ended with status {ending.exit_status} and gave no reason"
+        return Decision("failed", reason, "trainer_died")
+    if ending.attempt < ending.max_attempts:
+        return Decision("queued", f"{how}; it will be resumed")
+    times = f"{ending.attempt} times in a row without getting any further"
+    hint = ""
+    if ending.exit_status == -signal.SIGKILL and ending.hung is None:
+        hint = "; the system does that to a process that needs more memory than there is"
+    return Decision("failed", f"{how}, {times}{hint}", "trainer_killed")
+
+
+def _interruption(ending: Ending) -> str | None:
+    """What ended a trainer that did not end by itself; None if it did."""
+    if ending.hung is not None:
+        return f"its trainer hung: it told nothing for {ending.hung:g} s and was killed"
+    if ending.exit_status < 0:
+        return f"its trainer was ended by {_signal_name(-ending.exit_status)}"
+    if ending.exit_status == EXIT_STOPPED:
+        return "its trainer was told to stop by somebody else than its worker"
+    return None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

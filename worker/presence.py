@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -20,11 +21,23 @@ _log = logging.getLogger(__name__)
 
 
 class Presence:
-    """Keeps the worker's row fresh until it is stopped."""
+    """Keeps the worker's row fresh until it is stopped.
 
-    def __init__(self, sessions: sessionmaker[Session], settings: WorkerSettings) -> None:
+    Args:
+        sessions: of the run database.
+        settings: of the worker.
+        tell_drain: told at each sign of life whether somebody asked this worker to drain.
+    """
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        settings: WorkerSettings,
+        tell_drain: Callable[[bool], None],
+    ) -> None:
         self._sessions = sessions
         self._settings = settings
+        self._tell_drain = tell_drain
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -33,38 +46,41 @@ class Presence:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and remove the row."""
+        """End, and remove the row; one that asks to drain stays for a worker of the same name."""
         self._stopped.set()
         self._thread.join()
         with self._sessions.begin() as session:
-            session.execute(delete(WorkerRow).where(WorkerRow.name == self._settings.worker_name))
+            session.execute(
+                delete(WorkerRow).where(
+                    WorkerRow.name == self._settings.worker_name,
+                    WorkerRow.drain_requested.is_(False),
+                )
+            )
 
     def _run(self) -> None:
         while True:
             try:
-                self._renew()
+                self._tell_drain(self._renew())
             except SQLAlchemyError as error:
                 _log.warning("the database did not take this worker's sign of life: %s", error)
             if self._stopped.wait(self._settings.heartbeat_seconds):
                 return
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
+        slot = self._settings.slot
+        values = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "last_seen_at": database_now(),
+            "kinds": list(slot.kinds),
+            "devices": slot.devices,
+        }
         with self._sessions.begin() as session:
             postgres = session.get_bind().dialect.name == "postgresql"
             insert = postgresql.insert if postgres else sqlite.insert
-            values = {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "last_seen_at": database_now(),
-            }
-            session.execute(
+            return session.execute(
                 insert(WorkerRow)
-                .values(name=self._settings.worker_name, **values)
+                .values(name=self._settings.worker_name, started_at=database_now(), **values)
                 .on_conflict_do_update(index_elements=["name"], set_=values)
-            )
-
-
-def tell_what_runs(sessions: sessionmaker[Session], worker: str, run_id: str | None) -> None:
-    """Note which run the worker executes; None: it is idle."""
-    with sessions.begin() as session:
-        session.execute(update(WorkerRow).where(WorkerRow.name == worker).values(run_id=run_id))
+                .returning(WorkerRow.drain_requested)
+            ).scalar_one()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, delete, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -25,6 +25,7 @@ from pmae.errors import EventError
 from pmae.events import (
     BasisEvent,
     CheckpointEvent,
+    CheckpointRemovedEvent,
     EndEvent,
     ErrorEvent,
     EvaluationEvent,
@@ -55,6 +56,7 @@ class _Batch:
     events: dict[str, Row] = field(default_factory=dict)
     evaluations: dict[str, Row] = field(default_factory=dict)
     checkpoints: dict[str, Row] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
 
 
 class Recorder:
@@ -63,6 +65,7 @@ class Recorder:
     Attributes:
         ended: an ``end`` event was read: the run did all that its spec asks for.
         error: the ``error`` event that was read, if any.
+        advanced: this lease wrote a checkpoint: the run got further than it was.
     """
 
     def __init__(self, sessions: sessionmaker[Session], claimed: Claim, lease: LeaseDir) -> None:
@@ -72,7 +75,7 @@ class Recorder:
         self._offset = 0
         self._progress: Row = {}
         self._last_metrics: dict[str, float] = {}
-        self.ended = False
+        self.ended = self.advanced = False
         self.error: ErrorEvent | None = None
 
     def record(self) -> bool:
@@ -132,6 +135,9 @@ class Recorder:
                 self._add_metrics(batch, event)
             case CheckpointEvent():
                 self._add_checkpoint(batch, event)
+            case CheckpointRemovedEvent():
+                batch.checkpoints.pop(event.name, None)
+                batch.removed.add(event.name)
             case EvaluationEvent():
                 row = event.model_dump(exclude={"time", "type"})
                 batch.evaluations[event.key] = {"run_number": self._claim.number, **row}
@@ -152,7 +158,8 @@ class Recorder:
         told = _message(event)
         if told is not None:
             data = event.model_dump(mode="json", exclude={"environment", "details", "files"})
-            batch.events[key] = self._event(event.type, told, data)
+            kind = "checkpoint" if isinstance(event, CheckpointRemovedEvent) else event.type
+            batch.events[key] = self._event(kind, told, data)
 
     def _add_metrics(self, batch: _Batch, event: MetricsEvent) -> None:
         self._last_metrics |= event.values
@@ -167,10 +174,14 @@ class Recorder:
             }
 
     def _add_checkpoint(self, batch: _Batch, event: CheckpointEvent) -> None:
-        if event.kind == "latest":
-            for name, row in list(batch.checkpoints.items()):
-                if row["kind"] == "latest":
-                    del batch.checkpoints[name]
+        for name, row in list(batch.checkpoints.items()):
+            if row["kind"] == "latest":
+                del batch.checkpoints[name]
+        if event.lease == self._claim.lease_number:
+            self.advanced = True
+            # So a run fails only when it was started too often without getting any further.
+            batch.run["attempt"] = 1
+        batch.removed.discard(event.name)
         batch.checkpoints[event.name] = {
             "id": f"{self._claim.run_id}-{event.step:08d}",
             "run_number": self._claim.number,
@@ -181,6 +192,7 @@ class Recorder:
             "epoch": event.epoch,
             "created_at": event.time,
             "files": event.model_dump(mode="json")["files"],
+            "metrics": event.metrics,
         }
 
     def _event(self, kind: str, message: str, data: Row) -> Row:
@@ -207,15 +219,19 @@ class Recorder:
             )
         _upsert(session, MetricRow, list(batch.metrics.values()), ["run_number", "name", "step"])
         _upsert(session, EvaluationRow, list(batch.evaluations.values()), ["run_number", "key"])
-        if any(row["kind"] == "latest" for row in batch.checkpoints.values()):
-            session.execute(
-                delete(CheckpointRow).where(
-                    CheckpointRow.run_number == self._claim.number, CheckpointRow.kind == "latest"
-                )
-            )
+        self._remove_checkpoints(session, batch)
         _upsert(session, CheckpointRow, list(batch.checkpoints.values()), ["id"])
         events = [{"key": key, **row} for key, row in batch.events.items()]
         _upsert(session, RunEventRow, events, ["run_number", "key"], replace=False)
+
+    def _remove_checkpoints(self, session: Session, batch: _Batch) -> None:
+        """Those that the trainer removed, and rolling ones that a newer checkpoint replaces."""
+        which: list[ColumnElement[bool]] = [CheckpointRow.name.in_(batch.removed)]
+        if batch.checkpoints:
+            which.append(CheckpointRow.kind == "latest")
+        if batch.removed or batch.checkpoints:
+            run = CheckpointRow.run_number == self._claim.number
+            session.execute(delete(CheckpointRow).where(run, or_(*which)))
 
 
 def _message(event: Event) -> str | None:
@@ -229,6 +245,8 @@ def _message(event: Event) -> str | None:
             return f"entered the stage {event.stage}"
         case CheckpointEvent(kind="kept"):
             return f"wrote the checkpoint {event.name}"
+        case CheckpointRemovedEvent():
+            return f"removed the checkpoint {event.name}, as the spec's retention says"
         case EvaluationEvent():
             what = event.features.replace("_", " ")
             return f"{event.protocol} probe on {what}: top-1 {event.top1:.1%}"

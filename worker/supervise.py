@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
@@ -23,7 +25,8 @@ from api.db.tables import RunRow
 from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
 from pmae.spec import ExperimentSpec
-from worker.outcome import Ending, decide
+from pmae.supervision import DISK_FULL
+from worker.outcome import Decision, Ending, decide
 from worker.record import Recorder
 from worker.settings import WorkerSettings
 
@@ -33,13 +36,19 @@ _LOG_TAIL_BYTES = 2000
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Command = Callable[[Path, int], Sequence[str]]
-"""From a run's folder and a lease's number to the trainer's command line."""
+Command = Callable[[Path, int, float], Sequence[str]]
+"""From a run's folder, a lease's number and the longest silence of the supervisor in seconds to the
+trainer's command line."""
 
 
-def trainer_command(run_dir: Path, lease: int) -> Sequence[str]:
+SILENCE_SHARE = 0.75
+"""Of a lease: a trainer that does not hear of its supervisor for so long stops before it ends."""
+
+
+def trainer_command(run_dir: Path, lease: int, silence_seconds: float) -> Sequence[str]:
     """The real trainer."""
-    return [sys.executable, "-m", "pmae.train", str(run_dir), "--lease", str(lease), "--supervised"]
+    command = [sys.executable, "-m", "pmae.train", str(run_dir), "--lease", str(lease)]
+    return [*command, "--supervised", "--silence-seconds", f"{silence_seconds:g}"]
 
 
 class Supervisor:
@@ -73,7 +82,8 @@ class Supervisor:
         self._lease_ends = time.monotonic() + settings.lease_seconds
         self._next_heartbeat = time.monotonic() + settings.heartbeat_seconds
         self._next_cancel_poll = 0.0
-        self._cancelled = self._drained = False
+        self._heard_at = time.monotonic()
+        self._cancelled = self._drained = self._hung = False
         self._kill_at: float | None = None
 
     def run(self) -> None:
@@ -81,8 +91,12 @@ class Supervisor:
 
         If the lease is lost on the way, the trainer is killed and nothing more is written.
         """
-        self._write_spec()
-        process = self._start()
+        try:
+            self._write_spec()
+            process = self._start()
+        except OSError as error:
+            self._change(_cannot_start(error))
+            return
         try:
             self._watch(process)
             _kill_group(process)
@@ -101,7 +115,8 @@ class Supervisor:
         write_file(self._run_dir.spec, spec.model_dump_json(indent=1).encode())
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = self._command(self._run_dir.path, self._claim.lease_number)
+        silence_seconds = SILENCE_SHARE * self._settings.lease_seconds
+        command = self._command(self._run_dir.path, self._claim.lease_number, silence_seconds)
         with self._lease.log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -121,8 +136,10 @@ class Supervisor:
         while process.poll() is None:
             _say_alive(process)
             self._keep_lease()
-            self._with_database(self._recorder.record)
+            if self._with_database(self._recorder.record):
+                self._heard_at = time.monotonic()
             self._pass_on_requests(process)
+            self._end_a_hung_one(process)
             time.sleep(_POLL_SECONDS)
 
     def _keep_lease(self) -> None:
@@ -152,14 +169,14 @@ class Supervisor:
         self._cancelled |= requested
 
     def _with_database(self, work: Callable[[], T]) -> T | None:
-        """Do ``work``; if the database fails, None: the caller tries again later.
+        """Do ``work``; if the database is away, None: the caller tries again later.
 
         Raises:
-            LeaseLostError: it kept failing until the lease ended, or the lease was taken away.
+            LeaseLostError: it was away until the lease ended, or the lease was taken away.
         """
         try:
             return work()
-        except SQLAlchemyError as error:
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
             if time.monotonic() >= self._lease_ends:
                 raise LeaseLostError(
                     f"the database was away until the lease of {self._claim.run_id} ended"
@@ -180,6 +197,11 @@ class Supervisor:
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             _kill_group(process)
 
+    def _end_a_hung_one(self, process: subprocess.Popen[bytes]) -> None:
+        if time.monotonic() - self._heard_at >= self._settings.trainer_silence_seconds:
+            self._hung = True
+            _kill_group(process)
+
     def _conclude(self, exit_status: int) -> None:
         """Record what is left, then change the state; wait for a database that is away."""
         while not self._with_database(self._record_all):
@@ -188,15 +210,23 @@ class Supervisor:
         decision = decide(
             Ending(
                 ended=self._recorder.ended,
-                error=error.message if error else None,
+                error=(error.code, error.message) if error else None,
                 exit_status=exit_status,
                 cancelled=self._cancelled,
                 draining=self._drained,
-                attempt=self._claim.attempt,
+                hung=self._settings.trainer_silence_seconds if self._hung else None,
+                attempt=1 if self._recorder.advanced else self._claim.attempt,
                 max_attempts=self._claim.max_attempts,
-                log_tail=_tail(self._lease),
             )
         )
+        self._change(decision)
+
+    def _change(self, decision: Decision) -> None:
+        """Make the transition; wait for a database that is away."""
+        error = None
+        if decision.state == "failed":
+            tail = _tail(self._lease)
+            error = {"code": decision.code, "message": decision.reason, "log_tail": tail}
 
         def change() -> bool:
             with self._sessions.begin() as session:
@@ -209,7 +239,11 @@ class Supervisor:
                     )
                 else:
                     run_states.finish(
-                        session, self._claim, state=decision.state, reason=decision.reason
+                        session,
+                        self._claim,
+                        state=decision.state,
+                        reason=decision.reason,
+                        error=error,
                     )
             return True
 
@@ -238,7 +272,17 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         return
 
 
+def _cannot_start(error: OSError) -> Decision:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Decision("failed", DISK_FULL, "disk_full")
+    return Decision("failed", f"its trainer could not be started: {error}", "storage_error")
+
+
 def _tail(lease: LeaseDir) -> str:
-    with lease.log.open("rb") as file:
-        file.seek(max(0, lease.log.stat().st_size - _LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace").strip()
+    """The last lines of the log; empty if it cannot be read."""
+    try:
+        with lease.log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""

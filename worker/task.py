@@ -1,4 +1,8 @@
-"""The one task: take what waits and run it, until nothing waits or the worker shuts down."""
+"""The one task: take what waits and run it, until nothing waits or the worker drains.
+
+The worker's main process only listens; its forked child executes the task. When the child alone
+dies, the main process gives its run back at once, since nobody else would until the lease ends.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,21 @@ import logging
 import mmap
 from typing import Any
 
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from billiard.exceptions import WorkerLostError
+from celery.signals import task_failure, worker_ready, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.db import run_states
-from pmae.settings import DOORBELL_TASK
+from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
 from worker.database import sessions_of
-from worker.presence import Presence, tell_what_runs
+from worker.presence import Presence
 from worker.supervise import Supervisor
 
 _log = logging.getLogger(__name__)
-_draining = mmap.mmap(-1, 1)
-"""Shared by the worker's main process, which learns of a shutdown, and its forked child."""
+_flags = mmap.mmap(-1, 2)
+"""Shared by the worker's main process, which learns of these, and its forked child."""
+_SHUTTING_DOWN, _DRAINING = 0, 1
 _presence: list[Presence] = []
 
 
@@ -37,36 +43,60 @@ def doorbell() -> None:
 
 
 def is_draining() -> bool:
-    """Whether the worker shuts down."""
-    return _draining[0] != 0
+    """Whether the worker gives back what it runs: it shuts down, or somebody asked it to."""
+    return any(_flags[:])
 
 
 def _run_next() -> bool:
     sessions = sessions_of(settings)
     with sessions.begin() as session:
         claimed = run_states.claim(
-            session, worker=settings.worker_name, lease_seconds=settings.lease_seconds
+            session,
+            worker=settings.worker_name,
+            lease_seconds=settings.lease_seconds,
+            slot=settings.slot,
         )
     if claimed is None:
         return False
-    tell_what_runs(sessions, settings.worker_name, claimed.run_id)
     try:
         Supervisor(claimed, sessions=sessions, settings=settings, draining=is_draining).run()
-    finally:
-        tell_what_runs(sessions, settings.worker_name, None)
+    except Exception:
+        with sessions.begin() as session:
+            reason = "the worker made a mistake; its log says which"
+            run_states.release(session, claimed, reason=reason)
+        raise
     return True
+
+
+@task_failure.connect  # type: ignore[untyped-decorator]
+def _child_died(exception: BaseException | None = None, **_: Any) -> None:
+    """In the main process: what the dead child ran may go on elsewhere, or here."""
+    if not isinstance(exception, WorkerLostError):
+        return
+    reason = "the process that supervised it died"
+    with sessions_of(settings).begin() as session:
+        released = run_states.release_all_of(session, settings.worker_name, reason=reason)
+    for run_id in released:
+        _log.warning("run %s was given back: %s", run_id, reason)
+    if released:
+        for kind in settings.slot_kinds:
+            app.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
-    presence = Presence(sessions_of(settings), settings)
+    presence = Presence(sessions_of(settings), settings, tell_drain=_tell_drain)
     presence.start()
     _presence.append(presence)
 
 
+def _tell_drain(requested: bool) -> None:
+    _flags[_DRAINING] = requested
+
+
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain(**_: Any) -> None:
-    _draining[0] = 1
+    _flags[_SHUTTING_DOWN] = True
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]

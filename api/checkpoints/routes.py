@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
 from api.checkpoints.download import respond_with_file
-from api.checkpoints.service import StoredCheckpoint, find_checkpoint
+from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
 from api.context import Services, ServicesDep
 from api.openapi import binary, problems
 from api.parameters import CheckpointId, refuse_unknown_parameters
-from pmae.schema import Checkpoint, Reconstruction, ReconstructionRequest
+from pmae.schema import Checkpoint, CheckpointChange, Reconstruction, ReconstructionRequest
 
 router = APIRouter(
     prefix="/checkpoints",
@@ -48,6 +48,20 @@ def _find(services: Services, checkpoint_id: str) -> StoredCheckpoint:
 def get_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> Checkpoint:
     """When it was made, and its files with their sizes and SHA-256."""
     return _find(services, checkpoint_id).view
+
+
+@router.patch(
+    "/{checkpoint_id}",
+    response_model=Checkpoint,
+    summary="Pin a checkpoint",
+    responses=_NO_CHECKPOINT | problems(conflict="A rolling checkpoint cannot be pinned."),
+)
+def change_checkpoint(
+    services: ServicesDep, checkpoint_id: CheckpointId, change: CheckpointChange
+) -> Checkpoint:
+    """Keep a checkpoint that the spec's retention would remove, or let it go."""
+    with services.sessions.begin() as session:
+        return pin(session, checkpoint_id, services.settings.runs_dir, pinned=change.pinned)
 
 
 @router.head("/{checkpoint_id}/files/{file_name}", include_in_schema=False)

@@ -6,14 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import CheckpointRow, RunRow
-from api.errors import NotFoundError, ReplacedError
+from api.errors import ConflictError, NotFoundError, ReplacedError
 from api.runs.views import checkpoint_view
 from pmae.events import FileFacts
-from pmae.layout import RunDir
+from pmae.layout import PINNED_FILE, RunDir
 from pmae.schema import Checkpoint, ProblemField
 
 MANIFEST_FILE = "manifest.json"
@@ -73,7 +73,7 @@ def find_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path) -> Sto
     found = session.execute(
         select(CheckpointRow, RunRow.id, RunRow.method)
         .join(RunRow, RunRow.number == CheckpointRow.run_number)
-        .where(CheckpointRow.id == checkpoint_id)
+        .where(CheckpointRow.id == checkpoint_id, RunRow.deleted_at.is_(None))
     ).one_or_none()
     if found is None:
         run_id = checkpoint_id.rpartition("-")[0]
@@ -86,3 +86,35 @@ def find_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path) -> Sto
     lease = RunDir(runs_dir / run_id).lease(row.lease_number)
     parent = lease.checkpoints if row.kind == "kept" else lease.latest
     return StoredCheckpoint(checkpoint_view(row, run_id), method, parent / row.name)
+
+
+def pin(session: Session, checkpoint_id: str, runs_dir: Path, *, pinned: bool) -> Checkpoint:
+    """Protect a checkpoint from being removed to make room, or stop to.
+
+    The mark on disk counts, since the trainer that removes checkpoints knows no database; it looks
+    for it after it has hidden the folder, so a mark that is in a folder of its own name holds.
+
+    Raises:
+        NotFoundError: there is none of that id, or it was removed meanwhile.
+        ConflictError: it is a rolling one, which the next one replaces.
+    """
+    stored = find_checkpoint(session, checkpoint_id, runs_dir)
+    if stored.view.kind == "latest":
+        raise ConflictError(
+            f"{checkpoint_id} is the rolling checkpoint, which the next one replaces; "
+            "kept ones can be pinned"
+        )
+    mark = stored.folder / PINNED_FILE
+    try:
+        if pinned:
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
+    except (FileNotFoundError, NotADirectoryError):
+        raise stored.gone() from None
+    if not (stored.folder / MANIFEST_FILE).is_file():
+        raise stored.gone()
+    session.execute(
+        update(CheckpointRow).where(CheckpointRow.id == checkpoint_id).values(pinned=pinned)
+    )
+    return stored.view.model_copy(update={"pinned": pinned})

@@ -45,12 +45,18 @@ class RunRow(Base):
     preset: Mapped[str | None] = mapped_column(String(64))
     spec: Mapped[dict[str, Any]]
     tags: Mapped[list[Any]]
+    devices: Mapped[int] = mapped_column(Integer, default=1)
+    """How many GPUs a slot needs to serve it."""
+    rerun_of: Mapped[str | None] = mapped_column(String(32))
 
     state: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Of a failed run: code, message, log_tail."""
     priority: Mapped[int] = mapped_column(Integer, default=0)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
-    max_attempts: Mapped[int] = mapped_column(Integer, default=3)
+    """How often it was started since it last got further (wrote a newer checkpoint)."""
+    max_attempts: Mapped[int] = mapped_column(Integer, default=5)
     lease_number: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[float | None]
@@ -60,6 +66,8 @@ class RunRow(Base):
     queued_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    deleted_at: Mapped[float | None]
+    """A tombstone: nobody sees the run any more; its files go first, then this row."""
 
     recorded_offset: Mapped[int] = mapped_column(BigInteger, default=0)
     """How many bytes of events.jsonl of lease ``lease_number`` stand in SQL; 0 at each claim."""
@@ -126,6 +134,8 @@ class CheckpointRow(Base):
     epoch: Mapped[float]
     created_at: Mapped[float]
     files: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    pinned: Mapped[bool] = mapped_column(Boolean, default=False)
 
     __table_args__ = (UniqueConstraint("run_number", "name"),)
 
@@ -149,12 +159,18 @@ class EvaluationRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker, as it was last heard of."""
+    """A worker, as it was last heard of: one slot, which runs one run at a time."""
 
     __tablename__ = "workers"
 
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
     host: Mapped[str] = mapped_column(String(200))
     pid: Mapped[int]
+    started_at: Mapped[float]
     last_seen_at: Mapped[float]
-    run_id: Mapped[str | None] = mapped_column(String(32))
+    kinds: Mapped[list[Any]]
+    """The kinds of runs that it takes."""
+    devices: Mapped[int] = mapped_column(Integer)
+    """How many GPUs it has; 1 without any."""
+    drain_requested: Mapped[bool] = mapped_column(Boolean, default=False)
+    """It gives back what it runs and takes nothing, until this is taken back."""

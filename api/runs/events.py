@@ -51,7 +51,9 @@ async def open_stream(
     def look() -> tuple[int, bool]:
         with sessions() as session:
             run = session.execute(
-                select(RunRow.number, RunRow.state).where(RunRow.id == run_id)
+                select(RunRow.number, RunRow.state).where(
+                    RunRow.id == run_id, RunRow.deleted_at.is_(None)
+                )
             ).one_or_none()
             if run is None:
                 raise run_not_found(run_id)

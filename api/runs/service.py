@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, load_only
 
-from api.db.clock import database_now
-from api.db.tables import CheckpointRow, EvaluationRow, RunEventRow, RunRow, WorkerRow
+from api.db.tables import CheckpointRow, EvaluationRow, RunEventRow, RunRow
 from api.errors import InvalidRequestError, NotFoundError
 from api.parameters import FilterText
 from api.runs.views import (
@@ -21,6 +20,7 @@ from api.runs.views import (
     run_summary,
     run_view,
 )
+from api.runs.waiting import why_waits
 from pmae.schema import (
     CheckpointList,
     History,
@@ -57,7 +57,7 @@ def find_run(session: Session, run_id: str) -> RunRow:
     Raises:
         NotFoundError: there is no such run.
     """
-    row = session.scalar(select(RunRow).where(RunRow.id == run_id))
+    row = session.scalar(select(RunRow).where(RunRow.id == run_id, RunRow.deleted_at.is_(None)))
     if row is None:
         raise run_not_found(run_id)
     return row
@@ -69,7 +69,9 @@ def find_run_number(session: Session, run_id: str) -> int:
     Raises:
         NotFoundError: there is no such run.
     """
-    number = session.scalar(select(RunRow.number).where(RunRow.id == run_id))
+    number = session.scalar(
+        select(RunRow.number).where(RunRow.id == run_id, RunRow.deleted_at.is_(None))
+    )
     if number is None:
         raise run_not_found(run_id)
     return number
@@ -83,7 +85,7 @@ def run_not_found(run_id: str) -> NotFoundError:
 
 
 def get_run(session: Session, run_id: str, *, worker_silence_seconds: float) -> Run:
-    """A run in full. A queued one that no worker is there to take says so.
+    """A run in full. A queued one says why it has not begun.
 
     Raises:
         NotFoundError: there is no such run.
@@ -95,16 +97,10 @@ def get_run(session: Session, run_id: str, *, worker_silence_seconds: float) -> 
         .order_by(EvaluationRow.step, EvaluationRow.key)
     ).all()
     run = run_view(row, evaluations)
-    if run.state == "queued" and not _workers_up(session, worker_silence_seconds):
-        waits = "waits: no worker is up"
+    if run.state == "queued":
+        waits = why_waits(session, row, silence_seconds=worker_silence_seconds)
         run = run.model_copy(update={"reason": f"{run.reason}; {waits}" if run.reason else waits})
     return run
-
-
-def _workers_up(session: Session, silence_seconds: float) -> bool:
-    since = database_now() - silence_seconds
-    found = session.scalar(select(WorkerRow.name).where(WorkerRow.last_seen_at > since).limit(1))
-    return found is not None
 
 
 def list_runs(session: Session, filters: RunFilters) -> RunPage:
@@ -113,7 +109,7 @@ def list_runs(session: Session, filters: RunFilters) -> RunPage:
     Raises:
         InvalidRequestError: the cursor is not one of this list's.
     """
-    query = _filtered(select(RunRow), session, filters)
+    query = _filtered(select(RunRow).where(RunRow.deleted_at.is_(None)), session, filters)
     if filters.cursor is not None:
         query = query.where(RunRow.number < _read_cursor(filters.cursor))
     rows = session.scalars(

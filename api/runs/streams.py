@@ -162,7 +162,7 @@ class RunStreams:
         with self._sessions() as session:
             rows = session.execute(
                 select(RunRow.number, RunRow.state, RunRow.progress).where(
-                    RunRow.number.in_(oldest)
+                    RunRow.number.in_(oldest), RunRow.deleted_at.is_(None)
                 )
             ).all()
             new = or_(

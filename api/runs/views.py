@@ -79,6 +79,10 @@ def run_view(row: RunRow, evaluations: Sequence[EvaluationRow]) -> Run:
             "preset": row.preset,
             "worker": row.worker,
             "lease_number": row.lease_number,
+            "max_attempts": row.max_attempts,
+            "devices": row.devices,
+            "rerun_of": row.rerun_of,
+            "error": row.error,
             "basis_digest": row.basis_digest,
             "evaluations": [evaluation_view(evaluation) for evaluation in evaluations],
             "environment": row.environment,
@@ -124,5 +128,7 @@ def checkpoint_view(row: CheckpointRow, run_id: str) -> Checkpoint:
             "epoch": row.epoch,
             "created_at": moment(row.created_at),
             "files": row.files,
+            "metrics": row.metrics,
+            "pinned": row.pinned,
         }
     )

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import http
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 
 from api.context import ServicesDep
 from api.errors import NotFoundError
 from api.openapi import problems
+from api.runs import waiting
 from api.system import service
 from pmae.errors import SpecError
 from pmae.presets import PRESETS, get_preset
-from pmae.schema import DatasetView, PresetView, Readiness, WorkerView
+from pmae.schema import DatasetView, PresetView, Queue, Readiness, WorkerView
+
+WorkerName = Annotated[
+    str, Path(max_length=200, pattern=r"^[^\x00]*$", description="The worker's `name`.")
+]
+_NO_WORKER = problems(not_found="There is no such worker.")
 
 router = APIRouter()
 
@@ -60,6 +66,44 @@ def list_workers(services: ServicesDep) -> list[WorkerView]:
     """The workers that were heard of within a lease's time, and what each one runs."""
     with services.sessions() as session:
         return service.list_workers(session, silence_seconds=services.settings.lease_seconds)
+
+
+@router.post(
+    "/workers/{name}/drain",
+    status_code=http.HTTPStatus.NO_CONTENT,
+    response_model=None,
+    tags=["service"],
+    summary="Drain a worker",
+    responses=_NO_WORKER,
+)
+def drain_worker(services: ServicesDep, name: WorkerName) -> None:
+    """Ask a worker to take no more runs, and to checkpoint and give back the one it has.
+
+    It hears of it at its next sign of life. Before its machine is switched off, for example.
+    """
+    with services.sessions.begin() as session:
+        service.ask_to_drain(session, name, drain=True)
+
+
+@router.post(
+    "/workers/{name}/undrain",
+    status_code=http.HTTPStatus.NO_CONTENT,
+    response_model=None,
+    tags=["service"],
+    summary="Let a worker take runs again",
+    responses=_NO_WORKER,
+)
+def undrain_worker(services: ServicesDep, name: WorkerName) -> None:
+    """Take a request to drain back."""
+    with services.sessions.begin() as session:
+        service.ask_to_drain(session, name, drain=False)
+
+
+@router.get("/queue", response_model=Queue, tags=["service"], summary="List what waits")
+def list_queue(services: ServicesDep) -> Queue:
+    """The runs that wait, in the order in which they start, each with why it has not begun."""
+    with services.sessions() as session:
+        return waiting.list_queue(session, silence_seconds=services.settings.lease_seconds)
 
 
 @router.head("/livez", include_in_schema=False)

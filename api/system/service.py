@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.broker import BROKER_ERRORS
 from api.context import Services
-from api.db.clock import database_now
-from api.db.tables import WorkerRow
+from api.db.reconcile import present
+from api.db.tables import RunRow, WorkerRow
+from api.errors import NotFoundError
 from api.runs.views import moment
 from api.settings import ApiSettings
+from api.storage import free_bytes
 from pmae.data.catalog import DATASETS, FOLDER_PREFIX, dataset_facts
 from pmae.data.locate import locate
 from pmae.errors import SpecError
 from pmae.presets import Preset
-from pmae.schema import DatasetView, PresetView, Readiness, WorkerView
+from pmae.schema import DatasetView, PresetView, ProblemField, Readiness, WorkerView
 from pmae.settings import StorageSettings
 from pmae.spec import resolve
 
@@ -78,20 +79,43 @@ def _dataset_view(name: str, settings: StorageSettings) -> DatasetView:
 
 def list_workers(session: Session, *, silence_seconds: float) -> list[WorkerView]:
     """The workers that were heard of within ``silence_seconds``, by name."""
-    rows = session.scalars(
-        select(WorkerRow)
-        .where(WorkerRow.last_seen_at > database_now() - silence_seconds)
+    rows = session.execute(
+        select(WorkerRow, RunRow.id)
+        .outerjoin(RunRow, (RunRow.worker == WorkerRow.name) & (RunRow.state == "running"))
+        .where(present(silence_seconds))
         .order_by(WorkerRow.name)
     ).all()
     return [
         WorkerView(
-            name=row.name,
-            host=row.host,
-            last_seen_at=moment(row.last_seen_at),
-            run_id=row.run_id,
+            name=worker.name,
+            host=worker.host,
+            started_at=moment(worker.started_at),
+            last_seen_at=moment(worker.last_seen_at),
+            kinds=worker.kinds,
+            devices=worker.devices,
+            draining=worker.drain_requested,
+            run_id=run_id,
         )
-        for row in rows
+        for worker, run_id in rows
     ]
+
+
+def ask_to_drain(session: Session, name: str, *, drain: bool) -> None:
+    """Tell a worker, at its next sign of life, to drain or to take runs again.
+
+    Raises:
+        NotFoundError: no worker of that name was heard of.
+    """
+    found = session.execute(
+        update(WorkerRow)
+        .where(WorkerRow.name == name)
+        .values(drain_requested=drain)
+        .returning(WorkerRow.name)
+    ).scalar_one_or_none()
+    if found is None:
+        message = f"there is no worker {name!r}; GET /api/v1/workers lists them"
+        field = ProblemField(pointer="name", message=message)
+        raise NotFoundError(message, code="worker_not_found", fields=[field])
 
 
 def check_readiness(services: Services) -> Readiness:
@@ -119,7 +143,7 @@ def _check_database(services: Services) -> str:
 
 def _check_broker(services: Services) -> str:
     try:
-        services.doorbell.waiting_messages()
+        services.doorbell.waiting_messages("pretrain")
     except BROKER_ERRORS as error:
         _logger.warning("the broker does not answer: %s", error)
         return "does not answer"
@@ -128,11 +152,10 @@ def _check_broker(services: Services) -> str:
 
 def _check_storage(settings: ApiSettings) -> str:
     try:
-        settings.artifact_dir.mkdir(parents=True, exist_ok=True)
+        free = free_bytes(settings)
         with tempfile.TemporaryFile(dir=settings.artifact_dir) as file:
             file.write(b"ok")
             file.flush()
-        free = shutil.disk_usage(settings.artifact_dir).free
     except OSError as error:
         return f"cannot be written: {os.strerror(error.errno or 0)}"
     if free < settings.min_free_disk_bytes:

@@ -113,6 +113,7 @@ class LiveApi:
                     epoch=step / 10,
                     created_at=1e9,
                     files=facts,
+                    metrics={},
                 )
             )
         return folder

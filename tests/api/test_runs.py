@@ -109,9 +109,17 @@ def test_a_queued_run_says_that_no_worker_is_up(api: LiveApi) -> None:
     assert "no worker is up" in api.client.get(f"/runs/{row.id}").json()["reason"]
     with api.sessions.begin() as session:
         session.execute(
-            insert(WorkerRow).values(name="w", host="h", pid=1, last_seen_at=database_now())
+            insert(WorkerRow).values(
+                name="w",
+                host="h",
+                pid=1,
+                started_at=database_now(),
+                last_seen_at=database_now(),
+                kinds=["pretrain"],
+                devices=1,
+            )
         )
-    assert api.client.get(f"/runs/{row.id}").json()["reason"] is None
+    assert api.client.get(f"/runs/{row.id}").json()["reason"] == "waits to be picked up"
 
 
 def test_cancelling_a_queued_run_ends_it(api: LiveApi) -> None:

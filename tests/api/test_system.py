@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 from sqlalchemy import insert
 
 from api.broker import BROKER_ERRORS, Doorbell
+from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import WorkerRow
 from api.settings import ApiSettings
 from pmae.presets import PRESETS
-from pmae.schema import DatasetView, PresetView, Problem, Readiness, WorkerView
+from pmae.schema import DatasetView, PresetView, Problem, Queue, Readiness, WorkerView
 from pmae.spec import resolve
 from tests.api.live import LiveApi, live_api
 from tests.support.waiting import wait_until
@@ -44,10 +46,55 @@ def test_datasets(api: LiveApi) -> None:
 def test_workers_that_were_heard_of_lately(api: LiveApi) -> None:
     with api.sessions.begin() as session:
         for name, age in (("here", 1), ("gone", 10_000)):
-            values = {"name": name, "host": "h", "pid": 1, "run_id": "r"}
-            session.execute(insert(WorkerRow).values(last_seen_at=database_now() - age, **values))
+            session.execute(insert(WorkerRow).values(**worker(name, age=age)))
+    run_id = api.submit()
+    with api.sessions.begin() as session:
+        assert run_states.claim(session, worker="here", lease_seconds=60)
     views = TypeAdapter(list[WorkerView]).validate_json(api.client.get("/workers").content)
-    assert [(view.name, view.run_id) for view in views] == [("here", "r")]
+    assert [(view.name, view.run_id, view.draining) for view in views] == [("here", run_id, False)]
+    assert api.client.post("/workers/here/drain").status_code == 204
+    assert api.client.get("/workers").json()[0]["draining"] is True
+    assert api.client.post("/workers/here/undrain").status_code == 204
+    assert api.client.get("/workers").json()[0]["draining"] is False
+    missing = api.client.post("/workers/there/drain")
+    assert (missing.status_code, missing.json()["code"]) == (404, "worker_not_found")
+
+
+def worker(name: str, *, age: float = 0.0, **facts: Any) -> dict[str, Any]:
+    """The values of a worker's row, heard of ``age`` seconds ago."""
+    seen = database_now() - age
+    defaults = {"host": "h", "pid": 1, "started_at": seen, "last_seen_at": seen}
+    return {"name": name, "kinds": ["pretrain"], "devices": 1} | defaults | facts
+
+
+def test_the_queue_says_what_starts_when_and_why_it_waits(api: LiveApi) -> None:
+    first, second = api.submit(), api.submit()
+    urgent = api.submit({"dataset": {"name": "digits"}, "devices": 2}, priority=5)
+
+    def waits() -> dict[str, str]:
+        queue = Queue.model_validate_json(api.client.get("/queue").content)
+        assert queue.total == len(queue.items)
+        assert [run.position for run in queue.items] == list(range(1, queue.total + 1))
+        assert queue.items[0].run_id == urgent
+        for run in queue.items:
+            assert api.client.get(f"/runs/{run.run_id}").json()["reason"] == run.waits
+        return {run.run_id: run.waits for run in queue.items}
+
+    assert set(waits().values()) == {"waits: no worker is up"}
+    with api.sessions.begin() as session:
+        session.execute(insert(WorkerRow).values(**worker("a", kinds=["evaluate"])))
+    assert waits()[first] == (
+        "waits: no worker that is up takes pretrain runs. Up are a (evaluate; 1 device)"
+    )
+    with api.sessions.begin() as session:
+        session.execute(insert(WorkerRow).values(**worker("b")))
+    assert waits()[first] == "waits to be picked up; 1 run of its kind starts before it"
+    assert "takes pretrain runs on 2 devices" in waits()[urgent]
+    with api.sessions.begin() as session:
+        assert run_states.claim(session, worker="b", lease_seconds=60)
+    assert "the one worker that can take it is busy; 1 run of" in waits()[second]
+    api.client.post("/workers/b/drain")
+    assert waits()[second] == "waits: every worker that could take it is being drained"
 
 
 def test_a_process_that_answers_is_alive(api: LiveApi) -> None:
@@ -87,10 +134,10 @@ def test_every_submission_rings_after_its_commit(
 ) -> None:
     settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 600})
     with live_api(settings) as api, Doorbell(settings) as listener:
-        assert listener.waiting_messages() == 0
+        assert listener.waiting_messages("pretrain") == 0
         for _ in range(3):
             api.submit()
-        wait_until(lambda: listener.waiting_messages() == 3, "three rings")
+        wait_until(lambda: listener.waiting_messages("pretrain") == 3, "three rings")
 
 
 def test_the_reconciler_rings_for_runs_whose_ring_was_lost(
@@ -100,7 +147,7 @@ def test_the_reconciler_rings_for_runs_whose_ring_was_lost(
         api.submit()
     settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 0.1})
     with live_api(settings), Doorbell(settings) as listener:
-        wait_until(lambda: listener.waiting_messages() == 1, "the reconciler's ring")
+        wait_until(lambda: listener.waiting_messages("pretrain") == 1, "the reconciler's ring")
 
 
 def test_a_broker_that_is_away_is_told_to_who_asks(tmp_path: Path) -> None:
@@ -108,10 +155,10 @@ def test_a_broker_that_is_away_is_told_to_who_asks(tmp_path: Path) -> None:
         broker_url=f"redis+socket://{tmp_path}/none.sock", broker_timeout_seconds=0.1
     )
     with Doorbell(settings) as doorbell:
-        doorbell.ring_soon()
+        doorbell.ring_soon("pretrain")
         for ask in (doorbell.ring, doorbell.waiting_messages):
             with pytest.raises(BROKER_ERRORS):
-                ask()
+                ask("pretrain")
 
 
 def test_an_address_that_is_none(api: LiveApi) -> None:

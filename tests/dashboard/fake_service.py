@@ -173,7 +173,16 @@ class FakeService:
         busy = [run.id for run in self.runs.values() if run.state == "running"]
         now = datetime.now(UTC)
         return [
-            WorkerView(name="lab-1", host="lab", last_seen_at=now, run_id=busy[0] if busy else None)
+            WorkerView(
+                name="lab-1",
+                host="lab",
+                started_at=now - timedelta(hours=3),
+                last_seen_at=now,
+                kinds=["pretrain"],
+                devices=1,
+                draining=False,
+                run_id=busy[0] if busy else None,
+            )
         ]
 
     def _checkpoint(self, checkpoint_id: str) -> Checkpoint:
@@ -325,6 +334,8 @@ def _run(
         preset="quickstart" if number == 1 else None,
         worker="lab-1" if state != "queued" else None,
         lease_number=1,
+        max_attempts=5,
+        devices=1,
         basis_digest=hashlib.sha256(b"digits").hexdigest() if method == "pmae" and epoch else None,
         evaluations=[
             Evaluation(
@@ -401,6 +412,8 @@ def _checkpoints(run: Run) -> list[Checkpoint]:
             kind=kind,
             step=done * STEPS_PER_EPOCH,
             epoch=done,
+            metrics={},
+            pinned=False,
             created_at=run.created_at + timedelta(seconds=2 + done),
             files={
                 name: FileFacts(sha256=hashlib.sha256(name.encode()).hexdigest(), size=size)

@@ -45,6 +45,8 @@ class FileServer:
                 "step": 640,
                 "epoch": 1.0,
                 "created_at": "2026-01-01T00:00:00Z",
+                "metrics": {},
+                "pinned": False,
                 "files": {
                     NAME: facts,
                     "empty": {"sha256": hashlib.sha256().hexdigest(), "size": 0},

@@ -16,6 +16,7 @@ def _ending(**facts: Any) -> Ending:
         "exit_status": 0,
         "cancelled": False,
         "draining": False,
+        "hung": None,
         "attempt": 1,
         "max_attempts": 3,
     }
@@ -30,13 +31,16 @@ def _ending(**facts: Any) -> Ending:
         ({"ended": True, "cancelled": True}, "succeeded", True),
         ({"cancelled": True, "exit_status": 75}, "cancelled", True),
         ({"cancelled": True, "exit_status": -9}, "cancelled", True),
-        ({"error": "the loss is not finite", "exit_status": 1}, "failed", True),
-        ({"error": "x", "draining": True, "exit_status": 1}, "failed", True),
+        ({"error": ("non_finite_loss", "x"), "exit_status": 1}, "failed", True),
+        ({"error": ("x", "x"), "draining": True, "exit_status": 1}, "failed", True),
         ({"draining": True, "exit_status": 75}, "queued", False),
         ({"draining": True, "exit_status": -9}, "queued", False),
         ({"exit_status": -9}, "queued", True),
         ({"exit_status": 75}, "queued", True),
         ({"exit_status": -9, "attempt": 3}, "failed", True),
+        ({"exit_status": -9, "hung": 60.0}, "queued", True),
+        ({"exit_status": -9, "hung": 60.0, "attempt": 3}, "failed", True),
+        ({"exit_status": 74}, "failed", True),
         ({"exit_status": 0}, "failed", True),
         ({"exit_status": 1}, "failed", True),
     ],
@@ -47,5 +51,11 @@ def test_decisions(facts: dict[str, Any], state: str, counts: bool) -> None:
     assert decision.reason
 
 
-def test_a_silent_failure_shows_the_log() -> None:
-    assert "No module named" in decide(_ending(exit_status=1, log_tail="No module named x")).reason
+def test_reasons_are_for_researchers() -> None:
+    killed = decide(_ending(exit_status=-9, attempt=3))
+    assert "3 times in a row without getting any further" in killed.reason
+    assert "needs more memory" in killed.reason
+    hung = decide(_ending(exit_status=-9, hung=60.0, attempt=3))
+    assert "told nothing for 60 s" in hung.reason
+    assert "memory" not in hung.reason
+    assert decide(_ending(exit_status=74)).code == "disk_full"

@@ -14,6 +14,7 @@ from api.db.run_states import Claim
 from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
 from pmae.events import (
     CheckpointEvent,
+    CheckpointRemovedEvent,
     EndEvent,
     EvaluationEvent,
     FileFacts,
@@ -48,6 +49,9 @@ EVENTS = [
     _checkpoint(3, "latest"),
     _checkpoint(5, "latest"),
     _checkpoint(6, "kept"),
+    CheckpointRemovedEvent(name="step-00000006"),
+    _checkpoint(8, "kept"),
+    _checkpoint(9, "latest"),
     EvaluationEvent(
         key="linear/encoder", protocol="linear", features="encoder", step=6, epoch=1, top1=0.9
     ),
@@ -75,7 +79,7 @@ def test_events_become_rows(sessions: Sessions, claimed: Claim, lease: LeaseDir)
     assert recorder.ended
     points, told, checkpoints, tops = _contents(sessions)
     assert points == [("loss", s, 1 / s) for s in (1, 2, 3)] + [("lr", s, 0.1) for s in (1, 2, 3)]
-    assert sorted(checkpoints) == [("step-00000005", "latest"), ("step-00000006", "kept")]  # type: ignore[call-overload]
+    assert sorted(checkpoints) == [("step-00000008", "kept"), ("step-00000009", "latest")]  # type: ignore[call-overload]
     assert tops == [("linear/encoder", 0.9)]
     assert ("evaluation", "linear probe on encoder: top-1 90.0%") in told  # type: ignore[operator]
     with sessions() as session:

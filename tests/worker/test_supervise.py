@@ -33,7 +33,7 @@ READY = "open(sys.argv[1] + '/ready', 'w').close()\n"
 
 
 def _script(body: str) -> Command:
-    def command(run_dir: Path, _lease: int) -> Sequence[str]:
+    def command(run_dir: Path, _lease: int, _silence_seconds: float) -> Sequence[str]:
         return [sys.executable, "-c", "import sys, os\n" + body, str(run_dir)]
 
     return command
@@ -82,12 +82,17 @@ def test_a_killed_trainer_is_tried_again_then_fails(
     row = _row(sessions)
     assert (row.state, row.attempt) == ("queued", 1)
     assert row.reason is not None
-    assert "signal 9" in row.reason
+    assert "signal 9 (SIGKILL)" in row.reason
     with sessions.begin() as session:
         again = run_states.claim(session, worker="w1", lease_seconds=60)
     assert again is not None
     _supervise(body, sessions, again, settings).run()
-    assert _row(sessions).state == "failed"
+    row = _row(sessions)
+    assert row.state == "failed"
+    assert row.error is not None
+    assert row.error["code"] == "trainer_killed"
+    assert "2 times in a row" in row.error["message"]
+    assert "needs more memory" in row.error["message"]
 
 
 def test_a_silent_failure_ends_with_its_log(
@@ -96,8 +101,74 @@ def test_a_silent_failure_ends_with_its_log(
     _supervise("raise SystemExit('no such thing')", sessions, claimed, settings).run()
     row = _row(sessions)
     assert row.state == "failed"
+    assert row.error is not None
+    assert row.error["code"] == "trainer_died"
+    assert "no such thing" in row.error["log_tail"]
+
+
+def test_a_full_disk_is_told_by_the_exit_status(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    _supervise("os._exit(74)", sessions, claimed, settings).run()
+    row = _row(sessions)
+    assert row.state == "failed"
+    assert row.error is not None
+    assert row.error["code"] == "disk_full"
+    assert "free some space" in row.error["message"]
+
+
+def test_a_folder_that_cannot_be_written_fails_the_run(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    settings.artifact_dir.parent.mkdir(parents=True)
+    settings.artifact_dir.write_text("a file where a folder should be")
+    _supervise("", sessions, claimed, settings).run()
+    row = _row(sessions)
+    assert row.state == "failed"
+    assert row.error is not None
+    assert row.error["code"] == "storage_error"
+
+
+def test_a_trainer_that_hangs_is_killed_and_resumed(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    settings = settings.model_copy(update={"trainer_silence_seconds": 1.0})
+    body = "import signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    _supervise(body, sessions, claimed, settings).run()
+    row = _row(sessions)
+    assert (row.state, row.attempt) == ("queued", 1)
     assert row.reason is not None
-    assert "no such thing" in row.reason
+    assert "told nothing for 1 s" in row.reason
+
+
+CHECKPOINT_THEN_DIE = """
+import json, signal
+event = {"type": "checkpoint", "name": "step-00000005", "kind": "latest", "lease": int(sys.argv[2]),
+         "step": 5, "epoch": 0.5, "files": {}}
+folder = f"{sys.argv[1]}/lease-{int(sys.argv[2]):04d}"
+open(folder + "/events.jsonl", "w").write(json.dumps(event) + "\\n")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_that_gets_further_each_time_is_never_given_up(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    current: Claim | None = claimed
+    for lease in range(1, 5):
+        assert current is not None
+        assert (current.lease_number, current.attempt) == (lease, min(lease, 2))
+
+        def command(run_dir: Path, lease: int, _silence_seconds: float) -> Sequence[str]:
+            script = "import sys, os\n" + CHECKPOINT_THEN_DIE
+            return [sys.executable, "-c", script, str(run_dir), str(lease)]
+
+        Supervisor(
+            current, sessions=sessions, settings=settings, draining=lambda: False, command=command
+        ).run()
+        assert (_row(sessions).state, _row(sessions).attempt) == ("queued", 1)
+        with sessions.begin() as session:
+            current = run_states.claim(session, worker="w1", lease_seconds=60)
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -12,7 +13,7 @@ from api.db import run_states
 from api.db.clock import database_now
 from api.db.errors import LeaseLostError, RunNotFoundError, TransitionRefusedError
 from api.db.reconcile import reconcile_once
-from api.db.run_states import Claim
+from api.db.run_states import Claim, Slot
 from api.db.tables import RunEventRow, RunRow, WorkerRow
 from pmae.presets import get_preset
 from pmae.spec import resolve
@@ -32,8 +33,8 @@ def _claim(sessions: Sessions, worker: str = "w1", lease_seconds: float = 60) ->
         return run_states.claim(session, worker=worker, lease_seconds=lease_seconds)
 
 
-def _claimed(sessions: Sessions, **options: float) -> Claim:
-    claimed = _claim(sessions, **options)  # type: ignore[arg-type]
+def _claimed(sessions: Sessions, **options: Any) -> Claim:
+    claimed = _claim(sessions, **options)
     assert claimed is not None
     return claimed
 
@@ -167,13 +168,13 @@ def test_only_ended_runs_resume(sessions: Sessions) -> None:
 
 
 def test_the_reconciler_rings_while_runs_wait(sessions: Sessions) -> None:
-    queue: list[int] = []
+    queue: list[str] = []
 
     def reconcile() -> None:
         reconcile_once(
             sessions,
-            ring=lambda: queue.append(1),
-            waiting_messages=lambda: len(queue),
+            ring=queue.append,
+            waiting_messages=queue.count,
             worker_silence_seconds=30,
         )
 
@@ -186,6 +187,67 @@ def test_the_reconciler_rings_while_runs_wait(sessions: Sessions) -> None:
     assert len(queue) == 1
     with sessions.begin() as session:
         for name in ("a", "b"):
-            session.add(WorkerRow(name=name, host="h", pid=1, last_seen_at=database_now()))
+            session.add(_worker(name))
+        session.add(_worker("c", kinds=["evaluate"]))
+        session.add(_worker("d", drain_requested=True))
     reconcile()
-    assert len(queue) == 2
+    assert queue == ["pretrain", "pretrain"]
+
+
+def _worker(name: str, **facts: Any) -> WorkerRow:
+    defaults: dict[str, Any] = {
+        "host": "h",
+        "pid": 1,
+        "started_at": database_now(),
+        "last_seen_at": database_now(),
+        "kinds": ["pretrain"],
+        "devices": 1,
+    }
+    return WorkerRow(name=name, **(defaults | facts))
+
+
+def test_a_slot_takes_only_what_it_can_serve(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        wide = run_states.submit(
+            session, spec=SPEC.model_copy(update={"devices": 4}), priority=9
+        ).id
+    narrow = _submit(sessions)
+    with sessions.begin() as session:
+        nothing = run_states.claim(
+            session, worker="w1", lease_seconds=60, slot=Slot(kinds=("evaluate",), devices=8)
+        )
+        small = run_states.claim(session, worker="w1", lease_seconds=60)
+        large = run_states.claim(session, worker="w2", lease_seconds=60, slot=Slot(devices=4))
+    assert nothing is None
+    assert small is not None
+    assert large is not None
+    assert (small.run_id, large.run_id) == (narrow, wide)
+
+
+def test_what_a_dead_child_held_is_given_back(sessions: Sessions) -> None:
+    run_ids = [_submit(sessions) for _ in range(3)]
+    _claimed(sessions, worker="w1")
+    _claimed(sessions, worker="w2")
+    with sessions.begin() as session:
+        assert run_states.release_all_of(session, "w1", reason="it died") == run_ids[:1]
+        assert run_states.release_all_of(session, "w1", reason="it died") == []
+    assert [_row(sessions, run_id).state for run_id in run_ids] == ["queued", "running", "queued"]
+    assert _row(sessions, run_ids[0]).reason == "it died"
+
+
+def test_only_ended_runs_are_deleted_and_then_nothing_changes_them(sessions: Sessions) -> None:
+    run_id = _submit(sessions)
+    with pytest.raises(TransitionRefusedError, match="cancel it first"):  # noqa: SIM117
+        with sessions.begin() as session:
+            run_states.mark_deleted(session, run_id)
+    with sessions.begin() as session:
+        run_states.request_cancel(session, run_id, actor="api")
+    with sessions.begin() as session:
+        run_states.mark_deleted(session, run_id)
+    with pytest.raises(RunNotFoundError), sessions.begin() as session:
+        run_states.mark_deleted(session, run_id)
+    with pytest.raises(RunNotFoundError), sessions.begin() as session:
+        run_states.resume(session, run_id, actor="api")
+    with pytest.raises(RunNotFoundError), sessions.begin() as session:
+        run_states.request_cancel(session, run_id, actor="api")
+    assert _claim(sessions) is None

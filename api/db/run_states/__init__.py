@@ -1,0 +1,64 @@
+"""The states of a run. This package alone changes ``runs.state``.
+
+===================  =====================================================================
+from -> to           who, when
+===================  =====================================================================
+(new) -> queued      the API, on submit
+queued -> running    a worker claims the best run that its slot can serve: priority, then age
+running -> succeeded the worker, when the trainer said ``end``
+running -> failed    the worker; or the reconciler, when a lease ended after the last attempt
+running -> cancelled the worker, when the trainer is gone; or the reconciler
+running -> queued    the worker, when it drains or its trainer was killed; or the reconciler
+queued -> cancelled  the API
+failed, cancelled -> queued   the API (resume)
+===================  =====================================================================
+
+A run that has ended can be deleted: ``deleted_at`` hides it, and nothing changes it any more.
+
+Every change is one ``UPDATE ... WHERE`` and counts only if it touched a row; nothing is read first.
+The lease number fences: a worker's writes carry the number of its claim, so a stale worker's touch
+nothing. Each change writes its line of history in the same transaction.
+
+The functions take a session and do not commit: call them in ``with sessions.begin() as session``.
+"""
+
+from __future__ import annotations
+
+from api.db.run_states.by_api import (
+    MAX_ATTEMPTS,
+    expire_leases,
+    mark_deleted,
+    request_cancel,
+    resume,
+    submit,
+)
+from api.db.run_states.by_worker import (
+    claim,
+    finish,
+    heartbeat,
+    release,
+    release_all_of,
+    requeue,
+)
+from api.db.run_states.claims import ANY_KIND, Claim, Slot, held
+from api.db.run_states.machine import TRANSITIONS
+
+__all__ = [
+    "ANY_KIND",
+    "MAX_ATTEMPTS",
+    "TRANSITIONS",
+    "Claim",
+    "Slot",
+    "claim",
+    "expire_leases",
+    "finish",
+    "heartbeat",
+    "held",
+    "mark_deleted",
+    "release",
+    "release_all_of",
+    "request_cancel",
+    "requeue",
+    "resume",
+    "submit",
+]

@@ -1,0 +1,179 @@
+"""What the API and its reconciler do with the state of a run."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from api.db.clock import database_now
+from api.db.errors import TransitionRefusedError
+from api.db.run_states.machine import current_state, move, take_back, tell
+from api.db.tables import RunEventRow, RunRow
+from pmae.schema import TERMINAL_STATES
+from pmae.spec import ExperimentSpec
+
+MAX_ATTEMPTS = 5
+"""How often a run is started without getting any further before it is given up."""
+
+
+def submit(
+    session: Session,
+    *,
+    spec: ExperimentSpec,
+    preset: str | None = None,
+    priority: int = 0,
+    max_attempts: int = MAX_ATTEMPTS,
+    rerun_of: str | None = None,
+    actor: str = "api",
+) -> RunRow:
+    """Record a new run, queued.
+
+    Args:
+        session: in a transaction.
+        spec: resolved.
+        preset: the preset it was made from, if any.
+        priority: higher runs first.
+        max_attempts: how often it is started, when its trainer is killed or its worker is lost,
+            without getting any further.
+        rerun_of: id of the run that it repeats, if any.
+        actor: who submits.
+    """
+    row = RunRow(
+        id=secrets.token_hex(6),
+        kind=spec.kind,
+        name=spec.name or preset or f"{spec.method} on {spec.dataset.name}",
+        method=spec.method,
+        dataset=spec.dataset.name,
+        preset=preset,
+        spec=spec.model_dump(mode="json"),
+        tags=list(spec.tags),
+        devices=spec.devices,
+        rerun_of=rerun_of,
+        state="queued",
+        priority=priority,
+        max_attempts=max_attempts,
+        created_at=database_now(),
+        queued_at=database_now(),
+        progress={},
+        last_metrics={},
+        environment={},
+    )
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    message = f"submitted as a repetition of run {rerun_of}" if rerun_of else "submitted"
+    tell(session, row.number, actor, message, to="queued", lease_number=0, attempt=0)
+    return row
+
+
+def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
+    """Cancel a queued run at once; ask the worker of a running one to.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        TransitionRefusedError: the run has ended.
+    """
+    cancelled = move(
+        session,
+        RunRow.id == run_id,
+        from_state="queued",
+        to="cancelled",
+        actor=actor,
+        reason="cancelled before it started",
+        message="cancelled before it started",
+        finished_at=database_now(),
+    )
+    if cancelled is not None:
+        return
+    asked = session.execute(
+        update(RunRow)
+        .where(RunRow.id == run_id, RunRow.state == "running")
+        .values(cancel_requested=True)
+        .returning(RunRow.number)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    if asked is not None:
+        event = RunEventRow(
+            run_number=asked,
+            at=database_now(),
+            type="cancel",
+            actor=actor,
+            message="asked to cancel",
+            data={},
+        )
+        session.add(event)
+        return
+    state = current_state(session, run_id)
+    raise TransitionRefusedError(
+        f"run {run_id} has {state} and cannot be cancelled; queued and running runs can"
+    )
+
+
+def resume(session: Session, run_id: str, *, actor: str) -> None:
+    """Queue a failed or cancelled run again, with all its attempts; it goes on where it was.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        TransitionRefusedError: the run is neither failed nor cancelled.
+    """
+    for state in ("failed", "cancelled"):
+        moved = move(
+            session,
+            RunRow.id == run_id,
+            from_state=state,
+            to="queued",
+            actor=actor,
+            reason=None,
+            message="resumed",
+            error=None,
+            attempt=0,
+            queued_at=database_now(),
+            finished_at=None,
+            cancel_requested=False,
+        )
+        if moved is not None:
+            return
+    raise TransitionRefusedError(
+        f"run {run_id} is {current_state(session, run_id)} and cannot be resumed; "
+        "failed and cancelled runs can"
+    )
+
+
+def mark_deleted(session: Session, run_id: str) -> None:
+    """Hide a run that has ended; its files and rows are removed afterwards.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        TransitionRefusedError: the run has not ended.
+    """
+    deleted = session.execute(
+        update(RunRow)
+        .where(
+            RunRow.id == run_id,
+            RunRow.state.in_(TERMINAL_STATES),
+            RunRow.deleted_at.is_(None),
+        )
+        .values(deleted_at=database_now())
+        .returning(RunRow.number)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    if deleted is None:
+        raise TransitionRefusedError(
+            f"run {run_id} is {current_state(session, run_id)} and cannot be deleted; "
+            "cancel it first"
+        )
+
+
+def expire_leases(session: Session) -> list[str]:
+    """Take back every run whose lease has ended. Safe to run twice at once.
+
+    A run that was to be cancelled is cancelled, one with attempts left is queued again, and one
+    without is failed.
+
+    Returns:
+        The ids of the runs that changed.
+    """
+    why = "its worker was not heard of until the lease ended"
+    return take_back(session, RunRow.lease_until < database_now(), "reconciler", why)

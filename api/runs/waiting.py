@@ -1,0 +1,113 @@
+"""The queue: in which order runs start, and why one that waits does so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, load_only
+
+from api.db.reconcile import idles, present
+from api.db.tables import RunRow, WorkerRow
+from api.runs.views import moment
+from pmae.schema import Queue, QueuedRun
+
+_MOST_LISTED = 500
+
+
+class Slots:
+    """The workers that are up, as a run that waits sees them."""
+
+    def __init__(self, session: Session, *, silence_seconds: float) -> None:
+        rows = session.execute(
+            select(WorkerRow, idles().label("idle"))
+            .where(present(silence_seconds))
+            .order_by(WorkerRow.name)
+        ).all()
+        self._workers = [(row.WorkerRow, bool(row.idle)) for row in rows]
+
+    def why_waits(self, run: RunRow, ahead: int) -> str:
+        """Why ``run``, with ``ahead`` runs of its kind before it in the queue, has not begun."""
+        if not self._workers:
+            return "waits: no worker is up"
+        fitting = [
+            (worker, idle)
+            for worker, idle in self._workers
+            if run.kind in worker.kinds and run.devices <= worker.devices
+        ]
+        if not fitting:
+            what = f"{run.kind} runs" + (f" on {run.devices} devices" if run.devices > 1 else "")
+            up = "; ".join(_described(worker) for worker, _ in self._workers)
+            return f"waits: no worker that is up takes {what}. Up are {up}"
+        usable = [idle for worker, idle in fitting if not worker.drain_requested]
+        others = "1 run of its kind starts" if ahead == 1 else f"{ahead} runs of its kind start"
+        before = f"; {others} before it" if ahead else ""
+        if not usable:
+            return "waits: every worker that could take it is being drained"
+        if not any(usable):
+            busy = (
+                "the one worker that can take it is"
+                if len(usable) == 1
+                else (f"all {len(usable)} workers that can take it are")
+            )
+            return f"waits: {busy} busy{before}"
+        return f"waits to be picked up{before}"
+
+
+def _described(worker: WorkerRow) -> str:
+    devices = f"{worker.devices} device{'s' if worker.devices > 1 else ''}"
+    return f"{worker.name} ({', '.join(worker.kinds)}; {devices})"
+
+
+def why_waits(session: Session, run: RunRow, *, silence_seconds: float) -> str:
+    """Why a queued run has not begun."""
+    ahead = next(
+        (
+            place
+            for place, number in enumerate(_in_order(session, run.kind))
+            if number == run.number
+        ),
+        0,
+    )
+    return Slots(session, silence_seconds=silence_seconds).why_waits(run, ahead)
+
+
+def _in_order(session: Session, kind: str) -> Sequence[int]:
+    return session.scalars(
+        select(RunRow.number)
+        .where(RunRow.state == "queued", RunRow.kind == kind)
+        .order_by(RunRow.priority.desc(), RunRow.queued_at, RunRow.number)
+    ).all()
+
+
+def list_queue(session: Session, *, silence_seconds: float) -> Queue:
+    """What waits, in the order in which it starts."""
+    slots = Slots(session, silence_seconds=silence_seconds)
+    columns = (
+        RunRow.number, RunRow.id, RunRow.name, RunRow.kind, RunRow.devices, RunRow.priority,
+        RunRow.queued_at,
+    )  # fmt: skip
+    rows = session.scalars(
+        select(RunRow)
+        .options(load_only(*columns, raiseload=True))
+        .where(RunRow.state == "queued")
+        .order_by(RunRow.priority.desc(), RunRow.queued_at, RunRow.number)
+    ).all()
+    ahead_of_kind: dict[str, int] = {}
+    items: list[QueuedRun] = []
+    for position, row in enumerate(rows[:_MOST_LISTED], 1):
+        ahead = ahead_of_kind.get(row.kind, 0)
+        ahead_of_kind[row.kind] = ahead + 1
+        items.append(
+            QueuedRun(
+                position=position,
+                run_id=row.id,
+                name=row.name,
+                kind=row.kind,
+                devices=row.devices,
+                priority=row.priority,
+                queued_at=moment(row.queued_at),
+                waits=slots.why_waits(row, ahead),
+            )
+        )
+    return Queue(total=len(rows), items=items)

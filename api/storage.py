@@ -1,0 +1,28 @@
+"""Room on the artifact disk."""
+
+from __future__ import annotations
+
+import shutil
+
+from api.errors import StorageFullError
+from api.settings import ApiSettings
+
+
+def free_bytes(settings: ApiSettings) -> int:
+    """What is free where runs write; the folder is made if it is not there yet."""
+    settings.artifact_dir.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(settings.artifact_dir).free
+
+
+def refuse_when_full(settings: ApiSettings) -> None:
+    """Before a run is queued: it would fail at its first checkpoint.
+
+    Raises:
+        StorageFullError: less is free than the settings ask for.
+    """
+    free = free_bytes(settings)
+    if free < settings.min_free_disk_bytes:
+        raise StorageFullError(
+            f"the artifact disk has {free:,} bytes free, fewer than the "
+            f"{settings.min_free_disk_bytes:,} that a new run needs; delete runs, or run `pmae gc`"
+        )

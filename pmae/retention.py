@@ -1,0 +1,81 @@
+"""Which kept checkpoints stay: the last ones, the best one, milestones, and pinned ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pmae.checkpoints import Manifest, parse_manifest
+from pmae.errors import CheckpointError
+from pmae.layout import PINNED_FILE, LeaseDir, RunDir
+from pmae.spec import CheckpointSpec
+
+
+def superfluous(
+    kept: Sequence[Manifest], spec: CheckpointSpec, milestone_steps: frozenset[int]
+) -> list[Manifest]:
+    """The checkpoints that ``spec`` does not keep, oldest first; pins are not looked at.
+
+    Args:
+        kept: the run's kept checkpoints, in any order.
+        spec: with ``keep_last=None`` every one stays.
+        milestone_steps: steps whose checkpoints stay.
+    """
+    if spec.keep_last is None:
+        return []
+    by_step = sorted(kept, key=lambda manifest: manifest.step)
+    staying = {manifest.step for manifest in by_step[-spec.keep_last :]} | milestone_steps
+    measured = [m for m in by_step if spec.keep_best is not None and spec.keep_best in m.metrics]
+    if spec.keep_best is not None and measured:
+        sign = 1 if spec.keep_best.endswith("top1") else -1
+        metric = spec.keep_best
+        # Of equal ones the later one.
+        staying.add(max(measured, key=lambda m: (sign * m.metrics[metric], m.step)).step)
+    return [manifest for manifest in by_step if manifest.step not in staying]
+
+
+def retain(lease: LeaseDir, spec: CheckpointSpec, milestone_steps: frozenset[int]) -> list[str]:
+    """Remove the superfluous checkpoints of the run that this lease and older ones wrote.
+
+    Returns:
+        The names of the checkpoints that are gone.
+    """
+    if spec.keep_last is None:
+        return []
+    found: dict[str, tuple[Path, Manifest]] = {}
+    for older in RunDir(lease.path.parent).leases():
+        if older.number > lease.number or not older.checkpoints.is_dir():
+            continue
+        for folder in older.checkpoints.iterdir():
+            if not folder.name.startswith("."):
+                try:
+                    found[folder.name] = (folder, parse_manifest(folder))
+                except CheckpointError:
+                    continue  # a broken one is skipped, and said so, when a run resumes
+    manifests = [manifest for _, manifest in found.values()]
+    return [
+        manifest.name
+        for manifest in superfluous(manifests, spec, milestone_steps)
+        if remove_unless_pinned(found[manifest.name][0])
+    ]
+
+
+def remove_unless_pinned(folder: Path) -> bool:
+    """Remove a checkpoint, in one step for every reader.
+
+    It is renamed before its pin is looked at, so that one that is pinned meanwhile stays.
+
+    Returns:
+        Whether it is gone.
+    """
+    hidden = folder.with_name(f".removed-{folder.name}")
+    try:
+        folder.rename(hidden)
+    except FileNotFoundError:
+        return True
+    if (hidden / PINNED_FILE).exists():
+        hidden.rename(folder)
+        return False
+    shutil.rmtree(hidden)
+    return True
