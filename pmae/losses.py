@@ -65,13 +65,16 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
-def correct_predictions(logits: Tensor, labels: Tensor) -> float:
+def correct_predictions(logits: Tensor, labels: Tensor) -> Tensor:
     """How many images of a batch are classified right.
 
     Where an image has ``k`` binary labels it counts with the share of them that is right; a label
     is predicted where its probability is above one half. Arguments as of
     :func:`classification_loss`.
+
+    Returns:
+        A scalar, float64.
     """
     if labels.ndim == 1:
-        return float((logits.argmax(dim=1) == labels).sum())
-    return float(((logits > 0) == labels.bool()).double().mean(dim=1).sum())
+        return (logits.argmax(dim=1) == labels).double().sum()
+    return ((logits > 0) == labels.bool()).double().mean(dim=1).sum()

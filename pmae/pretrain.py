@@ -168,7 +168,7 @@ class PretrainModule(pl.LightningModule):
         self.last_draw, self.last_loss = draw, loss.item()
         if not math.isfinite(self.last_loss):
             raise NonFiniteLossError(step + 1)
-        correct = correct_predictions(logits, batch.labels)
+        correct = correct_predictions(logits, batch.labels).item()
         self.sums.add(self.last_loss, correct, len(pixels))
         return loss + classification_loss(logits, batch.labels)
 
@@ -204,7 +204,8 @@ class PretrainModule(pl.LightningModule):
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise)
             loss, logits = self._losses(images, draw)
-            sums.add(loss.item(), correct_predictions(logits, batch.labels), len(images))
+            correct = correct_predictions(logits, batch.labels).item()
+            sums.add(loss.item(), correct, len(images))
         self.train()
         return sums.means("val", self.probe_accuracy)
 

@@ -139,8 +139,13 @@ class MemorySplit(Split):
 
     def take(self, indices: Tensor) -> Batch:
         """The images at ``indices`` ``(k,)`` int64, in that order."""
-        masks = None if self.object_masks is None else self.object_masks[indices]
-        return Batch(self.images[indices], self.labels[indices], masks)
+        parts = (self.images, self.labels, self.object_masks)
+        images, labels, masks = (
+            None if part is None else part.index_select(0, indices) for part in parts
+        )
+        assert images is not None
+        assert labels is not None
+        return Batch(images, labels, masks)
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         """``take`` for each element of ``indices``."""

@@ -50,7 +50,7 @@ def linear_probe(
     nn.init.zeros_(layer.bias)
     _fit(layer, train_values, train.labels, spec, seed)
     with torch.no_grad():
-        return correct_predictions(layer(test_values), test.labels) / len(test.labels)
+        return correct_predictions(layer(test_values), test.labels).item() / len(test.labels)
 
 
 def _fit(
