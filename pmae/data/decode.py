@@ -18,6 +18,7 @@ _UNSCALED_MODES = frozenset({"I", "F"})
 """Whole or real numbers without a known white."""
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that it cannot decode."""
+_REMEDY = "replace it, or remove it and submit a new run"
 
 
 def is_grey(path: Path) -> bool:
@@ -47,7 +48,7 @@ def read_image(path: Path, *, resolution: int, channels: int, fit: Fit) -> np.nd
             image.draft(mode, (2 * resolution, 2 * resolution))
             square = _square(_eight_bit(image, path).convert(mode), resolution, fit)
         except _BROKEN as error:
-            raise DataError(f"{path} is broken: {error}") from error
+            raise DataError(f"{path} is broken ({error}): {_REMEDY}") from error
     pixels = np.asarray(square)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -72,7 +73,7 @@ def read_object_mask(path: Path, *, resolution: int, fit: Fit) -> np.ndarray:
             numbers = Image.fromarray(np.asarray(image))
             square = _square(numbers, resolution, fit, Image.Resampling.NEAREST)
         except _BROKEN as error:
-            raise DataError(f"{path} is broken: {error}") from error
+            raise DataError(f"{path} is broken ({error}): {_REMEDY}") from error
     return np.asarray(square)
 
 
@@ -82,7 +83,7 @@ def _opened(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
     except (UnidentifiedImageError, *_BROKEN) as error:
-        raise DataError(f"{path} is not an image: {error}") from error
+        raise DataError(f"{path} is not an image ({error}): {_REMEDY}") from error
 
 
 def _eight_bit(image: Image.Image, path: Path) -> Image.Image:

@@ -6,6 +6,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -183,7 +184,8 @@ class _Reader:
         try:
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
             shape, fortran_order, dtype = read[npy.read_magic(file)](file)
-        except (*_BROKEN, KeyError) as error:
+        except (*_BROKEN, KeyError, SyntaxError, TokenError) as error:
+            # numpy reads the header as Python, and tells of a damaged one in many ways.
             raise DataError(f"{self._path}: {name} is not an npy array: {error}") from error
         if fortran_order and len(shape) > 1:
             raise DataError(

@@ -18,9 +18,18 @@ SCALE, RATIO = (0.05, 1.0), (0.75, 4 / 3)
 
 @pytest.mark.parametrize(
     ("stored", "size", "batch"),
-    [(8, 8, 40), (32, 32, 40), (64, 64, 16), (224, 224, 4)]
-    # Boxes larger than the result: antialiased shrinking, down to a seventh.
-    + [(64, 32, 24), (224, 64, 6), (224, 32, 6), (256, 224, 3), (32, 64, 8)],
+    [
+        (8, 8, 40),
+        (32, 32, 40),
+        (64, 64, 16),
+        (224, 224, 4),
+        # Boxes larger than the result: antialiased shrinking, down to a seventh.
+        (64, 32, 24),
+        (224, 64, 6),
+        (224, 32, 6),
+        (256, 224, 3),
+        (32, 64, 8),
+    ],
 )
 def test_the_same_box_gives_torchvisions_pixels(stored: int, size: int, batch: int) -> None:
     generator = torch.Generator().manual_seed(stored)
