@@ -71,7 +71,8 @@ def write_cifar10(folder: Path, *, images_per_batch: int) -> tuple[dict[str, str
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = True) -> None:
     """An npz file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    (np.savez_compressed if compressed else np.savez)(path, **dict(arrays))
+    save: Any = np.savez_compressed if compressed else np.savez
+    save(path, **arrays)
 
 
 def medmnist_arrays(
@@ -129,8 +130,9 @@ def write_tiny_imagenet(folder: Path, *, train: int, val: int) -> None:
 
 
 def write_clevr(folder: Path, *, train: int, val: int, masks: bool = False) -> None:
-    """Scenes of 48 x 32 pixels with two objects: a gray cube at the left, a red sphere or a
-    yellow cylinder at the right edge, by turns.
+    """Scenes of 48 x 32 pixels with two objects.
+
+    At the left edge a gray cube, at the right edge a red sphere or a yellow cylinder, by turns.
     """
     for split, count in (("train", train), ("val", val)):
         scenes: list[dict[str, Any]] = []

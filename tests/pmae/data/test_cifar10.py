@@ -71,7 +71,7 @@ def test_a_changed_file_is_not_unpickled(folder: Path, load: Load, tmp_path: Pat
     ],
 )
 def test_another_content_is_refused(folder: Path, content: Any) -> None:
-    train_md5, test_md5 = write_cifar10(folder, images_per_batch=20)
+    train_md5, _ = write_cifar10(folder, images_per_batch=20)
     data = pickle.dumps(content)
     (folder / "test_batch").write_bytes(data)
     with pytest.raises(DataError, match="test_batch does not hold data"):

@@ -77,7 +77,7 @@ def test_palette_masks_are_read_by_their_numbers(folder: Path, storage: StorageS
     assert masks is not None
     assert masks[0, 5, [3, 30]].tolist() == [0, 9]
     write_image(path, random_pixels(32, 48, 3))
-    with pytest.raises(DataError, match="CLEVR_val_000000.png is no object mask: its mode is RGB"):
+    with pytest.raises(DataError, match=r"CLEVR_val_000000.png is no object mask: its mode is RGB"):
         load_data(SPEC, storage, object_masks=True)
 
 

@@ -83,7 +83,7 @@ def test_a_missing_file_is_named(
 ) -> None:
     monkeypatch.setattr(locate, "DEBIAN_FASHION_MNIST", tmp_path / "nowhere")
     folder = storage.data_dir / "FashionMNIST" / "raw"
-    with pytest.raises(DatasetMissingError, match="was looked for in .*raw, .*nowhere. To get it"):
+    with pytest.raises(DatasetMissingError, match=r"was looked for in .*raw, .*nowhere. To get it"):
         load("fashion_mnist", 28)
     write_fashion_mnist(folder, train=40, test=20, zipped=True)
     (folder / "t10k-images-idx3-ubyte.gz").unlink()

@@ -113,7 +113,7 @@ def test_a_broken_image_is_named(
 
 
 def test_missing_and_empty_folders_are_said_so(storage: StorageSettings, load: Load) -> None:
-    with pytest.raises(DatasetMissingError, match="looked for in .*/insects. To get it"):
+    with pytest.raises(DatasetMissingError, match=r"looked for in .*/insects. To get it"):
         load("folder:insects", 12)
     root = storage.data_dir / "insects"
     root.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_fewer_training_images_are_a_subset(storage: StorageSettings, load: Load
 
 def test_imagenet(storage: StorageSettings, load: Load) -> None:
     root, wnids = storage.data_dir / "imagenet", ("n01440764", "n01443537")
-    with pytest.raises(DatasetMissingError, match="image-net.org gives it to those who register"):
+    with pytest.raises(DatasetMissingError, match=r"image-net.org gives it to those who register"):
         load("imagenet", 32)
     write_class_folders(root / "train", wnids, images_per_class=50, suffix=".JPEG")
     with pytest.raises(DatasetMissingError, match="is not complete: val is missing"):
