@@ -18,17 +18,13 @@ from pathlib import Path
 
 import sklearn
 import torch
-import torchvision
 from sklearn.decomposition import PCA
-from torchvision.transforms import v2
 
+from benchmarks import augmentation
 from pmae.basis.pca import fit_pca
-from pmae.data.augment import augment
-from pmae.spec import AugmentationSpec
 
 RESULTS = Path(__file__).parent / "results.json"
 PCA_IMAGES, PCA_PIXELS = 20_000, 3 * 32 * 32
-INPUT_IMAGES = 512
 
 
 @dataclass(frozen=True)
@@ -71,36 +67,17 @@ def pca_fit() -> Figure:
 
 
 def input_pipeline() -> Figure:
-    """Crop and flip in batches, against torchvision's transform for each image; one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    images = torch.randint(0, 256, (INPUT_IMAGES, 3, 32, 32), dtype=torch.uint8)
-    spec = AugmentationSpec(horizontal_flip=True)
-    transform = v2.Compose(
-        [
-            v2.RandomResizedCrop(32, (0.2, 1), interpolation=v2.InterpolationMode.BICUBIC),
-            v2.RandomHorizontalFlip(),
-            v2.ToDtype(torch.float32, scale=True),
-        ]
-    )
-    ours, peer = _median_seconds(
-        7,
-        lambda: augment(images, spec, torch.Generator().manual_seed(0)),
-        lambda: torch.stack([transform(image) for image in images]),
-    )
-    torch.set_num_threads(threads)
-    ratio = peer / ours
-    name = "crop and flip, 32 px RGB, one core"
-    peer_name = f"torchvision {torchvision.__version__}, image by image"
+    """See :mod:`benchmarks.augmentation`."""
+    speed = augmentation.measure(32, 512)
     return Figure(
-        name,
+        "crop, flip, standardise and mask, 32 px RGB, one core",
         "images/s",
-        INPUT_IMAGES / ours,
-        peer_name,
-        INPUT_IMAGES / peer,
-        ratio,
+        speed.ours,
+        augmentation.PEER,
+        speed.peer,
+        speed.ratio,
         5,
-        ratio >= 5,
+        speed.ratio >= 5,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional
 
 from pmae.basis.basis import Basis
 from pmae.patches import patchify
@@ -47,3 +48,33 @@ def masked_patch_loss(
     """
     error = patchify(prediction - target, patch_size)
     return error[masked].square().mean()
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of a classifier, or the mean binary cross-entropy of ``k`` labels.
+
+    Args:
+        logits: ``(batch, num_classes)`` float.
+        labels: ``(batch,)`` int64 classes, or ``(batch, num_classes)`` int64 of 0 and 1.
+
+    Returns:
+        A scalar.
+    """
+    if labels.ndim == 1:
+        return functional.cross_entropy(logits, labels)
+    return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+def correct_predictions(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images of a batch are classified right.
+
+    Where an image has ``k`` binary labels it counts with the share of them that is right; a label
+    is predicted where its probability is above one half. Arguments as of
+    :func:`classification_loss`.
+
+    Returns:
+        A scalar, float64.
+    """
+    if labels.ndim == 1:
+        return (logits.argmax(dim=1) == labels).double().sum()
+    return ((logits > 0) == labels.bool()).double().mean(dim=1).sum()

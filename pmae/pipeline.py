@@ -80,7 +80,6 @@ def run(
     events.write(StageEvent(stage="data"))
     data = load_data(spec.dataset, settings)
     data_digest = data.digest()
-    statistics = pixel_statistics(data.train.images, spec.dataset.std_floor)
     _log.info(
         "%s: %d train, %d val, %d test images of %s",
         data.name, len(data.train), len(data.val), len(data.test), data.image_shape,
@@ -92,6 +91,10 @@ def run(
             f"the files of {data.name} have changed since the checkpoint was made; "
             "put them back, or submit a new run"
         )
+    resume: tuple[int, TrainingState] | None = None
+    if checkpoint:
+        resume = (read_manifest(checkpoint).step, read_state(checkpoint))
+    statistics = _statistics(spec, data, resume[1] if resume else None)
     basis, digest = _basis(spec, data, data_digest, statistics, settings, events, resumed_config)
     config = CheckpointConfig(
         spec=spec,
@@ -102,9 +105,7 @@ def run(
     )
     objective = objective_for(spec, basis.to(device) if basis else None)
     module = PretrainModule(spec, data, statistics, objective)
-    resume: tuple[int, TrainingState] | None = None
-    if checkpoint:
-        resume = (read_manifest(checkpoint).step, read_state(checkpoint))
+    if resume:
         module.load_weights(resume[1])
 
     events.write(StageEvent(stage="pretrain"))
@@ -122,6 +123,16 @@ def run(
         evaluate_all(module, events, device)
     events.write(EndEvent(step=module.plan.total_steps))
     events.sync()
+
+
+def _statistics(
+    spec: ExperimentSpec, data: ImageData, resumed: TrainingState | None
+) -> PixelStatistics:
+    """Of the train split; a checkpoint has them, which saves a pass over the images."""
+    if resumed:
+        return PixelStatistics(resumed.weights["pixel_mean"], resumed.weights["pixel_std"])
+    batches = (batch.images for batch in data.train.in_order(_FIT_BATCH))
+    return pixel_statistics(batches, spec.dataset.std_floor)
 
 
 def environment(spec: ExperimentSpec, device: torch.device) -> dict[str, Any]:
@@ -206,8 +217,9 @@ def _basis(
             resolution=spec.resolution,
             std_floor=spec.dataset.std_floor,
         )
-        images = data.train.images.split(_FIT_BATCH)
-        batches = (statistics.standardize(chunk / 255) for chunk in images)
+        batches = (
+            statistics.standardize(batch.images / 255) for batch in data.train.in_order(_FIT_BATCH)
+        )
         digest, basis = store.get_or_fit(key, data.image_shape[0], lambda: fit_pca(batches))
     events.write(BasisEvent(digest=digest))
     _log.info("basis %s: %d components", digest[:12], basis.num_components)

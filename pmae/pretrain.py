@@ -11,18 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pmae.checkpoints import TrainingState
 from pmae.data.augment import augment
-from pmae.data.images import ImageData, Split
+from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import NonFiniteLossError
+from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import Draw, Objective
 from pmae.schedules import warmup_cosine
@@ -59,8 +60,13 @@ class StepPlan:
     def batch_indices(self, seed: int, step: int) -> Tensor:
         """Which images step ``step`` (from 0) sees: int64, at most ``batch_size`` of them."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = torch.randperm(self.num_images, generator=generator(seed, "order", epoch))
+        order = _epoch_order(self.num_images, seed, epoch)
         return order[position * self.batch_size :][: self.batch_size]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(num_images, generator=generator(seed, "order", epoch))
 
 
 @dataclass(frozen=True)
@@ -85,17 +91,17 @@ class EpochSums:
     correct: float = 0.0
     images: float = 0.0
 
-    def add(self, loss: float, correct: int, images: int) -> None:
+    def add(self, loss: float, correct: float, images: int) -> None:
         """Count one step."""
         self.loss += loss * images
         self.correct += correct
         self.images += images
 
-    def means(self) -> dict[str, float]:
-        """The epoch's training figures."""
+    def means(self, split: str, accuracy: str) -> dict[str, float]:
+        """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
         return {
-            "train_loss": self.loss / self.images,
-            "train_online_probe_top1": self.correct / self.images,
+            f"{split}_loss": self.loss / self.images,
+            f"{split}_online_probe_{accuracy}": self.correct / self.images,
         }
 
 
@@ -136,6 +142,8 @@ class PretrainModule(pl.LightningModule):
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
         self.sums = EpochSums()
+        self._ahead: Iterator[Batch] = iter(())
+        self._ahead_step = -1
         self.last_draw: Draw | None = None
         self.last_loss = math.nan
 
@@ -147,23 +155,32 @@ class PretrainModule(pl.LightningModule):
         Raises:
             NonFiniteLossError: the loss is NaN or infinite.
         """
-        batch = self.data.train.take(self.plan.batch_indices(self.spec.seed, step))
+        batch = self._batch(step).to(self.device)
         pixels = augment(
-            batch.images.to(self.device),
+            batch.images,
             self.spec.augmentation,
             generator(self.spec.seed, "augment", step),
         )
         draw = self.objective.draw(
             len(pixels), self.spec.masking, generator(self.spec.seed, "mask", step)
         )
-        labels = batch.labels.to(self.device)
         loss, logits = self._losses(self._standardize(pixels), draw)
         self.last_draw, self.last_loss = draw, loss.item()
         if not math.isfinite(self.last_loss):
             raise NonFiniteLossError(step + 1)
-        correct = int((logits.argmax(dim=1) == labels).sum())
+        correct = correct_predictions(logits, batch.labels).item()
         self.sums.add(self.last_loss, correct, len(pixels))
-        return loss + functional.cross_entropy(logits, labels)
+        return loss + classification_loss(logits, batch.labels)
+
+    def _batch(self, step: int) -> Batch:
+        """The images of a step; those of the steps after it are read ahead."""
+        if step != self._ahead_step:
+            steps = range(step, self.plan.total_steps)
+            self._ahead = self.data.train.batches(
+                self.plan.batch_indices(self.spec.seed, each) for each in steps
+            )
+        self._ahead_step = step + 1
+        return next(self._ahead)
 
     def _losses(self, images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         masked = draw.masked.to(self.device)
@@ -181,19 +198,21 @@ class PretrainModule(pl.LightningModule):
         """Loss and online probe on the validation split, under the same masks at every epoch."""
         self.eval()
         sums = EpochSums()
-        split: Split = self.data.val
-        for index, rows in enumerate(torch.arange(len(split)).split(self.spec.batch_size)):
-            images = self._standardize(split.images[rows].to(self.device) / 255)
+        for index, held in enumerate(self.data.val.in_order(self.spec.batch_size)):
+            batch = held.to(self.device)
+            images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise)
             loss, logits = self._losses(images, draw)
-            correct = int((logits.argmax(dim=1).cpu() == split.labels[rows]).sum())
+            correct = correct_predictions(logits, batch.labels).item()
             sums.add(loss.item(), correct, len(images))
         self.train()
-        return {
-            "val_loss": sums.loss / sums.images,
-            "val_online_probe_top1": sums.correct / sums.images,
-        }
+        return sums.means("val", self.probe_accuracy)
+
+    @property
+    def probe_accuracy(self) -> str:
+        """``top1``, or ``accuracy`` where images have several binary labels."""
+        return "accuracy" if self.data.multi_label else "top1"
 
     # Optimiser and learning rate
 

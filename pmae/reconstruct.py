@@ -18,8 +18,8 @@ from torch import Tensor
 
 from pmae.basis.store import BasisStore
 from pmae.checkpoints import CheckpointConfig, Manifest, read_config, read_manifest, read_weights
-from pmae.data.images import ImageData, Split
-from pmae.data.registry import load_data
+from pmae.data.images import Batch, ImageData
+from pmae.data.registry import open_data
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import CheckpointError, SpecError
 from pmae.models import MaskedAutoencoder
@@ -183,7 +183,7 @@ class LoadedCheckpoint:
         first = draw.masked if draw.masked.ndim == 1 else draw.masked[0]
         return ReconstructionResult(
             panels=_panels(parts, self.statistics),
-            labels=[self.data.class_names[label] for label in chosen.labels.tolist()],
+            labels=[self.data.label_text(label) for label in chosen.labels],
             masked_error=errors.tolist(),
             ratio=draw.ratio,
             masked_share=draw.masked_share,
@@ -191,7 +191,7 @@ class LoadedCheckpoint:
             num_total=self.objective.num_total,
         )
 
-    def _choose(self, split: str, indices: Sequence[int]) -> Split:
+    def _choose(self, split: str, indices: Sequence[int]) -> Batch:
         if split not in ("train", "val", "test"):
             raise SpecError(
                 f"unknown split {split!r}; valid are train, val and test", field=("images", "split")
@@ -217,7 +217,7 @@ _STORAGE_FIELDS = set(StorageSettings.model_fields)
 @lru_cache(maxsize=_CACHED_DATA_SETS)
 def _cached_data(dataset: str, storage: str) -> tuple[ImageData, str]:
     settings = StorageSettings.model_validate_json(storage)
-    data = load_data(DatasetSpec.model_validate_json(dataset), settings)
+    data = open_data(DatasetSpec.model_validate_json(dataset), settings)
     return data, data.digest()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pmae.memory import available_bytes
 from pmae.schema import RUN_KINDS, RunKind
 
 DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
@@ -15,6 +17,7 @@ DOORBELL_TASK = "pmae.doorbell"
 """Name of the one Celery task. Its message carries nothing: it says that something waits."""
 BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
 """How long Redis keeps a delivered, unacknowledged message before it offers it again."""
+MAX_DEFAULT_DATA_WORKERS = 8
 
 
 class StorageSettings(BaseSettings):
@@ -32,6 +35,19 @@ class StorageSettings(BaseSettings):
     fashion_mnist_dir: Path | None = Field(
         default=None, description="A folder that holds Fashion-MNIST's four idx files."
     )
+    data_memory_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Image files that take more than this in memory are streamed while training; "
+        "default: half of what is available.",
+    )
+    data_workers: int | None = Field(
+        default=None,
+        ge=0,
+        le=256,
+        description="Processes that decode image files, 0: none; default: one for each core but "
+        "one, at least 1 and at most 8, and none for a few files.",
+    )
 
     @property
     def data_dir(self) -> Path:
@@ -42,6 +58,19 @@ class StorageSettings(BaseSettings):
     def artifact_dir(self) -> Path:
         """Folder of runs and bases, absolute."""
         return (self.artifact_root or self.home / "artifacts").absolute()
+
+    @property
+    def data_memory(self) -> int:
+        """Bytes that the images may take in memory."""
+        if self.data_memory_bytes is None:
+            return available_bytes() // 2
+        return self.data_memory_bytes
+
+    @property
+    def default_data_workers(self) -> int:
+        """How many processes decode image files where the setting does not say."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return min(max((cores or 1) - 1, 1), MAX_DEFAULT_DATA_WORKERS)
 
     @property
     def runs_dir(self) -> Path:

@@ -130,7 +130,7 @@ class StepBoundary(pl.Callback):
     def _end_epoch(self, module: PretrainModule, step: int) -> None:
         plan = module.plan
         epoch = step // plan.steps_per_epoch
-        values = module.sums.means()
+        values = module.sums.means("train", module.probe_accuracy)
         module.sums = EpochSums()
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
         if due or (module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)):

@@ -20,9 +20,8 @@ from api.errors import NotFoundError
 from api.runs.views import moment
 from api.settings import ApiSettings
 from api.storage import free_bytes
-from pmae.data.catalog import DATASETS, FOLDER_PREFIX, dataset_facts
-from pmae.data.locate import locate
-from pmae.errors import SpecError
+from pmae.data.catalog import DATASETS, dataset_facts
+from pmae.data.locate import locate, own_datasets
 from pmae.presets import Preset
 from pmae.schema import DatasetView, PresetView, ProblemField, Readiness, WorkerView
 from pmae.settings import StorageSettings
@@ -43,24 +42,9 @@ def preset_view(preset: Preset) -> PresetView:
 
 
 def list_datasets(settings: StorageSettings) -> list[DatasetView]:
-    """The known data sets, then the folders under the data root that a spec can name."""
-    names = [*DATASETS, *_folder_names(settings)]
+    """The known data sets, then the folders and files under the data root a spec can name."""
+    names = [*DATASETS, *own_datasets(settings)]
     return [_dataset_view(name, settings) for name in names]
-
-
-def _folder_names(settings: StorageSettings) -> list[str]:
-    """``folder:<name>`` for each folder of folders under the data root."""
-    if not settings.data_dir.is_dir():
-        return []
-    names: list[str] = []
-    for folder in sorted(settings.data_dir.iterdir()):
-        if not folder.is_dir() or not any(child.is_dir() for child in folder.iterdir()):
-            continue
-        try:
-            names.append(dataset_facts(FOLDER_PREFIX + folder.name).name)
-        except SpecError:
-            _logger.debug("%s has no name that a spec could use", folder)
-    return names
 
 
 def _dataset_view(name: str, settings: StorageSettings) -> DatasetView:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pmae.cli.data import data_app
 from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient
-from pmae.errors import SpecError
 from pmae.spec import load_spec
 from pmae.up.demo import run_demo
 from pmae.up.interrupts import Interrupts
@@ -25,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 console = Console()
 
@@ -121,20 +119,3 @@ def download(
     with PmaeClient(api_url) as client:
         path = client.download(checkpoint_id, file_name, destination)
     console.print(f"{path}: sha256 verified", highlight=False)
-
-
-@data_app.command("download")
-def download_data(name: Annotated[str, typer.Argument(help="Only fashion_mnist so far.")]) -> None:
-    """Download a data set into the data root."""
-    if name != "fashion_mnist":
-        raise SpecError(f"{name!r} cannot be downloaded; valid is fashion_mnist")
-    settings = UpSettings.load()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    script = (
-        "import sys; from torchvision.datasets import FashionMNIST; "
-        "FashionMNIST(sys.argv[1], download=True)"
-    )
-    status = subprocess.run(
-        [sys.executable, "-c", script, os.fspath(settings.data_dir)], check=False
-    ).returncode
-    raise typer.Exit(status)

@@ -1,26 +1,98 @@
 """RandomResizedCrop and horizontal flip for a whole batch at once.
 
-The crop boxes have torchvision's distribution; the resampling is torchvision's antialiased bicubic,
-done as two small matrix products for each image instead of one call for each image.
+The crop boxes have torchvision's distribution, and the resampling is torchvision's.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pmae.data.resample import resized_crop, resized_crop_of_numbers
 from pmae.spec import AugmentationSpec
 
 _TRIES = 10
 """Boxes drawn for an image before the fallback, as in torchvision's RandomResizedCrop."""
-_BICUBIC_A = -0.5
-_BICUBIC_SUPPORT = 2.0
+
+
+@dataclass(frozen=True)
+class AugmentationDraw:
+    """What is drawn for the images of a batch.
+
+    Attributes:
+        boxes: ``(batch, 4)`` int64: top, left, height, width in pixels; None: no crop.
+        mirrored: ``(batch,)`` bool; None: no flip.
+    """
+
+    boxes: Tensor | None
+    mirrored: Tensor | None
+
+    def part(self, rows: slice) -> AugmentationDraw:
+        """The draw of some images of the batch."""
+        return AugmentationDraw(
+            None if self.boxes is None else self.boxes[rows],
+            None if self.mirrored is None else self.mirrored[rows],
+        )
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Crop, scale back and flip.
+
+        Args:
+            images: ``(batch, channels, height, width)`` uint8, on any device.
+
+        Returns:
+            The same shape, float32 with values in [0, 1].
+        """
+        pixels = images.to(torch.float32)
+        if self.boxes is not None:
+            boxes = self.boxes.to(images.device)
+            pixels = resized_crop(pixels, boxes, mirrored=self.mirrored).clamp_(0, 255)
+        elif self.mirrored is not None:
+            mirrored = self.mirrored.to(images.device)[:, None, None, None]
+            pixels = torch.where(mirrored, pixels.flip(3), pixels)
+        return pixels.div_(255)
+
+    def apply_to_object_masks(self, masks: Tensor) -> Tensor:
+        """Crop, scale back and flip object masks as the images are; scaled by the nearest pixel.
+
+        Args:
+            masks: ``(batch, height, width)`` uint8 object numbers, on any device.
+
+        Returns:
+            The same shape and type.
+        """
+        if self.boxes is not None:
+            return resized_crop_of_numbers(masks, self.boxes, mirrored=self.mirrored)
+        if self.mirrored is None:
+            return masks
+        return torch.where(self.mirrored.to(masks.device)[:, None, None], masks.flip(2), masks)
+
+
+def draw_augmentation(
+    batch: int, height: int, width: int, spec: AugmentationSpec, generator: torch.Generator
+) -> AugmentationDraw:
+    """Draw crops and flips for the images of a batch.
+
+    Args:
+        batch: how many images.
+        height: of the images in pixels.
+        width: of the images in pixels.
+        spec: resolved.
+        generator: on the CPU.
+    """
+    boxes = mirrored = None
+    if spec.crop_scale != (1.0, 1.0):
+        boxes = sample_crops(batch, height, width, spec.crop_scale, spec.crop_ratio, generator)
+    if spec.horizontal_flip:
+        mirrored = torch.rand(batch, generator=generator) < 0.5
+    return AugmentationDraw(boxes, mirrored)
 
 
 def augment(images: Tensor, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
-    """Crop, resize back and flip each image by its own draw.
+    """Crop, scale back and flip each image by its own draw.
 
     Args:
         images: ``(batch, channels, height, width)`` uint8, on any device.
@@ -31,14 +103,7 @@ def augment(images: Tensor, spec: AugmentationSpec, generator: torch.Generator) 
         ``(batch, channels, height, width)`` float32 with values in [0, 1].
     """
     batch, _, height, width = images.shape
-    pixels = images.to(torch.float32)
-    if spec.crop_scale != (1.0, 1.0):
-        boxes = sample_crops(batch, height, width, spec.crop_scale, spec.crop_ratio, generator)
-        pixels = resized_crop(pixels, boxes.to(images.device)).clamp_(0, 255)
-    if spec.horizontal_flip:
-        flipped = torch.rand(batch, generator=generator) < 0.5
-        pixels = torch.where(flipped.to(images.device)[:, None, None, None], pixels.flip(3), pixels)
-    return pixels / 255
+    return draw_augmentation(batch, height, width, spec, generator).apply(images)
 
 
 def sample_crops(
@@ -83,49 +148,3 @@ def _central_crop(height: int, width: int, ratio: tuple[float, float]) -> list[i
     else:
         box_height, box_width = height, width
     return [(height - box_height) // 2, (width - box_width) // 2, box_height, box_width]
-
-
-def resized_crop(images: Tensor, boxes: Tensor) -> Tensor:
-    """Cut each image to its box and resize it back with an antialiased bicubic filter.
-
-    Equals ``torchvision.transforms.v2.functional.resized_crop`` on float images, image by image.
-
-    Args:
-        images: ``(batch, channels, height, width)`` float.
-        boxes: ``(batch, 4)`` int64: top, left, height, width, within the image.
-
-    Returns:
-        ``(batch, channels, height, width)``; values may overshoot the input's range.
-    """
-    _, _, height, width = images.shape
-    top, left, box_height, box_width = boxes.unbind(dim=1)
-    rows = _resampling_matrix(height, top, box_height, images.dtype)
-    columns = _resampling_matrix(width, left, box_width, images.dtype)
-    return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
-
-
-def _resampling_matrix(size: int, start: Tensor, length: Tensor, dtype: torch.dtype) -> Tensor:
-    """``(batch, size, size)``: row i weighs the input pixels of output pixel i.
-
-    The filter stretches with the scale when it shrinks (antialiasing), is cut at the box's edges
-    and normalised, as in PIL and torch.
-    """
-    start, length = start[:, None, None].double(), length[:, None, None].double()
-    scale = length / size
-    stretch = scale.clamp(min=1.0)
-    output = torch.arange(size, device=start.device)[None, :, None]
-    pixel = torch.arange(size, device=start.device)[None, None, :] - start
-    centre = (output + 0.5) * scale
-    first = torch.floor(centre - _BICUBIC_SUPPORT * stretch + 0.5).clamp(min=0)
-    last = torch.minimum(torch.floor(centre + _BICUBIC_SUPPORT * stretch + 0.5), length)
-    weights = _bicubic((pixel + 0.5 - centre) / stretch)
-    weights = weights * ((pixel >= first) & (pixel < last))
-    return (weights / weights.sum(dim=2, keepdim=True)).to(dtype)
-
-
-def _bicubic(x: Tensor) -> Tensor:
-    """Keys' cubic convolution kernel with a = -1/2."""
-    x = x.abs()
-    near = ((_BICUBIC_A + 2) * x - (_BICUBIC_A + 3)) * x * x + 1
-    far = _BICUBIC_A * (((x - 5) * x + 8) * x - 4)
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pmae.errors import SpecError
 
 FOLDER_PREFIX = "folder:"
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NPZ_PREFIX = "npz:"
+MEDMNIST_SIZES = (28, 64, 128, 224)
+"""Edge lengths in pixels that MedMNIST+ offers, each in a file of its own."""
+_OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,7 @@ class DatasetFacts:
         resolution: default edge length in pixels of the square images.
         patch_size: default edge length in pixels of a patch; divides ``resolution``.
         channels: 1 (grey) or 3 (RGB); None if that depends on the files.
-        num_classes: None if that depends on the files.
+        num_classes: classes, or binary labels; None if that depends on the files.
         horizontal_flip: whether mirrored images keep their class.
         source: where it comes from and how to get it.
     """
@@ -34,6 +37,22 @@ class DatasetFacts:
     num_classes: int | None
     horizontal_flip: bool
     source: str
+
+
+def _medmnist(name: str, title: str, num_classes: int) -> DatasetFacts:
+    return DatasetFacts(
+        name=name,
+        title=title,
+        resolution=64,
+        patch_size=8,
+        channels=3,
+        num_classes=num_classes,
+        horizontal_flip=True,
+        source=(
+            f"`pmae data download {name}` (--resolution 28, 64, 128 or 224), or MedMNIST's "
+            f"{name}_64.npz ({name}.npz for 28 pixels) in the data root"
+        ),
+    )
 
 
 DATASETS: dict[str, DatasetFacts] = {
@@ -62,12 +81,77 @@ DATASETS: dict[str, DatasetFacts] = {
                 "or a folder of the four idx files named by PMAE_FASHION_MNIST_DIR"
             ),
         ),
+        DatasetFacts(
+            name="cifar10",
+            title="CIFAR-10 (60,000 images)",
+            resolution=32,
+            patch_size=8,
+            channels=3,
+            num_classes=10,
+            horizontal_flip=True,
+            source=(
+                "`pmae data download cifar10`, or cifar-10-python.tar.gz unpacked in the data root"
+            ),
+        ),
+        DatasetFacts(
+            name="tiny_imagenet",
+            title="Tiny ImageNet (110,000 labelled images)",
+            resolution=64,
+            patch_size=8,
+            channels=3,
+            num_classes=200,
+            horizontal_flip=True,
+            source=(
+                "`pmae data download tiny_imagenet`, or tiny-imagenet-200.zip unpacked in the "
+                "data root"
+            ),
+        ),
+        _medmnist("bloodmnist", "BloodMNIST (17,092 blood cells)", 8),
+        _medmnist("dermamnist", "DermaMNIST (10,015 skin lesions)", 7),
+        _medmnist("pathmnist", "PathMNIST (107,180 tissue patches)", 9),
+        DatasetFacts(
+            name="clevr",
+            title="CLEVR (85,000 rendered scenes, 24 binary labels)",
+            resolution=224,
+            patch_size=16,
+            channels=3,
+            num_classes=24,
+            horizontal_flip=True,
+            source=(
+                "`pmae data download clevr` (18 GB), or CLEVR_v1.0.zip unpacked in the data root; "
+                "object masks are not part of it: docs/datasets.md says how to lay them out"
+            ),
+        ),
+        DatasetFacts(
+            name="imagenet",
+            title="ImageNet-1k (1,331,167 labelled images)",
+            resolution=224,
+            patch_size=16,
+            channels=3,
+            num_classes=1000,
+            horizontal_flip=True,
+            source=(
+                "image-net.org gives it to those who register; unpack it as "
+                "<data root>/imagenet/train/<class>/*.JPEG and imagenet/val/<class>/*.JPEG"
+            ),
+        ),
     )
 }
+MEDMNIST = ("bloodmnist", "dermamnist", "pathmnist")
 
 
-def folder_facts(name: str) -> DatasetFacts:
-    """Facts of ``folder:<name>``: class-per-folder images under the data root."""
+def medmnist_size(resolution: int) -> int:
+    """Which of MedMNIST+'s sizes serves a resolution: the next larger one, scaled down."""
+    return next((size for size in MEDMNIST_SIZES if size >= resolution), MEDMNIST_SIZES[-1])
+
+
+def medmnist_file(name: str, resolution: int) -> str:
+    """The name of MedMNIST's file that serves a resolution."""
+    size = medmnist_size(resolution)
+    return f"{name}.npz" if size == MEDMNIST_SIZES[0] else f"{name}_{size}.npz"
+
+
+def _folder_facts(name: str) -> DatasetFacts:
     return DatasetFacts(
         name=name,
         title=f"Images in the folder {name.removeprefix(FOLDER_PREFIX)}",
@@ -80,25 +164,44 @@ def folder_facts(name: str) -> DatasetFacts:
     )
 
 
+def _npz_facts(name: str) -> DatasetFacts:
+    return DatasetFacts(
+        name=name,
+        title=f"Images in the file {name.removeprefix(NPZ_PREFIX)}.npz",
+        resolution=64,
+        patch_size=8,
+        channels=None,
+        num_classes=None,
+        horizontal_flip=True,
+        source=(
+            "<data root>/<name>.npz in MedMNIST's layout: train_images (n, height, width) or "
+            "(n, height, width, 3) of uint8 and train_labels (n, 1) or (n, k), and if there are "
+            "any the same for val and test"
+        ),
+    )
+
+
 def dataset_facts(name: str) -> DatasetFacts:
     """Look a data set up by the name that a spec uses.
 
     Raises:
-        SpecError: no such data set, or a folder name that could leave the data root.
+        SpecError: no such data set, or a name that could leave the data root.
     """
     if name in DATASETS:
         return DATASETS[name]
-    if name.startswith(FOLDER_PREFIX):
-        folder = name.removeprefix(FOLDER_PREFIX)
-        if _FOLDER_NAME.fullmatch(folder) and ".." not in folder:
-            return folder_facts(name)
-        raise SpecError(
-            f"{name!r} does not name a folder of the data root: after 'folder:' come letters, "
-            "digits, '.', '_' or '-' (no '/' and no '..')",
-            field=("dataset", "name"),
-        )
+    for prefix, facts in ((FOLDER_PREFIX, _folder_facts), (NPZ_PREFIX, _npz_facts)):
+        if name.startswith(prefix):
+            own = name.removeprefix(prefix)
+            if _OWN_NAME.fullmatch(own) and ".." not in own:
+                return facts(name)
+            kind = prefix.removesuffix(":")
+            raise SpecError(
+                f"{name!r} does not name a {'file' if kind == 'npz' else kind} of the data root: "
+                f"after '{prefix}' come letters, digits, '.', '_' or '-' (no '/' and no '..')",
+                field=("dataset", "name"),
+            )
     known = ", ".join(sorted(DATASETS))
     raise SpecError(
-        f"unknown data set {name!r}; valid are {known} and folder:<name>",
+        f"unknown data set {name!r}; valid are {known}, folder:<name> and npz:<name>",
         field=("dataset", "name"),
     )

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits as load_sklearn_digits
 
-from pmae.data.images import ImageData, Split, carve
+from pmae.data.images import ImageData, MemorySplit
+from pmae.data.partition import carve
 
 _MAX_INTENSITY = 16
 _TEST_SHARE = 0.2
@@ -17,7 +18,7 @@ def load_digits() -> ImageData:
     """70 % train, 10 % validation, 20 % test, each class in these shares."""
     bunch = load_sklearn_digits()
     pixels = np.rint(bunch.images * (255 / _MAX_INTENSITY)).astype(np.uint8)
-    everything = Split(
+    everything = MemorySplit(
         torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target.astype(np.int64))
     )
     rest, test = carve(everything, _TEST_SHARE, index=0)

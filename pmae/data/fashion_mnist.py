@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torchvision.datasets import FashionMNIST
 
-from pmae.data.images import ImageData, Split, carve
+from pmae.data.images import ImageData, MemorySplit
 from pmae.data.locate import FASHION_MNIST_FILES, idx_file
+from pmae.data.partition import carve
 from pmae.errors import DataError, DatasetMissingError
 
 CLASS_NAMES = tuple(FashionMNIST.classes)
@@ -39,7 +40,7 @@ def _existing(folder: Path, name: str) -> Path:
     return path
 
 
-def _split(folder: Path, arrays: dict[str, np.ndarray], name: str) -> Split:
+def _split(folder: Path, arrays: dict[str, np.ndarray], name: str) -> MemorySplit:
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise DataError(
@@ -48,7 +49,7 @@ def _split(folder: Path, arrays: dict[str, np.ndarray], name: str) -> Split:
         )
     if len(labels) and labels.max() >= len(CLASS_NAMES):
         raise DataError(f"{folder}: a {name} label is {labels.max()}; valid are 0 to 9")
-    return Split(torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64)))
+    return MemorySplit(torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64)))
 
 
 def read_idx(path: Path) -> np.ndarray:

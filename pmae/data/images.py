@@ -1,48 +1,185 @@
-"""A data set in memory: three splits of uint8 images, and splits that do not leak."""
+"""What every data set is made of: three splits of uint8 images with labels.
+
+A split is in memory (:class:`MemorySplit`) or in image files (:class:`pmae.data.files.FileSplit`).
+Both give the same batches for the same indices, so that training, statistics and bases need not
+know which one they read.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pmae.errors import DataError
-from pmae.seeding import generator
-
-_SPLIT_SEED = 0
-"""Splits and subsets are the data set's, not the run's: runs of any seed see the same images."""
 
 
-@dataclass(frozen=True)
-class Split:
-    """Images with their classes.
+class Batch(NamedTuple):
+    """Some images of a split.
 
     Attributes:
         images: ``(n, channels, height, width)`` uint8.
-        labels: ``(n,)`` int64, classes counted from 0.
+        labels: ``(n,)`` int64 classes, or ``(n, k)`` int64 of 0 and 1 for ``k`` binary labels.
+        object_masks: ``(n, height, width)`` uint8, which object a pixel shows, 0 for none; None
+            unless they were asked for.
     """
 
     images: Tensor
     labels: Tensor
+    object_masks: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on ``device``; to a GPU it is copied while the GPU goes on computing."""
+        if device.type != "cuda":
+            return self
+        parts = (None if part is None else part.pin_memory() for part in self)
+        images, labels, masks = (
+            None if part is None else part.to(device, non_blocking=True) for part in parts
+        )
+        assert images is not None
+        assert labels is not None
+        return Batch(images, labels, masks)
+
+
+class Split(ABC):
+    """The images of one purpose, in a fixed order.
+
+    Attributes:
+        labels: ``(n,)`` int64 classes counted from 0, or ``(n, k)`` int64 of 0 and 1.
+    """
+
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has ``k`` binary labels instead of one class."""
+        return self.labels.ndim == 2
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(channels, height, width)``."""
+
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """What its pixels take in memory."""
+
+    @abstractmethod
+    def take(self, indices: Tensor) -> Batch:
+        """The images at ``indices`` ``(k,)`` int64, in that order."""
+
+    @abstractmethod
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
+        """``take`` for each element of ``indices``, reading ahead where that saves time."""
+
+    @abstractmethod
+    def select(self, indices: Tensor) -> Split:
+        """A split of the images at ``indices`` ``(k,)`` int64 only."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of what the split holds."""
+
+    @abstractmethod
+    def in_memory(self) -> MemorySplit:
+        """The same images, all in memory."""
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Every image once, in batches of ``size``; the last one may be smaller."""
+        return self.batches(torch.arange(len(self)).split(size))
+
+    def close(self) -> None:  # noqa: B027 - most splits hold nothing
+        """Release what reading ahead holds."""
+
+
+@dataclass(frozen=True)
+class MemorySplit(Split):
+    """Images in memory.
+
+    Attributes:
+        images: ``(n, channels, height, width)`` uint8.
+        labels: as in :class:`Split`.
+        object_masks: as in :class:`Batch`.
+        listing_digest: digest of the files that the images were read from; None: the digest is
+            that of the pixels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    object_masks: Tensor | None = None
+    listing_digest: str | None = None
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8
         assert self.images.ndim == 4
-        assert self.labels.shape == self.images.shape[:1]
+        assert self.labels.dtype == torch.int64
+        assert self.labels.ndim in (1, 2)
+        assert len(self.labels) == len(self.images)
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(channels, height, width)``."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
 
-    def take(self, indices: Tensor) -> Split:
-        """The images at ``indices`` ``(k,)`` int64."""
-        return Split(self.images[indices], self.labels[indices])
+    @property
+    def num_bytes(self) -> int:
+        """What its pixels take in memory."""
+        masks = 0 if self.object_masks is None else self.object_masks.numel()
+        return self.images.numel() + masks
+
+    def take(self, indices: Tensor) -> Batch:
+        """The images at ``indices`` ``(k,)`` int64, in that order."""
+        parts = (self.images, self.labels, self.object_masks)
+        images, labels, masks = (
+            None if part is None else part.index_select(0, indices) for part in parts
+        )
+        assert images is not None
+        assert labels is not None
+        return Batch(images, labels, masks)
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
+        """``take`` for each element of ``indices``."""
+        return map(self.take, indices)
+
+    def select(self, indices: Tensor) -> MemorySplit:
+        """A split of the images at ``indices`` ``(k,)`` int64 only."""
+        listing = self.listing_digest
+        if listing is not None:
+            listing = hashlib.sha256(listing.encode() + indices.numpy().tobytes()).hexdigest()
+        return MemorySplit(*self.take(indices), listing_digest=listing)
+
+    def in_memory(self) -> MemorySplit:
+        """Itself."""
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 over every pixel and label, or of the listing that the images came from."""
+        if self.listing_digest is not None:
+            return self.listing_digest
+        sha = hashlib.sha256(repr((tuple(self.images.shape), tuple(self.labels.shape))).encode())
+        for part in (self.images, self.labels, self.object_masks):
+            if part is not None:
+                sha.update(part.contiguous().numpy().data)
+        return sha.hexdigest()
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set: figures are reported on ``test``, choices are made on ``val``."""
+    """A data set: figures are reported on ``test``, choices are made on ``val``.
+
+    Attributes:
+        class_names: of the classes, or of the binary labels.
+    """
 
     name: str
     train: Split
@@ -53,72 +190,69 @@ class ImageData:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """``(channels, height, width)``."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.image_shape
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """How many classes, or binary labels, there are: the width of a classifier."""
         return len(self.class_names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has ``num_classes`` binary labels instead of one class."""
+        return self.train.multi_label
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: ``train``, ``val`` and ``test``."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
     def split(self, name: str) -> Split:
         """``train``, ``val`` or ``test``."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return splits[name]
+        return self.splits[name]
+
+    def map(self, change: Callable[[Split], Split]) -> ImageData:
+        """The data set with every split changed."""
+        return replace(self, train=change(self.train), val=change(self.val), test=change(self.test))
+
+    def label_text(self, label: Tensor) -> str:
+        """What an image shows, for people: its class, or the names of its labels that are 1."""
+        if label.ndim == 0:
+            return self.class_names[int(label)]
+        return ", ".join(self.class_names[index] for index in label.nonzero()[:, 0].tolist())
 
     def digest(self) -> str:
-        """SHA-256 over every pixel and label, in order: what a basis and a run depend on."""
-        sha = hashlib.sha256()
-        for split in (self.train, self.val, self.test):
-            sha.update(repr(tuple(split.images.shape)).encode())
-            sha.update(split.images.contiguous().numpy().data)
-            sha.update(split.labels.contiguous().numpy().data)
-        return sha.hexdigest()
+        """SHA-256 of the splits, in order: what a basis and a run depend on."""
+        parts = [split.digest() for split in self.splits.values()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-
-def carve(split: Split, share: float, index: int) -> tuple[Split, Split]:
-    """Cut ``share`` of every class off.
-
-    Args:
-        split: what to cut.
-        share: of the images of each class, at least one image of a class that has two.
-        index: which cut of the data set it is, so that two cuts differ.
-
-    Returns:
-        ``(rest, cut)``, disjoint, together all of ``split``, each in the order of ``split``.
-    """
-    order = torch.randperm(len(split), generator=generator(_SPLIT_SEED, "split", index))
-    cut = torch.zeros(len(split), dtype=torch.bool)
-    for label in split.labels.unique():
-        members = order[split.labels[order] == label]
-        if len(members) > 1:
-            cut[members[: max(1, round(share * len(members)))]] = True
-    return split.take((~cut).nonzero()[:, 0]), split.take(cut.nonzero()[:, 0])
-
-
-def subset(split: Split, size: int) -> Split:
-    """At most ``size`` images, classes as balanced as they can be, in the order of ``split``."""
-    if size >= len(split):
-        return split
-    order = torch.randperm(len(split), generator=generator(_SPLIT_SEED, "subset"))
-    labels = split.labels[order]
-    rank_in_class = torch.empty(len(split), dtype=torch.int64)
-    for label in labels.unique():
-        members = (labels == label).nonzero()[:, 0]
-        rank_in_class[members] = torch.arange(len(members))
-    by_turns = torch.argsort(rank_in_class, stable=True)[:size]
-    return split.take(order[by_turns].sort().values)
+    def close(self) -> None:
+        """Release what the splits hold for reading ahead."""
+        for split in self.splits.values():
+            split.close()
 
 
 def check_splits(data: ImageData) -> ImageData:
     """Refuse a data set that cannot be trained on.
 
     Raises:
-        DataError: a split is empty, or there is one class only.
+        DataError: a split is empty, a label is out of range, or there is one class only.
     """
-    for name in ("train", "val", "test"):
-        if len(data.split(name)) == 0:
+    classes = data.num_classes
+    if classes < 2:
+        raise DataError(f"{data.name} has {classes} class; a probe needs at least 2")
+    for name, split in data.splits.items():
+        if len(split) == 0:
             raise DataError(f"{data.name} has no images for {name}; it needs at least 3 a class")
-    if data.num_classes < 2:
-        raise DataError(f"{data.name} has {data.num_classes} class; a probe needs at least 2")
+        if split.multi_label != data.multi_label or (
+            split.multi_label and split.labels.shape[1] != classes
+        ):
+            shapes = {key: tuple(other.labels.shape) for key, other in data.splits.items()}
+            raise DataError(f"{data.name}: the labels have shapes that do not agree: {shapes}")
+        most = 1 if split.multi_label else classes - 1
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high > most:
+            raise DataError(
+                f"{data.name}: the {name} labels are {low} to {high}; valid are 0 to {most}"
+            )
     return data

@@ -1,64 +1,118 @@
-"""From a spec's data set to images in memory."""
+"""From a spec's data set to its images: in memory where they fit, else streamed from files."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
-
-from pmae.data.catalog import FOLDER_PREFIX
+from pmae.data.catalog import FOLDER_PREFIX, MEDMNIST, NPZ_PREFIX, dataset_facts
+from pmae.data.cifar10 import load_cifar10
+from pmae.data.clevr import load_clevr
 from pmae.data.digits import load_digits
 from pmae.data.fashion_mnist import load_fashion_mnist
-from pmae.data.folder import load_folder
-from pmae.data.images import ImageData, Split, check_splits, subset
+from pmae.data.files import FileSplit
+from pmae.data.folder import load_folder, load_imagenet
+from pmae.data.images import ImageData, MemorySplit, Split, check_splits
 from pmae.data.locate import require
+from pmae.data.npz import MEDMNIST_CLASS_NAMES, load_npz
+from pmae.data.partition import subset
+from pmae.data.resize import resize
+from pmae.data.tiny_imagenet import load_tiny_imagenet
+from pmae.errors import DataError, DatasetMissingError, SpecError
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec
 
-_RESIZE_CHUNK = 4096
+_FEW_FILES = 2000
+"""Decoding so many takes less time than starting workers."""
+_log = logging.getLogger(__name__)
 
 
-def load_data(spec: DatasetSpec, settings: StorageSettings) -> ImageData:
-    """Read the data set of a resolved spec at the spec's resolution.
+def open_data(
+    spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool = False
+) -> ImageData:
+    """Find the data set of a resolved spec, at the spec's resolution; image files stay unread.
+
+    Args:
+        spec: resolved.
+        settings: where the data root is.
+        object_masks: whether batches hold the objects' masks (CLEVR only).
 
     Raises:
-        DatasetMissingError: it is not where it was looked for.
-        DataError: it cannot be read.
+        DatasetMissingError: it is not where it was looked for; says how to get it.
+        DataError: it cannot be read; names the file.
+        SpecError: object masks of a data set that has none.
     """
+    if object_masks and spec.name != "clevr":
+        raise SpecError(
+            f"dataset.name: {spec.name} has no object masks; valid is clevr",
+            field=("dataset", "name"),
+        )
+    try:
+        data = _load(spec, settings, object_masks=object_masks)
+        if spec.max_train_images is not None:
+            data = replace(data, train=subset(data.train, spec.max_train_images))
+        return check_splits(data.map(lambda split: _resized(split, _resolution(spec))))
+    except DatasetMissingError:
+        raise
+    except DataError as error:
+        source = dataset_facts(spec.name).source
+        raise DataError(f"{error}. How to get {spec.name}: {source}") from error
+
+
+def load_data(
+    spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool = False
+) -> ImageData:
+    """As :func:`open_data`, ready for many passes: read into memory if that is large enough.
+
+    What is not can be streamed from its files by workers, which run until ``close()``.
+    """
+    data = open_data(spec, settings, object_masks=object_masks)
+    data = data.map(lambda split: _with_workers(split, settings))
+    size, most = sum(split.num_bytes for split in data.splits.values()), settings.data_memory
+    if size <= most:
+        return data.map(lambda split: split.in_memory())
+    _log.info("%s takes %d bytes of %d: its image files are streamed", data.name, size, most)
+    return data
+
+
+def _load(spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool) -> ImageData:
+    name, resolution = spec.name, _resolution(spec)
+    if name == "digits":
+        return load_digits()
+    path = require(name, settings, resolution)
+    if name.startswith(FOLDER_PREFIX):
+        return load_folder(name, path, resolution)
+    if name.startswith(NPZ_PREFIX) or name in MEDMNIST:
+        return load_npz(
+            name,
+            path,
+            resolution=resolution,
+            memory_bytes=settings.data_memory,
+            class_names=MEDMNIST_CLASS_NAMES.get(name, ()),
+        )
+    if name == "clevr":
+        return load_clevr(path, resolution, object_masks=object_masks)
+    if name in ("imagenet", "tiny_imagenet"):
+        return (load_imagenet if name == "imagenet" else load_tiny_imagenet)(path, resolution)
+    return (load_cifar10 if name == "cifar10" else load_fashion_mnist)(path)
+
+
+def _resolution(spec: DatasetSpec) -> int:
     if spec.resolution is None:
         raise ValueError("dataset.resolution is not resolved")
-    if spec.name == "digits":
-        data = load_digits()
-    elif spec.name.startswith(FOLDER_PREFIX):
-        data = load_folder(spec.name, require(spec.name, settings), spec.resolution)
-    else:
-        data = load_fashion_mnist(require(spec.name, settings))
-    train = data.train
-    if spec.max_train_images is not None:
-        train = subset(train, spec.max_train_images)
-    data = replace(
-        data,
-        train=_at_resolution(train, spec.resolution),
-        val=_at_resolution(data.val, spec.resolution),
-        test=_at_resolution(data.test, spec.resolution),
-    )
-    return check_splits(data)
+    return spec.resolution
 
 
-def _at_resolution(split: Split, resolution: int) -> Split:
-    if split.images.shape[-2:] == (resolution, resolution):
+def _resized(split: Split, resolution: int) -> Split:
+    if not isinstance(split, MemorySplit):
         return split
-    return Split(_resized(split.images, resolution), split.labels)
+    return replace(split, images=resize(split.images, resolution))
 
 
-def _resized(images: Tensor, resolution: int) -> Tensor:
-    size = [resolution, resolution]
-    return torch.cat(
-        [
-            transforms.resize(chunk, size, InterpolationMode.BICUBIC, antialias=True)
-            for chunk in images.split(_RESIZE_CHUNK)
-        ]
-    )
+def _with_workers(split: Split, settings: StorageSettings) -> Split:
+    if not isinstance(split, FileSplit):
+        return split
+    workers = settings.data_workers
+    if workers is None:
+        workers = settings.default_data_workers if len(split) > _FEW_FILES else 0
+    return FileSplit(split.files, split.labels, workers=workers)

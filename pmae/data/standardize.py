@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_CHUNK = 4096
+_EXACT = 256
+"""Squares of so many bytes add up to less than 2^24: exactly, in float32."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,29 @@ class PixelStatistics:
         return PixelStatistics(self.mean.to(device), self.std.to(device))
 
 
-def pixel_statistics(images: Tensor, floor: float) -> PixelStatistics:
-    """Mean and standard deviation of every pixel, in one pass of chunks.
+def pixel_statistics(batches: Iterable[Tensor], floor: float) -> PixelStatistics:
+    """Mean and standard deviation of every pixel, in one pass; sums are exact.
 
     Args:
-        images: ``(n, channels, height, width)`` uint8.
+        batches: images, each ``(batch, channels, height, width)`` uint8.
         floor: least standard deviation, of pixels in [0, 1]; pixels that never change get it.
+
+    Raises:
+        ValueError: there are no images.
     """
-    total = torch.zeros(images.shape[1:], dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for chunk in images.split(_CHUNK):
-        values = chunk.double()
-        total += values.sum(dim=0)
-        squares += values.square().sum(dim=0)
-    mean = total / len(images)
-    variance = (squares / len(images) - mean.square()).clamp(min=0)
+    count, total, squares = 0, None, None
+    for batch in batches:
+        if total is None or squares is None:
+            total = torch.zeros(batch.shape[1:], dtype=torch.float64)
+            squares = torch.zeros_like(total)
+        for chunk in batch.split(_EXACT):
+            values = chunk.float()
+            total += values.sum(dim=0)
+            squares += values.square_().sum(dim=0)
+        count += len(batch)
+    if total is None or squares is None:
+        raise ValueError("there are no images to take statistics of")
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp(min=0)
     std = (variance.sqrt() / 255).clamp(min=floor)
     return PixelStatistics((mean / 255).float(), std.float())

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from pmae.losses import classification_loss, correct_predictions
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import LinearProbeSpec
@@ -22,7 +22,7 @@ class Features:
 
     Attributes:
         values: ``(n, dim)`` float32.
-        labels: ``(n,)`` int64.
+        labels: ``(n,)`` int64 classes, or ``(n, k)`` int64 of 0 and 1.
     """
 
     values: Tensor
@@ -38,7 +38,8 @@ def linear_probe(
     weight decay. Nothing is chosen by the test split: the figure is that of the last epoch.
 
     Returns:
-        Top-1: the share of test images whose class was predicted, 0 to 1.
+        Top-1: the share of test images whose class was predicted, 0 to 1; where images have
+        several binary labels, the share of labels that were.
     """
     train_values, test_values = train.values, test.values
     if spec.standardize:
@@ -49,8 +50,7 @@ def linear_probe(
     nn.init.zeros_(layer.bias)
     _fit(layer, train_values, train.labels, spec, seed)
     with torch.no_grad():
-        predicted = layer(test_values).argmax(dim=1)
-    return float((predicted == test.labels).double().mean())
+        return correct_predictions(layer(test_values), test.labels).item() / len(test.labels)
 
 
 def _fit(
@@ -70,7 +70,7 @@ def _fit(
             )
             optimizer.param_groups[0]["lr"] = peak * factor
             rows = order[position * batch_size :][:batch_size]
-            loss = functional.cross_entropy(layer(values[rows]), labels[rows])
+            loss = classification_loss(layer(values[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

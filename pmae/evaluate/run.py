@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from pmae.pretrain import PretrainModule
 from pmae.spec import LinearProbeSpec
 
 FeatureSource = Literal["encoder", "untrained_encoder", "raw_pixels"]
+_BATCH = 256
 _log = logging.getLogger(__name__)
 
 
@@ -60,20 +62,21 @@ def evaluate_all(module: PretrainModule, events: EventWriter, device: torch.devi
 
 def _features(module: PretrainModule, source: FeatureSource, name: str) -> Features:
     split = module.data.split(name)
-    return Features(_values(module, source, split.images), split.labels)
+    batches = (batch.images for batch in split.in_order(_BATCH))
+    return Features(_values(module, source, batches), split.labels)
 
 
-def _values(module: PretrainModule, source: FeatureSource, images: Tensor) -> Tensor:
+def _values(module: PretrainModule, source: FeatureSource, batches: Iterable[Tensor]) -> Tensor:
     if source == "raw_pixels":
-        return raw_pixels(images)
+        return raw_pixels(batches)
     statistics = PixelStatistics(module.pixel_mean, module.pixel_std)
     encoder = module.model.encoder
     if source == "untrained_encoder":
         untrained = MaskedAutoencoder(
             module.spec.model,
             image_size=module.spec.resolution,
-            channels=images.shape[1],
+            channels=module.data.image_shape[0],
             seed=module.spec.seed,
         )
         encoder = untrained.encoder.to(statistics.mean.device)
-    return extract_cls(encoder, images, statistics)
+    return extract_cls(encoder, batches, statistics)

@@ -14,6 +14,7 @@ from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import WorkerRow
 from api.settings import ApiSettings
+from pmae.data.catalog import DATASETS
 from pmae.presets import PRESETS
 from pmae.schema import DatasetView, PresetView, Problem, Queue, Readiness, WorkerView
 from pmae.spec import resolve
@@ -38,7 +39,7 @@ def test_datasets(api: LiveApi) -> None:
     (api.settings.data_dir / "empty").mkdir()
     views = TypeAdapter(list[DatasetView]).validate_json(api.client.get("/datasets").content)
     found = {view.name: view for view in views}
-    assert set(found) == {"digits", "fashion_mnist", "folder:birds"}
+    assert set(found) == {*DATASETS, "folder:birds"}
     assert found["digits"].available
     assert found["folder:birds"].available
 

@@ -20,8 +20,8 @@ KEY = FitKey(kind="pca", data_digest="d", resolution=8, std_floor=0.1)
 
 
 def _digits() -> torch.Tensor:
-    images = load_digits().train.images
-    return pixel_statistics(images, 0.1).standardize(images / 255)
+    images = load_digits().train.in_memory().images
+    return pixel_statistics([images], 0.1).standardize(images / 255)
 
 
 def test_it_agrees_with_scikit_learn() -> None:

@@ -1,0 +1,107 @@
+"""One image file to one square of uint8 pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pmae.errors import DataError
+
+Fit = Literal["crop", "squash"]
+"""How an oblong image becomes a square: its centre is cut out, or all of it is squeezed."""
+
+_GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B"})
+_UNSCALED_MODES = frozenset({"I", "F"})
+"""Whole or real numbers without a known white."""
+_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that it cannot decode."""
+_REMEDY = "replace it, or remove it and submit a new run"
+
+
+def is_grey(path: Path) -> bool:
+    """Whether an image file has no colours, by its header.
+
+    Raises:
+        DataError: it is not an image.
+    """
+    with _opened(path) as image:
+        return image.mode in _GREY_MODES
+
+
+def read_image(path: Path, *, resolution: int, channels: int, fit: Fit) -> np.ndarray:
+    """Decode an image and scale it with an antialiased bicubic filter.
+
+    A JPEG of more than twice ``resolution`` is first shrunk while it is decoded.
+
+    Returns:
+        ``(channels, resolution, resolution)`` uint8.
+
+    Raises:
+        DataError: it is not an image, is cut short, or has no known range of values.
+    """
+    mode = "L" if channels == 1 else "RGB"
+    with _opened(path) as image:
+        try:
+            image.draft(mode, (2 * resolution, 2 * resolution))
+            square = _square(_eight_bit(image, path).convert(mode), resolution, fit)
+        except _BROKEN as error:
+            raise DataError(f"{path} is broken ({error}): {_REMEDY}") from error
+    pixels = np.asarray(square)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def read_object_mask(path: Path, *, resolution: int, fit: Fit) -> np.ndarray:
+    """Decode an image whose 8-bit values number the objects, 0 for none.
+
+    Returns:
+        ``(resolution, resolution)`` uint8.
+
+    Raises:
+        DataError: it is not an image, or has other values than 8-bit numbers.
+    """
+    with _opened(path) as image:
+        if image.mode not in ("L", "P"):
+            raise DataError(
+                f"{path} is no object mask: its mode is {image.mode}; valid is a grey or palette "
+                "image whose 8-bit values number the objects, 0 for none"
+            )
+        try:
+            # A palette's entries are colours for people; the numbers are the indices.
+            numbers = Image.fromarray(np.asarray(image))
+            square = _square(numbers, resolution, fit, Image.Resampling.NEAREST)
+        except _BROKEN as error:
+            raise DataError(f"{path} is broken ({error}): {_REMEDY}") from error
+    return np.asarray(square)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    except (UnidentifiedImageError, *_BROKEN) as error:
+        raise DataError(f"{path} is not an image ({error}): {_REMEDY}") from error
+
+
+def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in _UNSCALED_MODES:
+        raise DataError(
+            f"{path} has {image.mode} values (whole or real numbers without a known white); "
+            "convert it to 8 or 16 bits a channel"
+        )
+    return image
+
+
+def _square(
+    image: Image.Image,
+    resolution: int,
+    fit: Fit,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    size = (resolution, resolution)
+    return ImageOps.fit(image, size, resample) if fit == "crop" else image.resize(size, resample)
