@@ -114,7 +114,7 @@ def curves(
 def _drawn(base: alt.Chart, line: Line, lines: Sequence[Line], color: str) -> alt.Chart:
     """One line. Colour and dash pattern tell it apart, also in the legend."""
     legend = alt.Legend(
-        title=None, orient="top", symbolType="stroke", symbolOpacity=1, symbolSize=320
+        title=None, orient="top", offset=8, symbolType="stroke", symbolOpacity=1, symbolSize=320
     )
     labels = [line.label for line in lines]
     colors = alt.Scale(domain=labels, range=[line.color or color for line in lines])
@@ -152,7 +152,7 @@ def _hovered(base: alt.Chart, color: str, value_format: str) -> alt.Chart:
 
 
 def _title(text: str) -> alt.TitleParams:
-    return alt.TitleParams(text, anchor="start", fontSize=14, fontWeight=600)
+    return alt.TitleParams(text, anchor="start", fontSize=14, fontWeight=600, offset=4)
 
 
 def spectrum(facts: Spectrum, *, color: str, cumulative: bool) -> alt.Chart:

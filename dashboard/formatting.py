@@ -73,6 +73,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def epoch(value: float) -> str:
+    """Whole or with the share of the epoch under way: ``100``, ``96.8``."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
 def method(name: str) -> str:
     """The method as papers write it."""
     return _METHODS.get(name, name)
@@ -85,7 +90,7 @@ def run_label(run: RunSummary) -> str:
 
 def checkpoint_label(checkpoint: Checkpoint) -> str:
     """A checkpoint in a list to choose from."""
-    return f"Step {count(checkpoint.step)} (epoch {checkpoint.epoch:g})"
+    return f"Step {count(checkpoint.step)} (epoch {epoch(checkpoint.epoch)})"
 
 
 def evaluation_label(evaluation: Evaluation) -> str:

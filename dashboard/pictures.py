@@ -40,7 +40,7 @@ def reconstruction_grid(result: Reconstruction, edge: int) -> Markup:
         for name, formula in PANELS.items()
     )
     rows = markup.joined(
-        Markup("<tr><th><b>{}</b><br>image {}<br>error {}</th>{}</tr>").format(
+        Markup("<tr><th><b>{}</b><br>image {}<br>{}</th>{}</tr>").format(
             image.label,
             image.index,
             formatting.figure(image.masked_error),
@@ -55,7 +55,8 @@ def reconstruction_grid(result: Reconstruction, edge: int) -> Markup:
     )
     return Markup(
         '<div class="pm-scroll"><table class="pm-grid">'
-        "<thead><tr><th></th>{}</tr></thead><tbody>{}</tbody></table></div>"
+        "<thead><tr><th>class<small>image, error</small></th>{}</tr></thead>"
+        "<tbody>{}</tbody></table></div>"
     ).format(head, rows)
 
 

@@ -26,7 +26,7 @@ NEWEST = "newest"
 """Choice that follows a run: always its newest checkpoint."""
 SPLITS = ("train", "val", "test")
 MOST_IMAGES = 32
-PICTURE_EDGE = 104
+PICTURE_EDGE = 128
 _RUN, _SPLIT, _IMAGES, _SEED = "recon_run", "recon_split", "recon_images", "recon_seed"
 _DEFAULTS: dict[str, object] = {_SPLIT: "val", _IMAGES: "0-7", _SEED: 0}
 _HTTP_NOT_FOUND, _HTTP_CONFLICT, _HTTP_GONE = 404, 409, 410
@@ -211,9 +211,14 @@ def _grid(choice: Choice) -> None:
     mean_error = sum(image.masked_error for image in result.images) / len(result.images)
     st.html(
         Markup(
-            '<div class="pm-title pm-num"><b>Step {}</b><span class="pm-muted">epoch {:g} · {} · '
+            '<div class="pm-title pm-num"><b>Step {}</b><span class="pm-muted">epoch {} · {} · '
             "mean error of what is masked {}</span></div>"
-        ).format(formatting.count(result.step), result.epoch, what, formatting.figure(mean_error))
+        ).format(
+            formatting.count(result.step),
+            formatting.epoch(result.epoch),
+            what,
+            formatting.figure(mean_error),
+        )
     )
     st.html(reconstruction_grid(result, PICTURE_EDGE))
 

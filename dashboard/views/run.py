@@ -208,7 +208,7 @@ def _checkpoint_row(checkpoint: Checkpoint) -> tuple[str | Markup, ...]:
     address = urlencode({"run": checkpoint.run_id, "checkpoint": chosen})
     return (
         formatting.count(checkpoint.step),
-        f"{checkpoint.epoch:g}",
+        formatting.epoch(checkpoint.epoch),
         "rolling" if latest else "kept",
         Markup('<span title="{} UTC">{}</span>').format(
             formatting.clock(checkpoint.created_at), formatting.age(checkpoint.created_at)
@@ -251,15 +251,13 @@ def _value(value: object) -> str:
 
 
 def _log(run_id: str) -> None:
-    size = client().log(run_id, offset=0, limit=1).size
-    chunk = client().log(run_id, offset=max(0, size - LOG_TAIL_BYTES), limit=LOG_TAIL_BYTES)
+    chunk = client().log(run_id, offset=-LOG_TAIL_BYTES, limit=LOG_TAIL_BYTES)
     if not chunk.text:
         st.caption("Nothing has been printed.")
         return
     if chunk.offset > 0:
-        st.caption(
-            f"The last {formatting.size(chunk.size - chunk.offset)} of {formatting.size(size)}."
-        )
+        shown = formatting.size(chunk.size - chunk.offset)
+        st.caption(f"The last {shown} of {formatting.size(chunk.size)}.")
     with st.container(height=420, autoscroll=True, border=False):
         st.code(chunk.text, language=None, wrap_lines=True)
 

@@ -18,7 +18,16 @@ PAGE_SIZE = 50
 _STATES = get_args(RunState)
 _METHODS = {"PMAE": "pmae", "MAE": "mae"}
 _CURSORS = "runs_cursors"
-_HEAD = ("Run", "State", "Progress", ">Loss", ">Online probe", ">Linear probe", "Data set", "Time")
+_HEAD = (
+    "Run",
+    "State",
+    "Progress",
+    ">Loss",
+    ">Online probe",
+    ">Linear probe",
+    "Method, data",
+    "Time",
+)
 
 
 def show() -> None:
@@ -148,8 +157,6 @@ def _progress(run: RunSummary) -> Markup:
     if run.reason and run.state != "succeeded":
         short = run.reason if len(run.reason) <= 60 else run.reason[:59] + "…"
         return Markup('<small title="{}">{}</small>').format(run.reason, short)
-    if run.progress.total_epochs:
-        return Markup("<small>{} epochs</small>").format(run.progress.total_epochs)
     return Markup("")
 
 

@@ -96,7 +96,7 @@ class FakeService:
     def advance(self, run_id: str, epochs: int) -> None:
         """Train on; at the last epoch the run succeeds."""
         run = self.runs[run_id]
-        epoch = min(EPOCHS, (run.progress.epoch or 0) + epochs)
+        epoch = min(EPOCHS, _epoch(run) + epochs)
         state: RunState = "succeeded" if epoch == EPOCHS else run.state
         self.runs[run_id] = _run(run.number, run.name, state, run.method, epoch, run.created_at)
 
@@ -318,16 +318,7 @@ def _run(
         finished_at=started + timedelta(seconds=84)
         if started and state in TERMINAL_STATES
         else None,
-        progress=Progress(
-            stage="probe" if succeeded else "pretrain" if epoch else None,
-            done=epoch * STEPS_PER_EPOCH,
-            total=EPOCHS * STEPS_PER_EPOCH,
-            epoch=epoch,
-            total_epochs=EPOCHS,
-            loss=values.get("loss"),
-            images_per_second=5321.0 if state == "running" else None,
-            eta_seconds=1.4 * (EPOCHS - epoch) if state == "running" else None,
-        ),
+        progress=_progress(state, epoch, values.get("loss")),
         last_metrics=values,
         top1=0.934 if succeeded else None,
         spec=spec,
@@ -396,12 +387,12 @@ def _series(epoch: int, number: int) -> dict[str, MetricSeries]:
 
 
 def _metrics(run: Run, names: list[str]) -> Metrics:
-    series = _series(run.progress.epoch or 0, run.number)
+    series = _series(_epoch(run), run.number)
     return Metrics(run_id=run.id, series=[series[n] for n in names if series[n].step])
 
 
 def _checkpoints(run: Run) -> list[Checkpoint]:
-    epoch = run.progress.epoch or 0
+    epoch = _epoch(run)
     kept = [(done, "kept") for done in range(20, epoch + 1, 20)]
     latest = [(epoch, "latest")] if run.state == "running" else []
     return [
@@ -429,9 +420,36 @@ def _checkpoints(run: Run) -> list[Checkpoint]:
     ]
 
 
+def _progress(state: RunState, epoch: int, loss: float | None) -> Progress:
+    """Of the stage that the run is in, or ended in."""
+    if state == "succeeded":
+        return Progress(stage="probe", done=3, total=3)
+    if epoch == 0:
+        return Progress()
+    return Progress(
+        stage="pretrain",
+        done=epoch * STEPS_PER_EPOCH,
+        total=EPOCHS * STEPS_PER_EPOCH,
+        epoch=epoch,
+        total_epochs=EPOCHS,
+        loss=loss,
+        images_per_second=5321.0,
+        eta_seconds=1.4 * (EPOCHS - epoch),
+    )
+
+
+def _epoch(run: Run) -> int:
+    """How many epochs are done."""
+    return EPOCHS if run.state == "succeeded" else run.progress.epoch or 0
+
+
 def _log(run: Run, offset: int, limit: int) -> LogChunk:
-    lines = [f"epoch {n} of {EPOCHS}" for n in range(1, (run.progress.epoch or 0) + 1)]
+    lines = [f"epoch {n} of {EPOCHS}" for n in range(1, _epoch(run) + 1)]
     data = ("\n".join(["resumed from nothing", *lines]) + "\n").encode() if lines else b""
+    if limit < 4:
+        raise Refusal(422, "invalid_request", "limit: input should be greater than or equal to 4")
+    if offset < 0:
+        offset = max(0, len(data) + offset)
     piece = data[offset : offset + limit]
     return LogChunk(
         text=piece.decode(), offset=offset, next_offset=offset + len(piece), size=len(data)

@@ -65,3 +65,8 @@ def test_sizes_and_shares() -> None:
         "3.0 TB",
     ]
     assert formatting.percent(0.9123) == "91.2 %"
+
+
+@pytest.mark.parametrize(("value", "text"), [(100, "100"), (96.7895, "96.8"), (0.05, "0.1")])
+def test_epochs(value: float, text: str) -> None:
+    assert formatting.epoch(value) == text
