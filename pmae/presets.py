@@ -1,6 +1,7 @@
 """Presets: named specs. Each says its command, its cost and what to expect.
 
-The figures are this project's own (``docs/`` says how they were measured), never the paper's.
+The figures are this project's own (top-1 on the test split, one run with the preset's seed, by
+``pmae demo --preset NAME``), never the paper's.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def _add(preset: Preset) -> None:
 _add(
     Preset(
         name="quickstart",
-        summary="PMAE on scikit-learn's handwritten digits: the whole service in two minutes.",
-        cost="under two minutes on two CPU cores",
-        expect="linear probe well above that of the untrained encoder",
+        summary="PMAE on scikit-learn's handwritten digits: every part of the service, quickly.",
+        cost="about 80 seconds on one idle CPU core",
+        expect="linear probe 93.6 %; untrained encoder 87.7 %, raw pixels 95.8 %",
         spec=ExperimentSpec(
             name="quickstart",
             method="pmae",
@@ -94,24 +95,25 @@ _add(
     Preset(
         name="fashion_mnist_small",
         summary="PMAE on 10,000 images of Fashion-MNIST with a small ViT.",
-        cost="about 15 minutes on two CPU cores",
-        expect="linear probe above that of the untrained encoder",
+        cost="about 5 minutes on one idle CPU core",
+        expect="linear probe 78.2 %; untrained encoder 73.3 %, raw pixels 80.7 %",
         spec=ExperimentSpec(
             name="fashion_mnist_small",
             method="pmae",
-            dataset=DatasetSpec(name="fashion_mnist", max_train_images=10_000, std_floor=0.1),
-            masking=MaskingSpec(ratio=0.2),
+            dataset=DatasetSpec(name="fashion_mnist", max_train_images=10_000, std_floor=0.2),
+            masking=MaskingSpec(ratio=0.4),
             model=ModelSpec(
-                embed_dim=128,
-                depth=6,
-                num_heads=4,
-                decoder_embed_dim=128,
-                decoder_depth=2,
-                decoder_num_heads=4,
+                embed_dim=96,
+                depth=4,
+                num_heads=3,
+                decoder_embed_dim=96,
+                decoder_depth=1,
+                decoder_num_heads=3,
             ),
-            optimizer=OptimizerSpec(base_lr=5e-4),
+            optimizer=OptimizerSpec(base_lr=2e-3),
+            augmentation=AugmentationSpec(crop_scale=(0.8, 1)),
             epochs=20,
-            batch_size=256,
+            batch_size=128,
             checkpoint=CheckpointSpec(every_epochs=5, latest_seconds=15),
             evaluations=(LinearProbeSpec(baselines=("raw_pixels", "untrained_encoder")),),
             tags=("fashion_mnist",),

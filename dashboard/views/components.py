@@ -77,7 +77,7 @@ def _gallery(run_id: str, spectrum: Spectrum) -> None:
     st.html(gallery(pngs, captions, PICTURE_EDGE))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner="Drawing the components")
 def _pictures(digest: str, _run_id: str, start: int, stop: int) -> list[bytes]:  # noqa: ARG001
     """Pictures of some components, remembered by the basis' digest: a basis never changes."""
     service = client()

@@ -246,7 +246,7 @@ def _find(choice: Choice) -> Checkpoint:
     return client().checkpoint(choice.checkpoint)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner="Reconstructing")
 def _cached(checkpoint_id: str, written: str, request: str) -> Reconstruction:  # noqa: ARG001
     """``written`` is part of the key: a resumed run may write a step's checkpoint again."""
     return client().reconstruct(checkpoint_id, ReconstructionRequest.model_validate_json(request))

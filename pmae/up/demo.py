@@ -40,7 +40,8 @@ def run_demo(preset: str, *, exit_after: bool, console: Console) -> int:
             return 130
         with PmaeClient(settings.api_url) as client:
             run = client.submit(preset=preset)
-            console.print(f"run {run.id}: {found.summary} ({found.cost})", highlight=False)
+            for line in (f"run {run.id}: {found.summary}", f"takes {found.cost}"):
+                console.print(line, highlight=False, soft_wrap=True)
             address = f"{settings.dashboard_url}/run?run={run.id}"
             console.print(f"dashboard: {address}", highlight=False, soft_wrap=True)
             ended = watch_run(client, run.id, console, stack.pause)
