@@ -16,6 +16,9 @@ from pmae.spec import AugmentationSpec
 
 _TRIES = 10
 """Boxes drawn for an image before the fallback, as in torchvision's RandomResizedCrop."""
+_CPU_PIECE = 1 << 19
+"""Values that are worked on at once: more would leave the processor's cache, and the memory for
+intermediate results would go back to the system and be zeroed anew at each step."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,16 @@ class AugmentationDraw:
         Returns:
             The same shape, float32 with values in [0, 1].
         """
-        pixels = images.to(torch.float32)
-        if self.boxes is not None:
-            boxes = self.boxes.to(images.device)
-            pixels = resized_crop(pixels, boxes, mirrored=self.mirrored).clamp_(0, 255)
-        elif self.mirrored is not None:
-            mirrored = self.mirrored.to(images.device)[:, None, None, None]
-            pixels = torch.where(mirrored, pixels.flip(3), pixels)
-        return pixels.div_(255)
+        rows = len(images)
+        if images.device.type == "cpu":
+            rows = max(1, _CPU_PIECE // images[0].numel())
+        if len(images) <= rows:
+            return _augmented(images, self)
+        pixels = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+        for start in range(0, len(images), rows):
+            piece = slice(start, start + rows)
+            pixels[piece] = _augmented(images[piece], self.part(piece))
+        return pixels
 
     def apply_to_object_masks(self, masks: Tensor) -> Tensor:
         """Crop, scale back and flip object masks as the images are; scaled by the nearest pixel.
@@ -69,6 +74,17 @@ class AugmentationDraw:
         if self.mirrored is None:
             return masks
         return torch.where(self.mirrored.to(masks.device)[:, None, None], masks.flip(2), masks)
+
+
+def _augmented(images: Tensor, draw: AugmentationDraw) -> Tensor:
+    pixels = images.to(torch.float32)
+    if draw.boxes is not None:
+        boxes = draw.boxes.to(images.device)
+        pixels = resized_crop(pixels, boxes, mirrored=draw.mirrored).clamp_(0, 255)
+    elif draw.mirrored is not None:
+        mirrored = draw.mirrored.to(images.device)[:, None, None, None]
+        pixels = torch.where(mirrored, pixels.flip(3), pixels)
+    return pixels.div_(255)
 
 
 def draw_augmentation(

@@ -26,7 +26,7 @@ class PixelStatistics:
 
     def standardize(self, pixels: Tensor) -> Tensor:
         """``(batch, channels, height, width)``: from [0, 1] to zero mean and unit variance."""
-        return (pixels - self.mean) / self.std
+        return (pixels - self.mean).div_(self.std)
 
     def destandardize(self, images: Tensor) -> Tensor:
         """The inverse of :meth:`standardize`."""
