@@ -24,5 +24,5 @@ def refuse_when_full(settings: ApiSettings) -> None:
     if free < settings.min_free_disk_bytes:
         raise StorageFullError(
             f"the artifact disk has {free:,} bytes free, fewer than the "
-            f"{settings.min_free_disk_bytes:,} that a new run needs; delete runs, or run `pmae gc`"
+            f"{settings.min_free_disk_bytes:,} that a new run needs; delete runs, or make room"
         )

@@ -43,22 +43,20 @@ def retain(lease: LeaseDir, spec: CheckpointSpec, milestone_steps: frozenset[int
     """
     if spec.keep_last is None:
         return []
-    found: dict[str, tuple[Path, Manifest]] = {}
+    found: list[tuple[Path, Manifest]] = []
     for older in RunDir(lease.path.parent).leases():
         if older.number > lease.number or not older.checkpoints.is_dir():
             continue
         for folder in older.checkpoints.iterdir():
             if not folder.name.startswith("."):
                 try:
-                    found[folder.name] = (folder, parse_manifest(folder))
+                    found.append((folder, parse_manifest(folder)))
                 except CheckpointError:
                     continue  # a broken one is skipped, and said so, when a run resumes
-    manifests = [manifest for _, manifest in found.values()]
-    return [
-        manifest.name
-        for manifest in superfluous(manifests, spec, milestone_steps)
-        if remove_unless_pinned(found[manifest.name][0])
-    ]
+    going = {m.step for m in superfluous([m for _, m in found], spec, milestone_steps)}
+    removed = [(m.name, remove_unless_pinned(folder)) for folder, m in found if m.step in going]
+    staying = {name for name, is_gone in removed if not is_gone}
+    return sorted({name for name, _ in removed} - staying)
 
 
 def remove_unless_pinned(folder: Path) -> bool:

@@ -270,12 +270,6 @@ class ExperimentSpec(SpecModel):
     batch_size: PositiveInt = Field(default=512, le=65_536)
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = Field(default=0, ge=0, lt=2**31)
-    devices: PositiveInt = Field(
-        default=1,
-        le=64,
-        description="GPUs (or, without any, processes) that train together; `batch_size` is theirs "
-        "in sum. A slot takes runs of at most as many as it has.",
-    )
     threads: PositiveInt = Field(
         default=1,
         le=256,

@@ -78,6 +78,12 @@ class Recorder:
         self.ended = self.advanced = False
         self.error: ErrorEvent | None = None
 
+    @property
+    def stage(self) -> str | None:
+        """The stage that the trainer is in, as far as it was recorded."""
+        stage: str | None = self._progress.get("stage")
+        return stage
+
     def record(self) -> bool:
         """Record the next chunk of whole lines.
 

@@ -35,7 +35,8 @@ class WorkerSettings(ServiceSettings):
     trainer_silence_seconds: float = Field(
         default=900.0,
         gt=0,
-        description="A trainer that tells nothing for this long hangs: it is killed and resumed.",
+        description="A trainer that tells nothing for this long while it pretrains hangs: it is "
+        "killed and resumed.",
     )
     drain_grace_seconds: float = Field(
         default=90.0,

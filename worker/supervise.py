@@ -198,6 +198,9 @@ class Supervisor:
             _kill_group(process)
 
     def _end_a_hung_one(self, process: subprocess.Popen[bytes]) -> None:
+        """Only pretraining tells something at every step; reading data or a fit may be silent."""
+        if self._recorder.stage != "pretrain":
+            return
         if time.monotonic() - self._heard_at >= self._settings.trainer_silence_seconds:
             self._hung = True
             _kill_group(process)

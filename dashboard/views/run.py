@@ -134,8 +134,8 @@ def _figures(run: Run) -> Markup:
     pairs.append(("Submitted", formatting.age(run.created_at)))
     if run.worker:
         pairs.append(("Worker", run.worker))
-    if run.attempt > 1:
-        pairs.append(("Attempt", str(run.attempt)))
+    if run.lease_number > 1:
+        pairs.append(("Started", f"{run.lease_number} times"))
     return markup.facts(pairs)
 
 

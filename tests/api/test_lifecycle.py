@@ -152,6 +152,6 @@ def test_nothing_is_queued_when_the_disk_is_nearly_full(
             api.client.post(f"/runs/{run_id}/rerun"),
         ):
             assert (response.status_code, response.json()["code"]) == (507, "storage_full")
-            assert "pmae gc" in response.json()["detail"]
+            assert "delete runs" in response.json()["detail"]
         assert api.count_runs() == 1
         assert api.client.get(f"/runs/{run_id}").json()["state"] == "failed"

@@ -70,7 +70,7 @@ def worker(name: str, *, age: float = 0.0, **facts: Any) -> dict[str, Any]:
 
 def test_the_queue_says_what_starts_when_and_why_it_waits(api: LiveApi) -> None:
     first, second = api.submit(), api.submit()
-    urgent = api.submit({"dataset": {"name": "digits"}, "devices": 2}, priority=5)
+    urgent = api.add_run(devices=2, priority=5).id
 
     def waits() -> dict[str, str]:
         queue = Queue.model_validate_json(api.client.get("/queue").content)

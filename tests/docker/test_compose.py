@@ -8,6 +8,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -61,6 +62,13 @@ def test_every_setting_is_one_that_the_service_reads() -> None:
         for variable in SERVICES[service]["environment"]:
             assert variable.startswith("PMAE_")
             assert variable.removeprefix("PMAE_").lower() in fields, (service, variable)
+
+
+def test_the_dashboard_may_reach_the_api_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = SERVICES["api"]["environment"]["PMAE_ALLOWED_HOSTS"]
+    monkeypatch.setenv("PMAE_ALLOWED_HOSTS", hosts)
+    address = urlsplit(SERVICES["dashboard"]["environment"]["PMAE_API_URL"])
+    assert address.hostname in ApiSettings().allowed_hosts
 
 
 def test_everything_that_is_referred_to_is_there() -> None:

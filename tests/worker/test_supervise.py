@@ -129,16 +129,32 @@ def test_a_folder_that_cannot_be_written_fails_the_run(
     assert row.error["code"] == "storage_error"
 
 
+PRETRAIN = """
+import signal
+stage = '{"type": "stage", "stage": "pretrain"}\\n'
+open(sys.argv[1] + "/lease-0001/events.jsonl", "w").write(stage)
+"""
+
+
 def test_a_trainer_that_hangs_is_killed_and_resumed(
     sessions: Sessions, claimed: Claim, settings: WorkerSettings
 ) -> None:
     settings = settings.model_copy(update={"trainer_silence_seconds": 1.0})
-    body = "import signal; os.kill(os.getpid(), signal.SIGSTOP)"
-    _supervise(body, sessions, claimed, settings).run()
+    _supervise(PRETRAIN + "os.kill(os.getpid(), signal.SIGSTOP)", sessions, claimed, settings).run()
     row = _row(sessions)
     assert (row.state, row.attempt) == ("queued", 1)
     assert row.reason is not None
     assert "told nothing for 1 s" in row.reason
+
+
+def test_a_long_fit_is_no_hang(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    settings = settings.model_copy(update={"trainer_silence_seconds": 0.3})
+    body = PRETRAIN.replace("pretrain", "basis") + "import time; time.sleep(2)\n"
+    append = WRITE_END.replace('"w"', '"a"')
+    _supervise(body + append, sessions, claimed, settings).run()
+    assert _row(sessions).state == "succeeded"
 
 
 CHECKPOINT_THEN_DIE = """

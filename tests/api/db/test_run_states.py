@@ -208,9 +208,7 @@ def _worker(name: str, **facts: Any) -> WorkerRow:
 
 def test_a_slot_takes_only_what_it_can_serve(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        wide = run_states.submit(
-            session, spec=SPEC.model_copy(update={"devices": 4}), priority=9
-        ).id
+        wide = run_states.submit(session, spec=SPEC, devices=4, priority=9).id
     narrow = _submit(sessions)
     with sessions.begin() as session:
         nothing = run_states.claim(

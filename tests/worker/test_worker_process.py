@@ -1,0 +1,110 @@
+"""A real worker on a real broker: its child dies, it is drained, it takes runs again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.broker import Doorbell
+from api.db import run_states
+from api.db.tables import RunEventRow, RunRow, WorkerRow
+from api.settings import ApiSettings
+from pmae.presets import get_preset
+from pmae.spec import resolve
+from tests.support.waiting import wait_until
+
+Sessions = sessionmaker[Session]
+
+
+@pytest.fixture
+def worker(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    settings = {
+        "PMAE_HOME": str(tmp_path / "home"),
+        "PMAE_DATABASE_URL": database_url,
+        "PMAE_BROKER_URL": broker_url,
+        "PMAE_WORKER_NAME": "w1",
+        "PMAE_HEARTBEAT_SECONDS": "0.5",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+    options = ["--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle"]
+    with (tmp_path / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, *options], env={**os.environ, **settings}, stdout=log, stderr=log
+        )
+    yield process
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+
+
+@pytest.fixture
+def doorbell(broker_url: str) -> Iterator[Doorbell]:
+    with Doorbell(ApiSettings(broker_url=broker_url)) as bell:
+        yield bell
+
+
+def _row(sessions: Sessions) -> RunRow:
+    with sessions() as session:
+        return session.scalars(select(RunRow)).one()
+
+
+def _trains(sessions: Sessions, lease_number: int) -> bool:
+    row = _row(sessions)
+    at_work = row.state == "running" and row.progress.get("stage") == "pretrain"
+    return at_work and row.lease_number == lease_number
+
+
+def _ask_to_drain(sessions: Sessions, drain: bool) -> None:
+    with sessions.begin() as session:
+        session.execute(update(WorkerRow).values(drain_requested=drain))
+
+
+def _child(process: subprocess.Popen[bytes]) -> int:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (child,) = (int(child) for child in children)
+    return child
+
+
+@pytest.mark.timeout(600)
+def test_a_dead_child_and_a_drain_give_the_run_back(
+    sessions: Sessions, worker: subprocess.Popen[bytes], doorbell: Doorbell
+) -> None:
+    spec = resolve(get_preset("quickstart").spec.model_copy(update={"epochs": 10_000}))
+    with sessions.begin() as session:
+        run_states.submit(session, spec=spec)
+    doorbell.ring("pretrain")
+    wait_until(lambda: _trains(sessions, 1), "the first start", seconds=180)
+
+    os.kill(_child(worker), signal.SIGKILL)
+    wait_until(lambda: _trains(sessions, 2), "the start after the child's death", seconds=180)
+    with sessions() as session:
+        told = session.scalars(select(RunEventRow.message).where(RunEventRow.type == "state")).all()
+    assert "the process that supervised it died" in told
+
+    _ask_to_drain(sessions, drain=True)
+    wait_until(lambda: _row(sessions).state == "queued", "the drain", seconds=60)
+    row = _row(sessions)
+    assert row.reason == "the worker gave it back; it goes on where it was"
+    doorbell.ring("pretrain")
+    wait_until(lambda: doorbell.waiting_messages("pretrain") == 0, "the message's arrival")
+    assert _row(sessions).state == "queued"
+
+    _ask_to_drain(sessions, drain=False)
+
+    def rung() -> bool:
+        if doorbell.waiting_messages("pretrain") == 0 and _row(sessions).state == "queued":
+            doorbell.ring("pretrain")
+        return _trains(sessions, 3)
+
+    wait_until(rung, "the start after the drain", seconds=180)
+    with sessions.begin() as session:
+        run_states.request_cancel(session, _row(sessions).id, actor="api")
+    wait_until(lambda: _row(sessions).state == "cancelled", "the end", seconds=60)
