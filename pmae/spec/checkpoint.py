@@ -1,0 +1,56 @@
+"""When weights and training state are written, and which stay."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pmae.errors import SpecError
+from pmae.spec.base import PositiveInt, SpecModel
+
+
+class CheckpointSpec(SpecModel):
+    """When weights and training state are written."""
+
+    every_epochs: PositiveInt = Field(
+        default=100, description="Kept checkpoints; the last is kept too."
+    )
+    milestones: tuple[PositiveInt, ...] = Field(
+        default=(), max_length=1000, description="Epochs whose checkpoints are made and stay."
+    )
+    keep_last: PositiveInt | None = Field(
+        default=None,
+        description="Keep only so many of the newest checkpoints, the best one (`keep_best`), "
+        "milestones, and those that somebody pinned; default: keep all.",
+    )
+    keep_best: Literal["val_loss", "val_online_probe_top1", "train_loss"] | None = Field(
+        default=None,
+        description="Keep the checkpoint with the least loss or the highest accuracy too.",
+    )
+    latest_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="The rolling checkpoint is replaced at the first step after this long: what a "
+        "killed run loses, and what the dashboard shows.",
+    )
+
+
+def check_retention(checkpoint: CheckpointSpec, epochs: int) -> None:
+    """Check the retention of a run of ``epochs``.
+
+    Raises:
+        SpecError: a field that says nothing, or an epoch that the run does not have.
+    """
+    if checkpoint.keep_best is not None and checkpoint.keep_last is None:
+        raise SpecError(
+            "checkpoint.keep_best: every checkpoint stays as long as keep_last is not given; "
+            "give keep_last too",
+            field=("checkpoint", "keep_best"),
+        )
+    late = [epoch for epoch in checkpoint.milestones if epoch > epochs]
+    if late:
+        raise SpecError(
+            f"checkpoint.milestones: the run has {epochs} epochs, {late[0]} is none of them",
+            field=("checkpoint", "milestones"),
+        )

@@ -1,0 +1,45 @@
+"""Which images."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from pmae.data.catalog import dataset_facts
+from pmae.errors import SpecError
+from pmae.spec.base import PositiveInt, SpecModel
+
+
+class DatasetSpec(SpecModel):
+    """Which images."""
+
+    name: str = Field(
+        description="A name that GET /datasets lists, folder:<name> or npz:<name>.",
+        examples=["digits"],
+    )
+    resolution: PositiveInt | None = Field(
+        default=None, le=1024, description="Edge length in pixels; default: the data set's."
+    )
+    max_train_images: PositiveInt | None = Field(
+        default=None,
+        description="Use only this many training images (a seeded choice, classes balanced).",
+    )
+
+    std_floor: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="Least standard deviation of a pixel that standardisation divides by, where "
+        "black is 0 and white is 1: pixels that hardly ever change would blow up otherwise.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            dataset_facts(name)
+        except SpecError as error:
+            raise PydanticCustomError(
+                "unknown_dataset", "{reason}", {"reason": str(error)}
+            ) from error
+        return name

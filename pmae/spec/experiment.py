@@ -1,0 +1,119 @@
+"""One pretraining run and the evaluations at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from pmae.data.catalog import dataset_facts
+from pmae.errors import SpecError
+from pmae.spec.base import PositiveInt, SpecModel, Tag, resolved
+from pmae.spec.basis import BasisSpec, resolve_basis
+from pmae.spec.checkpoint import CheckpointSpec, check_retention
+from pmae.spec.dataset import DatasetSpec
+from pmae.spec.evaluation import LinearProbeSpec
+from pmae.spec.masking import MaskingSpec, resolve_masking
+from pmae.spec.model import ModelSpec, resolve_model
+from pmae.spec.optimization import (
+    AugmentationSpec,
+    OptimizerSpec,
+    ScheduleSpec,
+    resolve_augmentation,
+    resolve_schedule,
+)
+
+
+class ExperimentSpec(SpecModel):
+    """One pretraining run and the evaluations at its end."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    version: Literal[1] = Field(default=1, description="Version of the spec's format.")
+    name: str | None = Field(
+        default=None, max_length=120, description="For people; need not be unique."
+    )
+    method: Literal["pmae", "mae"] = Field(
+        default="pmae", description="pmae: mask principal components. mae: mask patches."
+    )
+    dataset: DatasetSpec
+    basis: BasisSpec | None = Field(default=None, description="PMAE only; default: pca.")
+    masking: MaskingSpec = MaskingSpec()
+    model: ModelSpec = ModelSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    augmentation: AugmentationSpec = AugmentationSpec()
+    epochs: PositiveInt = Field(default=800, le=100_000)
+    batch_size: PositiveInt = Field(default=512, le=65_536)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    threads: PositiveInt = Field(
+        default=1,
+        le=256,
+        description="CPU threads of the trainer. Another number changes the bits.",
+    )
+    log_every_steps: PositiveInt = Field(default=10, description="Steps between two loss points.")
+    validate_every_epochs: PositiveInt = Field(
+        default=1, description="Epochs between two passes over the validation split."
+    )
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    evaluations: tuple[LinearProbeSpec, ...] = Field(
+        default=(LinearProbeSpec(),), max_length=16, description="Run once, when training ends."
+    )
+    tags: tuple[Tag, ...] = Field(default=(), max_length=32)
+    notes: str = Field(default="", max_length=10_000)
+
+    @property
+    def resolution(self) -> int:
+        """Edge length of the images in pixels. Only on a resolved spec."""
+        return resolved(self.dataset.resolution, "dataset.resolution")
+
+    @property
+    def patch_size(self) -> int:
+        """Edge length of a patch in pixels. Only on a resolved spec."""
+        return resolved(self.model.patch_size, "model.patch_size")
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak learning rate of the optimiser."""
+        return self.optimizer.base_lr * self.batch_size / 256
+
+
+def resolve(spec: ExperimentSpec) -> ExperimentSpec:
+    """Write every default out and check what only the whole spec can tell.
+
+    Resolving a resolved spec changes nothing.
+
+    Raises:
+        SpecError: fields that do not go together; ``field`` names the one to change.
+    """
+    facts = dataset_facts(spec.dataset.name)
+    resolution = spec.dataset.resolution or facts.resolution
+    check_retention(spec.checkpoint, spec.epochs)
+    updates: dict[str, Any] = {
+        "dataset": spec.dataset.model_copy(update={"resolution": resolution}),
+        "basis": resolve_basis(spec.basis, spec.method),
+        "masking": resolve_masking(spec.masking, spec.method),
+        "model": resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size),
+        "schedule": resolve_schedule(spec.schedule, spec.epochs),
+        "augmentation": resolve_augmentation(spec.augmentation, facts.horizontal_flip),
+    }
+    return spec.model_copy(update=updates)
+
+
+def load_spec(source: str) -> ExperimentSpec:
+    """Read a spec from a JSON or YAML file, or take the preset of that name.
+
+    Raises:
+        SpecError: there is neither, or the file does not hold a spec.
+    """
+    from pmae.presets import PRESETS, get_preset
+
+    path = Path(source)
+    if source in PRESETS or not path.is_file():
+        return get_preset(source).spec
+    try:
+        return ExperimentSpec.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise SpecError(f"{source} does not hold a spec: {error}") from error

@@ -1,0 +1,83 @@
+"""Optimiser, learning rate and augmentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from pmae.errors import SpecError
+from pmae.spec.base import SpecModel, check_range
+
+PAPER_WARMUP_EPOCHS = 40
+PAPER_WARMUP_SHARE = 0.05
+"""The paper warms up for 40 of its 800 epochs; shorter runs keep that share."""
+
+
+CropShare = Annotated[float, Field(gt=0, le=1)]
+
+
+class OptimizerSpec(SpecModel):
+    """AdamW, as MAE trains: the learning rate is ``base_lr * batch_size / 256``."""
+
+    name: Literal["adamw"] = "adamw"
+    base_lr: float = Field(default=1.5e-4, gt=0, le=10, description="For a batch of 256.")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=(0.9, 0.95)
+    )
+    weight_decay: float = Field(default=0.05, ge=0, le=10)
+    implementation: Literal["fused", "foreach"] = Field(
+        default="fused",
+        description="AdamW's kernel. The two differ in their last bits, so a run records which.",
+    )
+
+
+class ScheduleSpec(SpecModel):
+    """Linear warm-up, then cosine to 0, step by step."""
+
+    warmup_epochs: float | None = Field(
+        default=None, ge=0, description="Default: 5 % of the epochs (the paper's 40 of 800)."
+    )
+
+
+class AugmentationSpec(SpecModel):
+    """RandomResizedCrop (antialiased bicubic) and horizontal flip."""
+
+    crop_scale: tuple[CropShare, CropShare] = Field(
+        default=(0.2, 1.0), description="Range of the crop's share of the area; (1, 1): no crop."
+    )
+    crop_ratio: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
+        default=(3 / 4, 4 / 3), description="Range of the crop's aspect ratio."
+    )
+    horizontal_flip: bool | None = Field(
+        default=None, description="Default: true where a mirrored image keeps its class."
+    )
+
+    @field_validator("crop_scale", "crop_ratio")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        return check_range(value)
+
+
+def resolve_schedule(schedule: ScheduleSpec, epochs: int) -> ScheduleSpec:
+    """The schedule of a run of ``epochs`` with its warm-up written out.
+
+    Raises:
+        SpecError: the warm-up is longer than the run.
+    """
+    warmup = schedule.warmup_epochs
+    if warmup is None:
+        warmup = min(PAPER_WARMUP_EPOCHS, PAPER_WARMUP_SHARE * epochs)
+    elif warmup > epochs:
+        raise SpecError(
+            f"schedule.warmup_epochs: {warmup} is more than the {epochs} epochs of the run",
+            field=("schedule", "warmup_epochs"),
+        )
+    return ScheduleSpec(warmup_epochs=warmup)
+
+
+def resolve_augmentation(augmentation: AugmentationSpec, flip: bool) -> AugmentationSpec:
+    """The augmentation with the data set's default for ``horizontal_flip`` written out."""
+    if augmentation.horizontal_flip is not None:
+        return augmentation
+    return augmentation.model_copy(update={"horizontal_flip": flip})
