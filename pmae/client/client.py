@@ -138,6 +138,18 @@ class PmaeClient:
         """Ask for a run to be stopped; it is ``cancelled`` when its process is gone."""
         return self._read(self._send("POST", _path("runs", run_id, "cancel")), Run)
 
+    def resume(self, run_id: str) -> Run:
+        """Queue a failed or cancelled run again; it goes on from its newest valid checkpoint."""
+        return self._read(self._send("POST", _path("runs", run_id, "resume")), Run)
+
+    def rerun(self, run_id: str) -> Run:
+        """Queue a new run with exactly the spec of this one."""
+        return self._read(self._send("POST", _path("runs", run_id, "rerun")), Run)
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run that has ended: it is hidden at once, its files and rows go afterwards."""
+        self._send("DELETE", _path("runs", run_id))
+
     def metrics(
         self, run_id: str, *, names: Sequence[str] | None = None, max_points: int = 400
     ) -> Metrics:

@@ -25,35 +25,65 @@ _BINARIES = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 _READY_SECONDS = 60
 
 
-@contextmanager
-def postgres_server() -> Iterator[str]:
-    """A server that ends with the block.
+class PostgresServer:
+    """A server with an empty cluster of its own, which can be crashed and started again.
 
-    Yields:
-        The address of its maintenance database, ``postgresql://...``.
+    Attributes:
+        address: of its maintenance database, ``postgresql://...``.
     """
-    folder = Path(tempfile.mkdtemp(prefix="pmae-pg-"))
-    user = _other_user(folder)
-    data, port = folder / "data", free_port()
-    run = [str(_BINARIES / "initdb"), "-D", str(data), "-U", "pmae", "-A", "trust", "-E", "UTF8"]
-    subprocess.run([*run, "--no-sync"], check=True, capture_output=True, user=user, cwd=folder)
-    options = ["-c", "fsync=off", "-c", f"port={port}", "-c", "listen_addresses=127.0.0.1"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [str(_BINARIES / "postgres"), "-D", str(data), "-k", str(folder), *options],
-            stdout=log,
-            stderr=log,
-            user=user,
-            cwd=folder,
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="pmae-pg-"))
+        self._user = _other_user(self._folder)
+        self._port = free_port()
+        self.address = f"postgresql://pmae@127.0.0.1:{self._port}/postgres"
+        self._process: subprocess.Popen[bytes] | None = None
+        command = [str(_BINARIES / "initdb"), "-D", str(self._folder / "data"), "-U", "pmae"]
+        subprocess.run(
+            [*command, "-A", "trust", "-E", "UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            user=self._user,
+            cwd=self._folder,
         )
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = ["-c", "fsync=off", "-c", f"port={self._port}"]
+        options += ["-c", "listen_addresses=127.0.0.1"]
+        data = str(self._folder / "data")
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(_BINARIES / "postgres"), "-D", data, "-k", str(self._folder), *options],
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                cwd=self._folder,
+            )
+        _wait(self.address, self._process, self._folder / "log")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop: SIGINT ends the sessions first, SIGQUIT is a crash (it recovers at its start)."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def remove(self) -> None:
+        """Stop, and remove the cluster."""
+        self.stop()
+        shutil.rmtree(self._folder)
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server that runs, and ends with the block."""
+    server = PostgresServer()
     try:
-        address = f"postgresql://pmae@127.0.0.1:{port}/postgres"
-        _wait(address, server, folder / "log")
-        yield address
+        server.start()
+        yield server
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(timeout=30)
-        shutil.rmtree(folder)
+        server.remove()
 
 
 def _other_user(folder: Path) -> int | None:
