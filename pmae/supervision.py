@@ -73,6 +73,14 @@ def watch_supervisor(descriptor: int, silence_seconds: float) -> None:
     thread.start()
 
 
+def kill_group(pid: int) -> None:
+    """Kill a session's first process and whatever it started; fine if nothing of it is left."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
 def _watch(descriptor: int, silence_seconds: float) -> None:
     while True:
         readable, _, _ = select.select([descriptor], [], [], silence_seconds)

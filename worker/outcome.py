@@ -16,7 +16,7 @@ class Ending:
     Attributes:
         ended: it said ``end``.
         error: code and message of its ``error`` event.
-        exit_status: of the process; negative: the signal that ended it.
+        exit_status: of the process; negative: the signal that ended it; None: nobody saw it.
         cancelled: somebody asked to cancel, and the trainer was told to stop.
         draining: the worker gives its run back, and the trainer was told to stop.
         hung: it told nothing for so many seconds and was killed; None: it did not hang.
@@ -26,7 +26,7 @@ class Ending:
 
     ended: bool
     error: tuple[str, str] | None
-    exit_status: int
+    exit_status: int | None
     cancelled: bool
     draining: bool
     hung: float | None
@@ -82,6 +82,8 @@ def _interruption(ending: Ending) -> str | None:
     """What ended a trainer that did not end by itself; None if it did."""
     if ending.hung is not None:
         return f"its trainer hung: it told nothing for {ending.hung:g} s and was killed"
+    if ending.exit_status is None:
+        return "its trainer ended, and nobody saw how"
     if ending.exit_status < 0:
         return f"its trainer was ended by {_signal_name(-ending.exit_status)}"
     if ending.exit_status == EXIT_STOPPED:

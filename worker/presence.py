@@ -27,6 +27,7 @@ class Presence:
         sessions: of the run database.
         settings: of the worker.
         tell_drain: told at each sign of life whether somebody asked this worker to drain.
+        tend: done before each sign of life.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Presence:
         sessions: sessionmaker[Session],
         settings: WorkerSettings,
         tell_drain: Callable[[bool], None],
+        tend: Callable[[], None],
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._tell_drain = tell_drain
+        self._tend = tend
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -60,9 +63,12 @@ class Presence:
     def _run(self) -> None:
         while True:
             try:
+                self._tend()
                 self._tell_drain(self._renew())
             except SQLAlchemyError as error:
                 _log.warning("the database did not take this worker's sign of life: %s", error)
+            except OSError:
+                _log.exception("the system refused this worker something")
             if self._stopped.wait(self._settings.heartbeat_seconds):
                 return
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +26,7 @@ from pmae.supervision import DISK_FULL
 from worker.outcome import Decision, Ending, decide
 from worker.record import Recorder
 from worker.settings import WorkerSettings
+from worker.trainers import Trainer
 
 _POLL_SECONDS = 0.2
 _CANCEL_POLL_SECONDS = 1.0
@@ -36,19 +34,11 @@ _LOG_TAIL_BYTES = 2000
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Command = Callable[[Path, int, float], Sequence[str]]
-"""From a run's folder, a lease's number and the longest silence of the supervisor in seconds to the
-trainer's command line."""
-
+Start = Callable[[Sequence[str], Path], Trainer]
+"""Starts a trainer, from its arguments and its log."""
 
 SILENCE_SHARE = 0.75
 """Of a lease: a trainer that does not hear of its supervisor for so long stops before it ends."""
-
-
-def trainer_command(run_dir: Path, lease: int, silence_seconds: float) -> Sequence[str]:
-    """The real trainer."""
-    command = [sys.executable, "-m", "pmae.train", str(run_dir), "--lease", str(lease)]
-    return [*command, "--supervised", "--silence-seconds", f"{silence_seconds:g}"]
 
 
 class Supervisor:
@@ -59,7 +49,7 @@ class Supervisor:
         sessions: of the run database.
         settings: of the worker.
         draining: whether the worker shuts down.
-        command: how to start the trainer.
+        start: starts the trainer.
     """
 
     def __init__(
@@ -69,13 +59,13 @@ class Supervisor:
         sessions: sessionmaker[Session],
         settings: WorkerSettings,
         draining: Callable[[], bool],
-        command: Command = trainer_command,
+        start: Start,
     ) -> None:
         self._claim = claimed
         self._sessions = sessions
         self._settings = settings
         self._draining = draining
-        self._command = command
+        self._start_trainer = start
         self._run_dir = RunDir(settings.runs_dir / claimed.run_id)
         self._lease = self._run_dir.lease(claimed.lease_number)
         self._recorder = Recorder(sessions, claimed, self._lease)
@@ -93,53 +83,40 @@ class Supervisor:
         """
         try:
             self._write_spec()
-            process = self._start()
+            trainer = self._start()
         except OSError as error:
             self._change(_cannot_start(error))
             return
         try:
-            self._watch(process)
-            _kill_group(process)
-            self._conclude(process.returncode)
+            self._watch(trainer)
+            trainer.kill()
+            self._conclude(trainer.exit_status)
         except LeaseLostError as error:
             _log.warning("%s; its trainer is stopped", error)
         finally:
-            _kill_group(process)
-            process.wait()
-            if process.stdin:
-                process.stdin.close()
+            trainer.close()
 
     def _write_spec(self) -> None:
         self._lease.path.mkdir(parents=True, exist_ok=True)
         spec = ExperimentSpec.model_validate(self._claim.spec)
         write_file(self._run_dir.spec, spec.model_dump_json(indent=1).encode())
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> Trainer:
         silence_seconds = SILENCE_SHARE * self._settings.lease_seconds
-        command = self._command(self._run_dir.path, self._claim.lease_number, silence_seconds)
-        with self._lease.log.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                bufsize=0,
-            )
-        assert process.stdin is not None
-        # A trainer that was stopped (SIGSTOP) reads nothing; its supervisor must not wait for it.
-        os.set_blocking(process.stdin.fileno(), False)
-        _log.info("run %s: trainer %d started", self._claim.run_id, process.pid)
-        return process
+        arguments = [str(self._run_dir.path), "--lease", str(self._claim.lease_number)]
+        arguments += ["--supervised", "--silence-seconds", f"{silence_seconds:g}"]
+        trainer = self._start_trainer(arguments, self._lease.log)
+        _log.info("run %s: trainer %d started", self._claim.run_id, trainer.pid)
+        return trainer
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        while process.poll() is None:
-            _say_alive(process)
+    def _watch(self, trainer: Trainer) -> None:
+        while not trainer.ended:
+            trainer.say_alive()
             self._keep_lease()
             if self._with_database(self._recorder.record):
                 self._heard_at = time.monotonic()
-            self._pass_on_requests(process)
-            self._end_a_hung_one(process)
+            self._pass_on_requests(trainer)
+            self._end_a_hung_one(trainer)
             time.sleep(_POLL_SECONDS)
 
     def _keep_lease(self) -> None:
@@ -184,7 +161,7 @@ class Supervisor:
             _log.warning("run %s: the database did not answer: %s", self._claim.run_id, error)
             return None
 
-    def _pass_on_requests(self, process: subprocess.Popen[bytes]) -> None:
+    def _pass_on_requests(self, trainer: Trainer) -> None:
         self._drained |= self._draining()
         if self._kill_at is None and (self._cancelled or self._drained):
             grace = (
@@ -193,19 +170,19 @@ class Supervisor:
                 else self._settings.drain_grace_seconds
             )
             self._kill_at = time.monotonic() + grace
-            process.send_signal(signal.SIGTERM)
+            trainer.terminate()
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            _kill_group(process)
+            trainer.kill()
 
-    def _end_a_hung_one(self, process: subprocess.Popen[bytes]) -> None:
+    def _end_a_hung_one(self, trainer: Trainer) -> None:
         """Only pretraining tells something at every step; reading data or a fit may be silent."""
         if self._recorder.stage != "pretrain":
             return
         if time.monotonic() - self._heard_at >= self._settings.trainer_silence_seconds:
             self._hung = True
-            _kill_group(process)
+            trainer.kill()
 
-    def _conclude(self, exit_status: int) -> None:
+    def _conclude(self, exit_status: int | None) -> None:
         """Record what is left, then change the state; wait for a database that is away."""
         while not self._with_database(self._record_all):
             time.sleep(_POLL_SECONDS)
@@ -257,22 +234,6 @@ class Supervisor:
     def _record_all(self) -> bool:
         self._recorder.record_all()
         return True
-
-
-def _say_alive(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(b".")
-    except (BlockingIOError, BrokenPipeError):
-        return  # a full pipe still says enough, and a broken one's process is about to be reaped
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the trainer and whatever it started; its session's id is its own."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _cannot_start(error: OSError) -> Decision:

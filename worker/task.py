@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+from functools import partial
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -18,6 +19,7 @@ from api.db import run_states
 from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
 from worker.database import sessions_of
+from worker.fork_server import ForkServer, start_trainer
 from worker.presence import Presence
 from worker.supervise import Supervisor
 
@@ -26,6 +28,8 @@ _flags = mmap.mmap(-1, 2)
 """Shared by the worker's main process, which learns of these, and its forked child."""
 _SHUTTING_DOWN, _DRAINING = 0, 1
 _presence: list[Presence] = []
+_fork_server = ForkServer() if ForkServer.supported() else None
+"""Made before the main process forks, so that its child can ask it for trainers."""
 
 
 @app.task(name=DOORBELL_TASK)  # type: ignore[untyped-decorator]
@@ -59,7 +63,13 @@ def _run_next() -> bool:
     if claimed is None:
         return False
     try:
-        Supervisor(claimed, sessions=sessions, settings=settings, draining=is_draining).run()
+        Supervisor(
+            claimed,
+            sessions=sessions,
+            settings=settings,
+            draining=is_draining,
+            start=partial(start_trainer, fork_server=_fork_server),
+        ).run()
     except Exception:
         with sessions.begin() as session:
             reason = "the worker made a mistake; its log says which"
@@ -85,9 +95,16 @@ def _child_died(exception: BaseException | None = None, **_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
-    presence = Presence(sessions_of(settings), settings, tell_drain=_tell_drain)
+    presence = Presence(
+        sessions_of(settings), settings, tell_drain=_tell_drain, tend=_tend_fork_server
+    )
     presence.start()
     _presence.append(presence)
+
+
+def _tend_fork_server() -> None:
+    if _fork_server is not None:
+        _fork_server.tend()
 
 
 def _tell_drain(requested: bool) -> None:
@@ -103,3 +120,5 @@ def _drain(**_: Any) -> None:
 def _end(**_: Any) -> None:
     for presence in _presence:
         presence.stop()
+    if _fork_server is not None:
+        _fork_server.close()

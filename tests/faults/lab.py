@@ -74,7 +74,12 @@ class Process:
         """Start it, or start it again."""
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
-                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                self.command,
+                env=self.environment,
+                cwd=self.log.parent,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def send(self, number: signal.Signals) -> None:
@@ -272,12 +277,8 @@ class Lab:
 
     def trainers(self, run_id: str = "") -> list[int]:
         """The process ids of trainers, and of what they started, of one run or of all."""
-        where = f"{self.home / 'artifacts' / 'runs'}/{run_id}".encode()
-        return [
-            pid
-            for pid in self.left_behind()
-            if b"pmae.train" in _read(pid, "cmdline") and where in _read(pid, "cmdline")
-        ]
+        runs = self.home / "artifacts" / "runs" / run_id
+        return [pid for pid in self.left_behind() if _link(pid, "fd/1").is_relative_to(runs)]
 
     def trainer(self, run_id: str) -> int:
         """The process id of the run's one trainer."""
@@ -286,11 +287,10 @@ class Lab:
 
     def left_behind(self) -> list[int]:
         """The living processes of this lab, whoever started them."""
-        mark = f"PMAE_HOME={self.home}\0".encode()
         return [
             pid
             for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-            if mark in _read(pid, "environ") and _state(pid) != "Z"
+            if _link(pid, "cwd") == self.folder and _state(pid) != "Z"
         ]
 
 
@@ -304,6 +304,13 @@ def _read(pid: int, name: str) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/{name}").read_bytes()
     return b""
+
+
+def _link(pid: int, name: str) -> Path:
+    """Where a link of /proc leads; nowhere if the process is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/{name}").readlink()
+    return Path()
 
 
 def _state(pid: int) -> str:

@@ -16,7 +16,8 @@ from api.db.run_states import Claim
 from api.db.tables import RunRow
 from tests.support.waiting import wait_until
 from worker.settings import WorkerSettings
-from worker.supervise import Command, Supervisor
+from worker.supervise import Start, Supervisor
+from worker.trainers import NewTrainer, Trainer
 
 Sessions = sessionmaker[Session]
 WRITE_END = """
@@ -32,11 +33,13 @@ IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 READY = "open(sys.argv[1] + '/ready', 'w').close()\n"
 
 
-def _script(body: str) -> Command:
-    def command(run_dir: Path, _lease: int, _silence_seconds: float) -> Sequence[str]:
-        return [sys.executable, "-c", "import sys, os\n" + body, str(run_dir)]
+def _script(body: str) -> Start:
+    """A script in the trainer's place; its first argument is the run's folder."""
 
-    return command
+    def start(arguments: Sequence[str], log: Path) -> Trainer:
+        return NewTrainer([sys.executable, "-c", "import sys, os\n" + body, *arguments], log)
+
+    return start
 
 
 def _supervise(
@@ -51,7 +54,7 @@ def _supervise(
         sessions=sessions,
         settings=settings,
         draining=(draining or threading.Event()).is_set,
-        command=_script(body),
+        start=_script(body),
     )
 
 
@@ -159,9 +162,9 @@ def test_a_long_fit_is_no_hang(
 
 CHECKPOINT_THEN_DIE = """
 import json, signal
-event = {"type": "checkpoint", "name": "step-00000005", "kind": "latest", "lease": int(sys.argv[2]),
+event = {"type": "checkpoint", "name": "step-00000005", "kind": "latest", "lease": int(sys.argv[3]),
          "step": 5, "epoch": 0.5, "files": {}}
-folder = f"{sys.argv[1]}/lease-{int(sys.argv[2]):04d}"
+folder = f"{sys.argv[1]}/lease-{int(sys.argv[3]):04d}"
 open(folder + "/events.jsonl", "w").write(json.dumps(event) + "\\n")
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -174,14 +177,7 @@ def test_a_run_that_gets_further_each_time_is_never_given_up(
     for lease in range(1, 5):
         assert current is not None
         assert (current.lease_number, current.attempt) == (lease, min(lease, 2))
-
-        def command(run_dir: Path, lease: int, _silence_seconds: float) -> Sequence[str]:
-            script = "import sys, os\n" + CHECKPOINT_THEN_DIE
-            return [sys.executable, "-c", script, str(run_dir), str(lease)]
-
-        Supervisor(
-            current, sessions=sessions, settings=settings, draining=lambda: False, command=command
-        ).run()
+        _supervise(CHECKPOINT_THEN_DIE, sessions, current, settings).run()
         assert (_row(sessions).state, _row(sessions).attempt) == ("queued", 1)
         with sessions.begin() as session:
             current = run_states.claim(session, worker="w1", lease_seconds=60)
