@@ -2,11 +2,12 @@
 PYTHON ?= python3
 PRESET ?= quickstart
 DEMO_EXIT ?=
+N ?= 200
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint types format bench clean
+.PHONY: help demo up test soak lint types format bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -19,6 +20,10 @@ up: .venv/embedded  ## start the service without a run
 
 test: .venv/dev  ## run every test
 	$(BIN)/python -m pytest
+
+soak: .venv/dev  ## break the service in every way on both databases, then under N (200) runs
+	PMAE_FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m tests.faults.soak --runs $(N)
 
 lint: .venv/dev  ## check style and format
 	$(BIN)/ruff check .
