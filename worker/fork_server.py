@@ -12,12 +12,13 @@ from pathlib import Path
 
 from worker.trainers import ForkedTrainer, NewTrainer, Trainer
 
-_SAFE_TO_FORK = {
+_ENVIRONMENT = {
     # Counting the GPUs must not initialise CUDA, which a forked process could not use then.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     # NumPy starts threads when it is imported; a fork leaves them behind.
     "OPENBLAS_NUM_THREADS": "1",
 }
+"""Of every trainer, so that a new one computes the same bits as a forked one."""
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +50,7 @@ class ForkServer:
             [sys.executable, "-m", "pmae.forkserver", str(descriptor)],
             stdin=subprocess.DEVNULL,
             pass_fds=[descriptor],
-            env={**os.environ, **_SAFE_TO_FORK},
+            env={**os.environ, **_ENVIRONMENT},
             start_new_session=True,
         )
 
@@ -73,15 +74,31 @@ class ForkServer:
         self._servers_end.close()
 
 
-def start_trainer(arguments: Sequence[str], log: Path, fork_server: ForkServer | None) -> Trainer:
+def start_trainer(
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    fork_server: ForkServer | None,
+    patience_seconds: float = 10.0,
+) -> Trainer:
     """Start ``python -m pmae.train ARGUMENTS``, at once if there is a fork server.
+
+    Args:
+        arguments: of the trainer.
+        log: gets what it prints.
+        fork_server: if there is one.
+        patience_seconds: how long to wait for one that does not answer, as it does while it
+            imports, before a new process is started.
 
     Raises:
         OSError: the log cannot be written, or the system starts no more processes.
     """
     if fork_server is not None:
         try:
-            return ForkedTrainer(fork_server.connect(), arguments, log)
+            return ForkedTrainer(
+                fork_server.connect(), arguments, log, patience_seconds=patience_seconds
+            )
         except OSError as error:
             _log.warning("no trainer was forked (%s): starting a new process", error)
-    return NewTrainer([sys.executable, "-m", "pmae.train", *arguments], log)
+    command = [sys.executable, "-m", "pmae.train", *arguments]
+    return NewTrainer(command, log, {**os.environ, **_ENVIRONMENT})

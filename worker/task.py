@@ -68,7 +68,12 @@ def _run_next() -> bool:
             sessions=sessions,
             settings=settings,
             draining=is_draining,
-            start=partial(start_trainer, fork_server=_fork_server),
+            start=partial(
+                start_trainer,
+                fork_server=_fork_server,
+                # Meanwhile nobody renews the lease.
+                patience_seconds=min(10, settings.lease_seconds / 4),
+            ),
         ).run()
     except Exception:
         with sessions.begin() as session:

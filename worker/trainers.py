@@ -8,17 +8,13 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from pmae.forkserver import READY
 from pmae.supervision import kill_group
-
-_READY_SECONDS = 10.0
-"""A fork server that still imports is not worth waiting longer for than a new process takes."""
-_ANSWER_SECONDS = 10.0
 
 
 class Trainer(Protocol):
@@ -72,12 +68,15 @@ class _Pipe:
 class NewTrainer:
     """A trainer in a new Python process."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._pipe = _Pipe()
         try:
             with log.open("ab") as file:
                 self._process = subprocess.Popen(
                     command,
+                    env=environment,
                     stdin=self._pipe.reading_end,
                     stdout=file,
                     stderr=subprocess.STDOUT,
@@ -127,20 +126,26 @@ class ForkedTrainer:
     ended can be seen.
     """
 
-    def __init__(self, connection: socket.socket, arguments: Sequence[str], log: Path) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        patience_seconds: float,
+    ) -> None:
         """Ask the server at the other end of ``connection``.
 
         Raises:
-            OSError: it is not there, or does not answer in time.
+            OSError: it is not there, or does not answer within ``patience_seconds``.
         """
         self._said = b""
         self._status: int | None = None
         self._connection = connection
         self._pipe = _Pipe()
         try:
-            self._connection.settimeout(_READY_SECONDS)
+            self._connection.settimeout(patience_seconds)
             self._next_line(expected=READY.strip())
-            self._connection.settimeout(_ANSWER_SECONDS)
             with log.open("ab") as file:
                 request = json.dumps(list(arguments)).encode()
                 descriptors = [self._pipe.reading_end, file.fileno()]

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -131,12 +131,15 @@ class Lab:
         self.client = PmaeClient(f"http://127.0.0.1:{self._port}")
 
     def __enter__(self) -> Self:
-        upgrade(self._database)
-        self.start_broker()
-        self.start_api()
-        for worker in self.workers:
-            worker.start()
-        self.wait_for_workers()
+        with ExitStack() as if_it_fails:
+            if_it_fails.push(self.__exit__)
+            upgrade(self._database)
+            self.start_broker()
+            self.start_api()
+            for worker in self.workers:
+                worker.start()
+            self.wait_for_workers()
+            if_it_fails.pop_all()
         return self
 
     def __exit__(

@@ -40,7 +40,7 @@ def fork(server: ForkServer) -> Iterator[Fork]:
 
     def begin(run: RunDir) -> Trainer:
         arguments = [str(run.path), "--supervised", "--silence-seconds", "600"]
-        trainer = start_trainer(arguments, run.path / "log", server)
+        trainer = start_trainer(arguments, run.path / "log", fork_server=server)
         assert isinstance(trainer, ForkedTrainer)
         started.append(trainer)
         return trainer
@@ -71,7 +71,7 @@ def test_a_forked_trainer_does_what_a_new_one_does(tmp_path: Path, fork: Fork) -
     forked = _run(tmp_path / "forked", 4)
     trainer = fork(forked)
     new = _run(tmp_path / "new", 4)
-    other = start_trainer([str(new.path)], new.path / "log", None)
+    other = start_trainer([str(new.path)], new.path / "log", fork_server=None)
     assert isinstance(other, NewTrainer)
     try:
         for run, process in ((forked, trainer), (new, other)):
@@ -134,7 +134,7 @@ def test_a_trainer_outlives_the_server_which_is_started_again(tmp_path: Path) ->
         waiting.settimeout(120)
         while not waiting.recv(1).endswith(b"\n"):
             pass
-    trainer = start_trainer(arguments, run.path / "log", server)
+    trainer = start_trainer(arguments, run.path / "log", fork_server=server)
     assert isinstance(trainer, ForkedTrainer)
     wait_until(lambda: _trains(run), "training", seconds=120)
     assert server._process is not None
