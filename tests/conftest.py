@@ -23,6 +23,13 @@ from tests.support.waiting import wait_until
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With PMAE_REQUIRE_ALL=1 a test that could not run here is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("PMAE_REQUIRE_ALL") == "1" and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Address of a PostgreSQL server."""
