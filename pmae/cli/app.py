@@ -51,12 +51,14 @@ def up() -> None:
 
 @app.command()
 def demo(
-    preset: Annotated[str, typer.Option(help="Which preset to run.")] = "quickstart",
+    preset: Annotated[
+        str, typer.Option(help="What to run: a preset's name, or a JSON or YAML file.")
+    ] = "quickstart",
     exit_after: Annotated[
         bool, typer.Option("--exit", help="Stop everything when the run has ended.")
     ] = False,
 ) -> None:
-    """Start the service, run a preset through it, and show what came out."""
+    """Start the service, run a spec through it, and show what came out."""
     raise typer.Exit(run_demo(preset, exit_after=exit_after, console=console))
 
 
