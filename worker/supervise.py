@@ -24,6 +24,7 @@ from api.db.run_states import Claim
 from api.db.tables import RunRow
 from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
+from pmae.logs import annotate
 from pmae.spec import ExperimentSpec
 from pmae.supervision import DISK_FULL
 from worker.outcome import Decision, Ending, decide
@@ -129,7 +130,7 @@ class Supervisor:
         assert process.stdin is not None
         # A trainer that was stopped (SIGSTOP) reads nothing; its supervisor must not wait for it.
         os.set_blocking(process.stdin.fileno(), False)
-        _log.info("run %s: trainer %d started", self._claim.run_id, process.pid)
+        _log.info("trainer %d started", process.pid)
         return process
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
@@ -138,6 +139,7 @@ class Supervisor:
             self._keep_lease()
             if self._with_database(self._recorder.record):
                 self._heard_at = time.monotonic()
+                annotate(epoch=self._recorder.epoch)
             self._pass_on_requests(process)
             self._end_a_hung_one(process)
             time.sleep(_POLL_SECONDS)
@@ -181,7 +183,7 @@ class Supervisor:
                 raise LeaseLostError(
                     f"the database was away until the lease of {self._claim.run_id} ended"
                 ) from error
-            _log.warning("run %s: the database did not answer: %s", self._claim.run_id, error)
+            _log.warning("the database did not answer: %s", error)
             return None
 
     def _pass_on_requests(self, process: subprocess.Popen[bytes]) -> None:
@@ -252,7 +254,7 @@ class Supervisor:
 
         while not self._with_database(change):
             time.sleep(_POLL_SECONDS)
-        _log.info("run %s: %s (%s)", self._claim.run_id, decision.state, decision.reason)
+        _log.info("%s (%s)", decision.state, decision.reason)
 
     def _record_all(self) -> bool:
         self._recorder.record_all()

@@ -33,7 +33,11 @@ def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
     """
     spec, preset = load_spec(source), PRESETS.get(source)
     settings = UpSettings.load()
-    with Interrupts() as interrupts, Stack(settings, console, interrupts) as stack:
+
+    def say(text: str) -> None:
+        console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+    with Interrupts() as interrupts, Stack(settings, interrupts, say) as stack:
         console.print(f"starting the service, its state is in {settings.home_dir}", highlight=False)
         try:
             stack.start()

@@ -52,7 +52,7 @@ def runs(home: Path) -> dict[str, tuple[str, int, int]]:
     """State, lease number and attempt of each run, by name."""
     with closing(sqlite3.connect(home / "pmae.sqlite3")) as database:
         rows = database.execute("SELECT name, state, lease_number, attempt FROM runs").fetchall()
-    return {name: tuple(facts) for name, *facts in rows}  # type: ignore[misc]
+    return {name: tuple(facts) for name, *facts in rows}
 
 
 def _trains(home: Path) -> bool:

@@ -56,9 +56,10 @@ def test_each_end_is_followed_by_a_longer_pause(start: Start, tmp_path: Path, ma
     pauses = []
     for _ in range(8):
         wait_until(lambda: not thing.running, "its end")
-        assert thing.ended_newly
+        newly = [thing.ended_newly]
         pauses.append(thing.back_off())
-        assert not thing.ended_newly
+        newly.append(thing.ended_newly)
+        assert newly == [True, False]
         assert thing.back_off() <= pauses[-1]
         thing.start(os.environ, tmp_path)
     assert pauses == [1, 2, 4, 8, 16, *[LONGEST_BACK_OFF_SECONDS] * 3]
