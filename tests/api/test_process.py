@@ -82,7 +82,7 @@ def test_json_logs_name_the_request_and_hide_the_password(
         made = httpx.post(f"{address}/runs", json=body, headers=given, trust_env=False)
         run_id = made.json()["id"]
         assert made.headers["X-Request-ID"] == "from-a-proxy.1"
-        missing = httpx.get(f"{address}/runs/none?secret=1", trust_env=False)
+        refused = httpx.get(f"{address}/runs/none?secret=1", trust_env=False)
         odd = {"X-Request-ID": "not\tan id"}
         named = httpx.get(f"{address}/runs/{run_id}", headers=odd, trust_env=False)
         assert httpx.get(f"{address}/readyz", trust_env=False).status_code == 503
@@ -94,12 +94,12 @@ def test_json_logs_name_the_request_and_hide_the_password(
     lines = [json.loads(line) for line in output.splitlines()]
     assert any("broker" in line["message"] for line in lines)
     requests = [line for line in lines if line["logger"] == "api.requests"]
-    post, not_found, get = requests
+    post, unknown_parameter, get = requests
     assert (post["method"], post["path"], post["status"]) == ("POST", "/api/v1/runs", 202)
     assert post["request_id"] == "from-a-proxy.1"
     assert post["duration_ms"] > 0
-    assert (not_found["status"], not_found["run_id"]) == (404, "none")
-    assert not_found["request_id"] == missing.headers["X-Request-ID"]
+    assert (unknown_parameter["status"], unknown_parameter["run_id"]) == (422, "none")
+    assert unknown_parameter["request_id"] == refused.headers["X-Request-ID"]
     assert get["run_id"] == run_id
     assert get["request_id"] == named.headers["X-Request-ID"] != "not\tan id"
 
