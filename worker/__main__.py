@@ -6,6 +6,9 @@ Ctrl-C drain it: the trainer checkpoints, and the run goes back to the queue.
 
 from __future__ import annotations
 
+import os
+
+from pmae.logs import configure_logging
 from worker.app import app, settings
 
 OPTIONS = {
@@ -18,6 +21,10 @@ OPTIONS = {
 
 def main() -> None:
     """Work until a signal comes."""
+    configure_logging(settings.log_format)  # for what is told before Celery asks for it
+    if settings.log_format == "json":
+        # Celery announces its shutdown on standard output, past every logger.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     options = [part for option in OPTIONS.items() for part in option]
     app.worker_main(["--quiet", "worker", *options, "--without-gossip", "--without-mingle"])
 

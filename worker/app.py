@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
+from celery.utils.log import get_multiprocessing_logger
 from kombu.entity import Queue
 
 from pmae.logs import configure_logging
@@ -39,3 +40,7 @@ app.conf.update(
 def _configure_logging(loglevel: int | None = None, **_: Any) -> None:
     """Instead of Celery's own set-up."""
     configure_logging(settings.log_format, level=loglevel or logging.INFO)
+    # The pool's logger, which tells of a dead child, passes nothing on by itself.
+    pool = get_multiprocessing_logger()
+    pool.setLevel(logging.ERROR)
+    pool.propagate = True

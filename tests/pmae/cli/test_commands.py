@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
+from pmae.schema import TERMINAL_STATES, Run
 from tests.stack import RunningStack
 from tests.support.commands import PMAE, run_pmae
 from tests.support.ports import free_port
@@ -113,8 +116,7 @@ def test_a_drained_worker_gives_its_run_back_until_it_may_take_it_again(
     stack: RunningStack,
 ) -> None:
     service = {"PMAE_API_URL": stack.api_url}
-    with stack.client as client:
-        run = client.submit(ENDLESS)
+    with stack.client as client, _submitted(client) as run:
         wait_until(lambda: client.run(run.id).progress.stage == "pretrain", "the start", seconds=90)
         (worker,) = client.workers()
         listed = run_pmae(["worker", "list"], service).stdout
@@ -130,21 +132,25 @@ def test_a_drained_worker_gives_its_run_back_until_it_may_take_it_again(
         assert run_pmae(["worker", "undrain", worker.name], service).returncode == 0
         wait_until(lambda: client.run(run.id).state == "running", "its return", seconds=90)
 
-        watching = subprocess.Popen([*PMAE, "watch", run.id], env={**os.environ, **service})
-        threading.Timer(4, watching.send_signal, [signal.SIGINT]).start()
-        assert watching.wait(timeout=60) == 130, "Ctrl-C stops the watching, not the run"
+        with subprocess.Popen(
+            [*PMAE, "watch", run.id], env={**os.environ, **service}, stdout=subprocess.PIPE
+        ) as watching:
+            assert watching.stdout is not None
+            assert watching.stdout.readline(), "it has begun to watch"
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(timeout=60) == 130, "Ctrl-C stops the watching, not the run"
         assert client.run(run.id).state == "running"
 
         client.cancel(run.id)
         cancelled = run_pmae(["watch", run.id], service)
         assert cancelled.returncode == 1
-        assert "has cancelled" in cancelled.stdout or "was cancelled" in cancelled.stdout
+        assert f"run {run.id} was cancelled" in cancelled.stdout
 
 
 @pytest.mark.stack
 @pytest.mark.timeout(400)
 def test_a_service_that_dies_is_started_again(stack: RunningStack) -> None:
-    with PmaeClient(stack.api_url, timeout=2) as client:
+    with PmaeClient(stack.api_url, timeout=30) as client:
         before = client.runs().items
         (api,) = _main_processes(stack, "-m\0api\0")
         os.kill(api, signal.SIGKILL)
@@ -158,8 +164,19 @@ def test_a_service_that_dies_is_started_again(stack: RunningStack) -> None:
         wait_until(back, "the API's return", seconds=90)
         assert {run.id for run in client.runs().items} == {run.id for run in before}
     told = (stack.home / "up.log").read_text()
-    assert "the api ended with status 137; starting it again in 1 s" in told
+    assert re.search(r"the api ended with status 137; starting it again in [01] s", told)
     assert "Traceback" not in told
+
+
+@contextmanager
+def _submitted(client: PmaeClient) -> Iterator[Run]:
+    """A run that does not end by itself, and is not left to the tests after this one."""
+    run = client.submit(ENDLESS)
+    try:
+        yield run
+    finally:
+        if client.run(run.id).state not in TERMINAL_STATES:
+            client.cancel(run.id)
 
 
 def _main_processes(stack: RunningStack, command: str) -> list[int]:
