@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.tables import RunRow
 from pmae.layout import RunDir
+from pmae.logs import log_context
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ def finish_deletions(sessions: sessionmaker[Session], runs_dir: Path) -> list[st
         try:
             remove_tree(RunDir(runs_dir / run_id).path)
         except OSError as error:
-            _logger.warning("run %s: its files cannot be removed: %s", run_id, error)
+            with log_context(run_id=run_id):
+                _logger.warning("its files cannot be removed: %s", error)
             continue
         with sessions.begin() as session:
             session.execute(delete(RunRow).where(RunRow.number == number))

@@ -27,11 +27,13 @@ from api.deletion import finish_deletions
 from api.errors import install_error_handlers
 from api.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.openapi import API_PREFIX, Document
+from api.request_log import RequestLogMiddleware
 from api.runs.details import router as run_details_router
 from api.runs.routes import router as runs_router
 from api.runs.streams import RunStreams
 from api.settings import ApiSettings
 from api.system.routes import router as system_router
+from pmae.logs import log_context
 
 _logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
         middleware=[
+            Middleware(RequestLogMiddleware),
             Middleware(
                 OriginMiddleware, hosts=settings.allowed_hosts, origins=settings.allowed_origins
             ),
@@ -139,7 +142,8 @@ async def reconciling(
             _logger.warning("leases are not looked at, the database does not answer: %s", error)
         else:
             for run_id in expired:
-                _logger.warning("the lease of run %s had ended", run_id)
+                with log_context(run_id=run_id):
+                    _logger.warning("its lease had ended: the run was taken back")
 
     async with again_and_again(once, settings.reconcile_seconds, "reconciler"):
         yield
@@ -151,7 +155,8 @@ async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> As
 
     def once() -> None:
         for run_id in finish_deletions(sessions, settings.runs_dir):
-            _logger.info("run %s was deleted", run_id)
+            with log_context(run_id=run_id):
+                _logger.info("the run was deleted")
 
     async with again_and_again(once, settings.reconcile_seconds, "deletions"):
         yield

@@ -12,6 +12,7 @@
     ├── TrainingError           training cannot go on; the reason is for a researcher
     │   └── NonFiniteLossError  the loss became NaN or infinite; names the step
     ├── ClientError             the service could not be asked, or said no (see pmae.client)
+    ├── CommandError            a command that another package adds cannot be loaded (see pmae.cli)
     └── StackError              the embedded services cannot start or go on (see pmae.up)
 """
 
@@ -72,6 +73,10 @@ class NonFiniteLossError(TrainingError):
 
 class ClientError(PmaeError):
     """The service could not be reached, or refused a request."""
+
+
+class CommandError(PmaeError):
+    """A command of another package cannot be loaded."""
 
 
 class StackError(PmaeError):

@@ -104,12 +104,16 @@ class RunPage(_Wire):
     )
 
 
+HISTORY_PAGE = 1_000
+"""Entries of a run's history in one answer, unless another limit is asked for."""
+
+
 class HistoryEntry(_Wire):
     """A thing that happened to a run, in order of ``id``."""
 
     id: int
     at: datetime
-    type: str = Field(description="state, stage, checkpoint, evaluation, warning or error.")
+    type: str = Field(description="state, cancel, stage, checkpoint, evaluation, warning or error.")
     actor: str = Field(description="Who: api, reconciler, or a worker's name.")
     message: str
     data: dict[str, Any] = Field(default_factory=dict)

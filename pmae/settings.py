@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pmae.logs import LogFormat
 from pmae.memory import available_bytes
 from pmae.schema import RUN_KINDS, RunKind
 
@@ -83,7 +84,19 @@ class StorageSettings(BaseSettings):
         return self.artifact_dir / "bases"
 
 
-class ServiceSettings(StorageSettings):
+class LogSettings(BaseSettings):
+    """How the processes of the service log."""
+
+    model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
+
+    log_format: LogFormat = Field(
+        default="text",
+        description="How API, worker and `pmae up` log: text for people, or json: one object a "
+        "line, with the run, the lease and the request it is about.",
+    )
+
+
+class ServiceSettings(LogSettings, StorageSettings):
     """What the API and the worker share: the database and the broker."""
 
     database_url: str | None = Field(

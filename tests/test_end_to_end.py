@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import signal
 import socket
 import subprocess
@@ -17,44 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pmae.schema import ImageChoice, ReconstructionRequest, Run
-from pmae.spec import (
-    CheckpointSpec,
-    DatasetSpec,
-    ExperimentSpec,
-    LinearProbeSpec,
-    ModelSpec,
-)
 from tests.stack import RunningStack, environment, start_stack
 from tests.support.ports import free_port
+from tests.support.processes import processes_that_mention
+from tests.support.specs import ENDLESS, TINY
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
-
-TINY = ExperimentSpec(
-    name="tiny",
-    dataset=DatasetSpec(name="digits", max_train_images=300, std_floor=0.2),
-    model=ModelSpec(
-        patch_size=4,
-        embed_dim=16,
-        depth=1,
-        num_heads=2,
-        decoder_embed_dim=16,
-        decoder_depth=1,
-        decoder_num_heads=2,
-    ),
-    epochs=5,
-    batch_size=64,
-    log_every_steps=1,
-    checkpoint=CheckpointSpec(every_epochs=2, latest_seconds=0.5),
-    evaluations=(LinearProbeSpec(epochs=5, baselines=("raw_pixels",)),),
-)
-ENDLESS = TINY.model_copy(
-    update={
-        "name": "endless",
-        "epochs": 50_000,
-        "checkpoint": CheckpointSpec(every_epochs=50_000, latest_seconds=0.5),
-    }
-)
 
 
 def _ended(stack: RunningStack, run_id: str) -> Run:
@@ -65,20 +33,6 @@ def _ended(stack: RunningStack, run_id: str) -> Run:
             seconds=180,
         )
         return client.run(run_id)
-
-
-def _processes_that_mention(text: str) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if text.encode() in command and state != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 def test_submit_watch_cancel_finish_download_reconstruct(
@@ -94,7 +48,7 @@ def test_submit_watch_cancel_finish_download_reconstruct(
         assert live.kind == "latest"
         client.cancel(endless.id)
         assert _ended(stack, endless.id).state == "cancelled"
-        assert _processes_that_mention(endless.id) == []
+        assert processes_that_mention(endless.id) == []
 
         submitted = client.submit(TINY)
         types = {event.type for event in client.events(submitted.id)}
@@ -142,7 +96,7 @@ def test_a_restart_finds_all_of_it_again(tmp_path: Path) -> None:
             lambda: (client.run(interrupted.id).progress.done or 0) > 10, "the start of training"
         )
     assert first.stop() == 0
-    assert _processes_that_mention(str(tmp_path)) == []
+    assert processes_that_mention(str(tmp_path)) == []
     second = start_stack(tmp_path / "home")
     try:
         with second.client as client:
@@ -158,7 +112,7 @@ def test_a_restart_finds_all_of_it_again(tmp_path: Path) -> None:
     finally:
         second.process.kill()
         second.process.wait()
-    wait_until(lambda: not _processes_that_mention(str(tmp_path)), "the end of every process")
+    wait_until(lambda: not processes_that_mention(str(tmp_path)), "the end of every process")
 
 
 def _demo(home: Path, api_port: int, dashboard_port: int) -> subprocess.CompletedProcess[str]:
@@ -193,7 +147,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     with stack.client as client:
         run = client.submit(ENDLESS)
         wait_until(lambda: client.run(run.id).progress.stage == "pretrain", "the start of training")
-    assert _processes_that_mention(run.id)
+    assert processes_that_mention(run.id)
     stack.process.send_signal(signal.SIGKILL)
     stack.process.wait()
-    wait_until(lambda: not _processes_that_mention(str(tmp_path)), "the end of every process")
+    wait_until(lambda: not processes_that_mention(str(tmp_path)), "the end of every process")

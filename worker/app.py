@@ -1,4 +1,4 @@
-"""The Celery application: ``celery -A worker.app worker --pool prefork --concurrency 1``.
+"""The Celery application. ``python -m worker`` starts a worker of it.
 
 A message is an empty doorbell; which run to take is decided by SQL. So messages are acknowledged
 when they arrive, none is fetched in advance, and no results are kept.
@@ -6,9 +6,15 @@ when they arrive, none is fetched in advance, and no results are kept.
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from celery import Celery
+from celery.signals import setup_logging
+from celery.utils.log import get_multiprocessing_logger
 from kombu.entity import Queue
 
+from pmae.logs import configure_logging
 from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES
 from worker.settings import WorkerSettings
 
@@ -28,3 +34,13 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
 )
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _configure_logging(loglevel: int | None = None, **_: Any) -> None:
+    """Instead of Celery's own set-up."""
+    configure_logging(settings.log_format, level=loglevel or logging.INFO)
+    # The pool's logger, which tells of a dead child, passes nothing on by itself.
+    pool = get_multiprocessing_logger()
+    pool.setLevel(logging.ERROR)
+    pool.propagate = True

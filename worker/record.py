@@ -84,6 +84,12 @@ class Recorder:
         stage: str | None = self._progress.get("stage")
         return stage
 
+    @property
+    def epoch(self) -> float | None:
+        """How many epochs were done, as far as it was recorded; None outside of pretraining."""
+        epoch: float | None = self._progress.get("epoch")
+        return epoch
+
     def record(self) -> bool:
         """Record the next chunk of whole lines.
 
@@ -125,7 +131,7 @@ class Recorder:
             try:
                 event = parse_event(line)
             except EventError as error:
-                _log.warning("run %s: %s", self._claim.run_id, error)
+                _log.warning("a line was skipped: %s", error)
                 batch.events[key] = self._event("warning", f"a line was skipped: {error}", {})
                 continue
             self._add(batch, event, key)

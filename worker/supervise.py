@@ -21,6 +21,7 @@ from api.db.run_states import Claim
 from api.db.tables import RunRow
 from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
+from pmae.logs import annotate
 from pmae.spec import ExperimentSpec
 from pmae.supervision import DISK_FULL
 from worker.outcome import Decision, Ending, decide
@@ -106,7 +107,7 @@ class Supervisor:
         arguments = [str(self._run_dir.path), "--lease", str(self._claim.lease_number)]
         arguments += ["--supervised", "--silence-seconds", f"{silence_seconds:g}"]
         trainer = self._start_trainer(arguments, self._lease.log)
-        _log.info("run %s: trainer %d started", self._claim.run_id, trainer.pid)
+        _log.info("trainer %d started", trainer.pid)
         return trainer
 
     def _watch(self, trainer: Trainer) -> None:
@@ -115,6 +116,7 @@ class Supervisor:
             self._keep_lease()
             if self._with_database(self._recorder.record):
                 self._heard_at = time.monotonic()
+                annotate(epoch=self._recorder.epoch)
             self._pass_on_requests(trainer)
             self._end_a_hung_one(trainer)
             time.sleep(_POLL_SECONDS)
@@ -158,7 +160,7 @@ class Supervisor:
                 raise LeaseLostError(
                     f"the database was away until the lease of {self._claim.run_id} ended"
                 ) from error
-            _log.warning("run %s: the database did not answer: %s", self._claim.run_id, error)
+            _log.warning("the database did not answer: %s", error)
             return None
 
     def _pass_on_requests(self, trainer: Trainer) -> None:
@@ -229,7 +231,7 @@ class Supervisor:
 
         while not self._with_database(change):
             time.sleep(_POLL_SECONDS)
-        _log.info("run %s: %s (%s)", self._claim.run_id, decision.state, decision.reason)
+        _log.info("%s (%s)", decision.state, decision.reason)
 
     def _record_all(self) -> bool:
         self._recorder.record_all()

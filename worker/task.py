@@ -16,6 +16,7 @@ from celery.signals import task_failure, worker_ready, worker_shutdown, worker_s
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.db import run_states
+from pmae.logs import log_context
 from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
 from worker.database import sessions_of
@@ -62,24 +63,26 @@ def _run_next() -> bool:
         )
     if claimed is None:
         return False
-    try:
-        Supervisor(
-            claimed,
-            sessions=sessions,
-            settings=settings,
-            draining=is_draining,
-            start=partial(
-                start_trainer,
-                fork_server=_fork_server,
-                # Meanwhile nobody renews the lease.
-                patience_seconds=min(10, settings.lease_seconds / 4),
-            ),
-        ).run()
-    except Exception:
-        with sessions.begin() as session:
-            reason = "the worker made a mistake; its log says which"
-            run_states.release(session, claimed, reason=reason)
-        raise
+    with log_context(run_id=claimed.run_id, lease=claimed.lease_number):
+        try:
+            Supervisor(
+                claimed,
+                sessions=sessions,
+                settings=settings,
+                draining=is_draining,
+                start=partial(
+                    start_trainer,
+                    fork_server=_fork_server,
+                    # Meanwhile nobody renews the lease.
+                    patience_seconds=min(10, settings.lease_seconds / 4),
+                ),
+            ).run()
+        except Exception:
+            _log.exception("the worker made a mistake")
+            with sessions.begin() as session:
+                reason = "the worker made a mistake; its log says which"
+                run_states.release(session, claimed, reason=reason)
+            raise
     return True
 
 
@@ -92,7 +95,8 @@ def _child_died(exception: BaseException | None = None, **_: Any) -> None:
     with sessions_of(settings).begin() as session:
         released = run_states.release_all_of(session, settings.worker_name, reason=reason)
     for run_id in released:
-        _log.warning("run %s was given back: %s", run_id, reason)
+        with log_context(run_id=run_id):
+            _log.warning("the run was given back: %s", reason)
     if released:
         for kind in settings.slot_kinds:
             app.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True)

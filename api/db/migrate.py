@@ -9,6 +9,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from api.db.session import make_engine
+from pmae.logs import configure_logging
 from pmae.settings import ServiceSettings
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -35,4 +36,6 @@ def upgrade(url: str) -> None:
 
 
 if __name__ == "__main__":
-    upgrade(ServiceSettings().sqlalchemy_url)
+    settings = ServiceSettings()
+    configure_logging(settings.log_format)
+    upgrade(settings.sqlalchemy_url)

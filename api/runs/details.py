@@ -16,7 +16,7 @@ from api.runs.events import open_stream
 from api.runs.log import read_log
 from api.runs.metrics import get_metrics
 from pmae.layout import RunDir
-from pmae.schema import CheckpointList, History, LogChunk, Metrics, Spectrum
+from pmae.schema import HISTORY_PAGE, CheckpointList, History, LogChunk, Metrics, Spectrum
 
 MOST_BYTES_OF_LOG = 1_048_576
 LARGEST_INTEGER = 2**53
@@ -90,7 +90,7 @@ def get_run_history(
     after: Annotated[
         int, Query(ge=0, le=LARGEST_INTEGER, description="Only entries of a greater `id`.")
     ] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000, description="Most entries.")] = 1_000,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Most entries.")] = HISTORY_PAGE,
 ) -> History:
     """What happened to a run, oldest first.
 

@@ -11,52 +11,46 @@ import typer
 from rich.console import Console
 
 from pmae.cli.data import data_app
+from pmae.cli.options import LOCAL_API, ApiUrl
+from pmae.cli.plugins import PluginGroup
 from pmae.cli.watch import show_result, watch_run
+from pmae.cli.worker import worker_app
 from pmae.client import PmaeClient
 from pmae.spec import load_spec
 from pmae.up.demo import run_demo
 from pmae.up.interrupts import Interrupts
+from pmae.up.run import keep_up
 from pmae.up.settings import UpSettings
-from pmae.up.stack import Interrupted, Stack
 
 app = typer.Typer(
     help="Pretrain vision models by masking principal components.",
+    cls=PluginGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(worker_app, name="worker")
 console = Console()
-
-ApiUrl = Annotated[
-    str, typer.Option("--api-url", envvar="PMAE_API_URL", help="Address of the service.")
-]
-LOCAL_API = "http://127.0.0.1:8000"
 
 
 @app.command()
 def up() -> None:
     """Start the whole service on this machine and keep it running until Ctrl-C."""
     settings = UpSettings.load()
-    with Interrupts() as interrupts, Stack(settings, console, interrupts) as stack:
-        try:
-            stack.start()
-        except Interrupted:
-            return
-        console.print(f"dashboard  {settings.dashboard_url}", highlight=False)
-        console.print(f"API        {settings.api_url}/api/v1/docs", highlight=False)
-        console.print(f"state      {settings.home_dir}   (Ctrl-C stops)", highlight=False)
-        while not stack.pause(0.5):
-            pass
+    with Interrupts() as interrupts:
+        keep_up(settings, interrupts, console)
 
 
 @app.command()
 def demo(
-    preset: Annotated[str, typer.Option(help="Which preset to run.")] = "quickstart",
+    preset: Annotated[
+        str, typer.Option(help="What to run: a preset's name, or a JSON or YAML file.")
+    ] = "quickstart",
     exit_after: Annotated[
         bool, typer.Option("--exit", help="Stop everything when the run has ended.")
     ] = False,
 ) -> None:
-    """Start the service, run a preset through it, and show what came out."""
+    """Start the service, run a spec through it, and show what came out."""
     raise typer.Exit(run_demo(preset, exit_after=exit_after, console=console))
 
 

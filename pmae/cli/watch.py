@@ -74,7 +74,9 @@ def show_result(run: Run, console: Console) -> None:
     """Print how a run ended and its evaluations beside their baselines."""
     if run.state != "succeeded":
         reason = f": {run.reason}" if run.reason else ""
-        console.print(escape(f"run {run.id} has {run.state}{reason}"), style="bold red")
+        verb = "was" if run.state == "cancelled" else "has"
+        text = f"run {run.id} {verb} {run.state}{reason}"
+        console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
         return
     table = Table(title=f"Linear probe, top-1 on the test split of {run.dataset}")
     table.add_column("features")

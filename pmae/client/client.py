@@ -21,10 +21,12 @@ from pmae.client.errors import (
 )
 from pmae.client.sse import ServerSentEvent, parse_stream
 from pmae.schema import (
+    HISTORY_PAGE,
     Checkpoint,
     CheckpointList,
     DatasetView,
     History,
+    HistoryEntry,
     LogChunk,
     Metrics,
     PresetView,
@@ -166,8 +168,15 @@ class PmaeClient:
         return self._read(self._send("GET", _path("runs", run_id, "log"), params=params), LogChunk)
 
     def history(self, run_id: str) -> History:
-        """What happened to the run, oldest first."""
-        return self._read(self._send("GET", _path("runs", run_id, "history")), History)
+        """All that happened to the run, oldest first."""
+        items: list[HistoryEntry] = []
+        while True:
+            params = {"after": items[-1].id if items else None}
+            response = self._send("GET", _path("runs", run_id, "history"), params=params)
+            page = self._read(response, History).items
+            items += page
+            if len(page) < HISTORY_PAGE:
+                return History(items=items)
 
     def events(self, run_id: str, *, last_event_id: str | None = None) -> Iterator[ServerSentEvent]:
         """Follow a run until it ends. After a broken connection go on from the last ``id``.
@@ -288,6 +297,14 @@ class PmaeClient:
     def workers(self) -> list[WorkerView]:
         """The workers that were heard of lately."""
         return self._read(self._send("GET", "/workers"), _WORKERS)
+
+    def drain(self, worker: str) -> None:
+        """Ask a worker to take no more runs, and to checkpoint and give back the one it has."""
+        self._send("POST", _path("workers", worker, "drain"))
+
+    def undrain(self, worker: str) -> None:
+        """Let a worker take runs again."""
+        self._send("POST", _path("workers", worker, "undrain"))
 
     def ready(self) -> Readiness:
         """Whether the service can do its work; one that answers "not ready" is no error here."""

@@ -1,4 +1,4 @@
-"""``make demo``: a preset through the whole service, and what came out."""
+"""``make demo``: a spec through the whole service, and what came out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from rich.console import Console
 
 from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient
-from pmae.presets import get_preset
+from pmae.presets import PRESETS
 from pmae.schema import Run
+from pmae.spec import load_spec
 from pmae.up.interrupts import Interrupts
 from pmae.up.settings import UpSettings
 from pmae.up.stack import Interrupted, Stack
@@ -15,11 +16,11 @@ from pmae.up.stack import Interrupted, Stack
 _WEIGHTS = "model.safetensors"
 
 
-def run_demo(preset: str, *, exit_after: bool, console: Console) -> int:
-    """Start the service, submit a preset, show its progress and its result.
+def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
+    """Start the service, submit a spec, show its progress and its result.
 
     Args:
-        preset: name of the preset.
+        source: name of a preset, or a JSON or YAML file with a spec.
         exit_after: stop when the run has ended; default: at Ctrl-C.
         console: where to print.
 
@@ -27,21 +28,27 @@ def run_demo(preset: str, *, exit_after: bool, console: Console) -> int:
         The exit status: 0, or 1 if the run did not succeed, or 130 if it was interrupted.
 
     Raises:
-        SpecError: there is no such preset.
+        SpecError: there is no such preset or file, or it holds no spec.
         StackError: the service cannot start.
     """
-    found = get_preset(preset)
+    spec, preset = load_spec(source), PRESETS.get(source)
     settings = UpSettings.load()
-    with Interrupts() as interrupts, Stack(settings, console, interrupts) as stack:
+
+    def say(text: str) -> None:
+        console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+    with Interrupts() as interrupts, Stack(settings, interrupts, say) as stack:
         console.print(f"starting the service, its state is in {settings.home_dir}", highlight=False)
         try:
             stack.start()
         except Interrupted:
             return 130
         with PmaeClient(settings.api_url) as client:
-            run = client.submit(preset=preset)
-            for line in (f"run {run.id}: {found.summary}", f"takes {found.cost}"):
-                console.print(line, highlight=False, soft_wrap=True)
+            run = client.submit(preset=source) if preset else client.submit(spec)
+            what = preset.summary if preset else run.name
+            console.print(f"run {run.id}: {what}", highlight=False, soft_wrap=True, markup=False)
+            if preset:
+                console.print(f"takes {preset.cost}", highlight=False, soft_wrap=True)
             address = f"{settings.dashboard_url}/run?run={run.id}"
             console.print(f"dashboard: {address}", highlight=False, soft_wrap=True)
             ended = watch_run(client, run.id, console, stack.pause)

@@ -43,6 +43,7 @@ class Service:
 
     def start(self, environment: Mapping[str, str], working_dir: Path) -> None:
         """Start it in a session of its own, under a guard that ends with this process."""
+        self.kill()  # what is left of the one before: a pipe
         with self.log_path.open("ab") as log:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, *self.command],

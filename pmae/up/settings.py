@@ -10,13 +10,13 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from pmae.errors import StackError
-from pmae.settings import StorageSettings
+from pmae.settings import LogSettings, StorageSettings
 
 HOST = "127.0.0.1"
 _SQLITE = "sqlite:///"
 
 
-class UpSettings(StorageSettings):
+class UpSettings(LogSettings, StorageSettings):
     """Of ``pmae up`` and ``pmae demo``. Every process listens on the loopback interface only."""
 
     api_port: int = Field(default=8000, ge=1, le=65_535, description="Port of the REST API.")
@@ -86,6 +86,7 @@ class UpSettings(StorageSettings):
             "PMAE_HOME": str(self.home_dir),
             "PMAE_DATA_ROOT": str(self.data_dir),
             "PMAE_ARTIFACT_ROOT": str(self.artifact_dir),
+            "PMAE_API_HOST": HOST,
             "PMAE_API_PORT": str(self.api_port),
             "PMAE_DASHBOARD_PORT": str(self.dashboard_port),
             "PMAE_API_URL": self.api_url,

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Self
 
 import httpx
-from rich.console import Console
-from rich.markup import escape
 
 from pmae.client import PmaeClient
 from pmae.errors import ClientError, StackError
@@ -40,10 +38,18 @@ class Stack:
     Nothing of it outlives this process, also when that is killed: see :mod:`pmae.up.guard`.
     """
 
-    def __init__(self, settings: UpSettings, console: Console, interrupts: Interrupts) -> None:
-        """Nothing happens before it is entered."""
+    def __init__(
+        self, settings: UpSettings, interrupts: Interrupts, say: Callable[[str], None]
+    ) -> None:
+        """Nothing happens before it is entered.
+
+        Args:
+            settings: of this machine's service.
+            interrupts: entered; a signal ends what is under way.
+            say: told in a sentence what happens to the services.
+        """
         self.settings = settings
-        self._console = console
+        self._say = say
         self._interrupts = interrupts
         self._services: dict[str, Service] = {}
         self._environment: dict[str, str] = {}
@@ -158,13 +164,9 @@ class Stack:
             service.kill()
 
     def _api(self) -> Service:
-        arguments = ["--factory", "api.main:create_app", "--host", HOST]
-        arguments += ["--port", str(self.settings.api_port), "--no-access-log"]
-        # Open event streams would keep it from ending.
-        arguments += ["--timeout-graceful-shutdown", "3"]
         return self._service(
             "api",
-            _python("uvicorn", *arguments),
+            _python("api"),
             is_ready=lambda: _responds(f"{self.settings.api_url}/api/v1/livez"),
         )
 
@@ -177,11 +179,9 @@ class Stack:
             except ClientError:
                 return False
 
-        arguments = ["-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1"]
-        arguments += ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
         return self._service(
             "worker",
-            _python("celery", *arguments, "--hostname", f"{name}@%h"),
+            _python("worker"),
             is_ready=is_ready,
             stop_seconds=DRAIN_SECONDS,
         )
@@ -236,9 +236,6 @@ class Stack:
         return StackError(
             f"the {service.name} {what}. The end of {service.log_path}:\n\n{service.log_tail()}"
         )
-
-    def _say(self, text: str) -> None:
-        self._console.print(escape(text), style="yellow", highlight=False, soft_wrap=True)
 
 
 def _python(module: str, *arguments: str) -> list[str]:

@@ -42,6 +42,31 @@ def test_pieces_join_to_the_whole(tmp_path: Path, limit: int, cut: int) -> None:
     assert offset == len(data)
 
 
+def test_a_reader_that_follows_over_several_leases_gets_one_stream(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    steps = [
+        (1, b"lease 1 begins\n"),
+        (1, b"the supervisor is gone: stopping at once\n"),
+        (2, b""),
+        (2, b"lease 2 begins\n"),
+        (3, b"lease 3 begins\n"),
+        (3, b"the last line\n"),
+    ]
+    whole, text, offset = b"", "", 0
+    for number, data in steps:
+        lease = run_dir.lease(number)
+        lease.path.mkdir(exist_ok=True)
+        with lease.log.open("ab") as log:
+            log.write(data)
+        whole += data
+        chunk = read_log(run_dir, offset=offset, limit=1000)
+        assert chunk.offset == offset == len(whole) - len(data)
+        assert chunk.next_offset == chunk.size == len(whole)
+        text, offset = text + chunk.text, chunk.next_offset
+    assert text.encode() == whole
+    assert read_log(run_dir, offset=0, limit=1000).text == text, "and from the first line again"
+
+
 def test_a_torn_last_character_waits_for_its_rest(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     write_logs(run_dir, "ab🙂".encode()[:-2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,11 +21,13 @@ from tests.support.waiting import wait_until
 
 
 @contextmanager
-def served(tmp_path: Path, *command: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def served(
+    tmp_path: Path, *command: str, broker: str | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
     environment = os.environ | {
         "PMAE_HOME": str(tmp_path / "home"),
-        "PMAE_BROKER_URL": f"redis+socket://{tmp_path}/no-broker.sock",
+        "PMAE_BROKER_URL": broker or f"redis+socket://{tmp_path}/no-broker.sock",
         "PMAE_API_PORT": str(port),
     }
     arguments = [sys.executable, "-W", "error", "-m", *command]
@@ -65,6 +68,40 @@ def test_a_signal_ends_it_although_somebody_follows_a_run(
             pytest.fail(f"the stream was torn instead of ended: {error}")
         assert len(remaining) <= 2
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.stack
+def test_json_logs_name_the_request_and_hide_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PMAE_LOG_FORMAT", "json")
+    with served(tmp_path, "api", broker="redis://:s3cret@127.0.0.1:1/0") as (process, url):
+        address = f"{url}/api/v1"
+        given = {"X-Request-ID": "from-a-proxy.1"}
+        body = {"dataset": {"name": "digits"}}
+        made = httpx.post(f"{address}/runs", json=body, headers=given, trust_env=False)
+        run_id = made.json()["id"]
+        assert made.headers["X-Request-ID"] == "from-a-proxy.1"
+        refused = httpx.get(f"{address}/runs/none?secret=1", trust_env=False)
+        odd = {"X-Request-ID": "not\tan id"}
+        named = httpx.get(f"{address}/runs/{run_id}", headers=odd, trust_env=False)
+        assert httpx.get(f"{address}/readyz", trust_env=False).status_code == 503
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+    output = capfd.readouterr().err
+    assert "s3cret" not in output
+    assert "secret=1" not in output
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert any("broker" in line["message"] for line in lines)
+    requests = [line for line in lines if line["logger"] == "api.requests"]
+    post, unknown_parameter, get = requests
+    assert (post["method"], post["path"], post["status"]) == ("POST", "/api/v1/runs", 202)
+    assert post["request_id"] == "from-a-proxy.1"
+    assert post["duration_ms"] > 0
+    assert (unknown_parameter["status"], unknown_parameter["run_id"]) == (422, "none")
+    assert unknown_parameter["request_id"] == refused.headers["X-Request-ID"]
+    assert get["run_id"] == run_id
+    assert get["request_id"] == named.headers["X-Request-ID"] != "not\tan id"
 
 
 @pytest.mark.stack

@@ -9,9 +9,10 @@ from sqlalchemy import insert
 
 from api.db import run_states
 from api.db.clock import database_now
-from api.db.tables import EvaluationRow, WorkerRow
+from api.db.tables import EvaluationRow, RunEventRow, WorkerRow
+from pmae.client import PmaeClient
 from pmae.presets import get_preset
-from pmae.schema import CheckpointList, History, Run, RunPage
+from pmae.schema import HISTORY_PAGE, CheckpointList, History, Run, RunPage
 from pmae.spec import ExperimentSpec
 from tests.api.live import LiveApi
 
@@ -138,6 +139,65 @@ def test_cancelling_a_running_run_asks_its_worker(api: LiveApi) -> None:
     for _ in range(2):
         run = Run.model_validate_json(api.client.post(f"/runs/{run_id}/cancel").content)
         assert (run.state, run.cancel_requested) == ("running", True)
+
+
+def test_history_holds_every_change_of_state_with_who_and_why(api: LiveApi) -> None:
+    run_id = api.submit()
+
+    def claim(worker: str, lease_seconds: float = 60) -> run_states.Claim:
+        with api.sessions.begin() as session:
+            found = run_states.claim(session, worker=worker, lease_seconds=lease_seconds)
+        assert found is not None
+        return found
+
+    drained = claim("w1")
+    with api.sessions.begin() as session:
+        run_states.requeue(session, drained, reason="w1 drains", counts_attempt=False)
+    claim("w2", lease_seconds=-1)
+    with api.sessions.begin() as session:
+        run_states.expire_leases(session)
+    failed = claim("w3")
+    with api.sessions.begin() as session:
+        run_states.finish(session, failed, state="failed", reason="no luck", error={})
+    assert api.client.post(f"/runs/{run_id}/resume").status_code == 202
+    asked = claim("w4")
+    assert api.client.post(f"/runs/{run_id}/cancel").status_code == 202
+    with api.sessions.begin() as session:
+        run_states.finish(session, asked, state="cancelled", reason="its trainer has stopped")
+
+    history = History.model_validate_json(api.client.get(f"/runs/{run_id}/history").content)
+    told = [(e.type, e.actor, e.data.get("to"), e.data.get("lease_number")) for e in history.items]
+    assert told == [
+        ("state", "api", "queued", 0),
+        ("state", "w1", "running", 1),
+        ("state", "w1", "queued", 1),
+        ("state", "w2", "running", 2),
+        ("state", "reconciler", "queued", 2),
+        ("state", "w3", "running", 3),
+        ("state", "w3", "failed", 3),
+        ("state", "api", "queued", 3),
+        ("state", "w4", "running", 4),
+        ("cancel", "api", None, None),
+        ("state", "w4", "cancelled", 4),
+    ]
+    assert [entry.message for entry in history.items if entry.actor == "w1"] == [
+        "started by w1",
+        "w1 drains",
+    ]
+    moments = [entry.at for entry in history.items]
+    assert moments == sorted(moments)
+    assert all(entry.message for entry in history.items)
+
+
+def test_the_client_reads_a_long_history_to_its_end(api: LiveApi) -> None:
+    row = api.add_run()
+    entry = {"run_number": row.number, "at": 1e9, "type": "stage", "actor": "w", "data": {}}
+    with api.sessions.begin() as session:
+        rows = [entry | {"message": str(number)} for number in range(2 * HISTORY_PAGE)]
+        session.execute(insert(RunEventRow), rows)
+    with PmaeClient(api.url) as client:
+        told = [item.message for item in client.history(row.id).items]
+    assert told == ["submitted", *(str(number) for number in range(2 * HISTORY_PAGE))]
 
 
 def test_history_tells_who_did_what(api: LiveApi) -> None:

@@ -186,9 +186,7 @@ class Lab:
         return Process(name, command, environment, self.folder / f"{name}.log")
 
     def _worker(self, name: str) -> Process:
-        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
-        command += ["--pool", "prefork", "--concurrency", "1", "--hostname", f"{name}@lab"]
-        command += ["--without-gossip", "--without-mingle"]
+        command = [sys.executable, "-m", "worker"]
         return self._process(name, self.worker_wrapper(self.home, command), PMAE_WORKER_NAME=name)
 
     def start_broker(self) -> None:

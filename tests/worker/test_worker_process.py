@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -32,14 +33,12 @@ def worker(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[subpr
         "PMAE_BROKER_URL": broker_url,
         "PMAE_WORKER_NAME": "w1",
         "PMAE_HEARTBEAT_SECONDS": "0.5",
+        "PMAE_LOG_FORMAT": "json",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
-    options = ["--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle"]
+    command = [sys.executable, "-m", "worker"]
     with (tmp_path / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, *options], env={**os.environ, **settings}, stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=log)
     yield process
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=60)
@@ -75,7 +74,7 @@ def _child(process: subprocess.Popen[bytes]) -> int:
 
 @pytest.mark.timeout(600)
 def test_a_dead_child_and_a_drain_give_the_run_back(
-    sessions: Sessions, worker: subprocess.Popen[bytes], doorbell: Doorbell
+    sessions: Sessions, worker: subprocess.Popen[bytes], doorbell: Doorbell, tmp_path: Path
 ) -> None:
     spec = resolve(get_preset("quickstart").spec.model_copy(update={"epochs": 10_000}))
     with sessions.begin() as session:
@@ -108,3 +107,18 @@ def test_a_dead_child_and_a_drain_give_the_run_back(
     with sessions.begin() as session:
         run_states.request_cancel(session, _row(sessions).id, actor="api")
     wait_until(lambda: _row(sessions).state == "cancelled", "the end", seconds=60)
+    _check_log(tmp_path / "worker.log", _row(sessions).id)
+
+
+def _check_log(log: Path, run_id: str) -> None:
+    """Each line is an object, Celery's own ones too, and says which lease it is about."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    assert any(line["logger"].startswith("celery") for line in lines)
+    about = [line for line in lines if line.get("run_id") == run_id]
+    started = [line["lease"] for line in about if line["message"].startswith("trainer")]
+    assert started == [1, 2, 3]
+    (given_back,) = (line for line in about if line["message"].startswith("queued"))
+    assert given_back["lease"] == 2
+    assert given_back["epoch"] >= 0
+    assert any("ForkPoolWorker" in line["message"] for line in lines), "the pool's own words, too"

@@ -1,0 +1,12 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ApiUrl = Annotated[
+    str, typer.Option("--api-url", envvar="PMAE_API_URL", help="Address of the service.")
+]
+LOCAL_API = "http://127.0.0.1:8000"
