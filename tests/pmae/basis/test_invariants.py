@@ -32,9 +32,7 @@ FITS: dict[str, Fit] = {
     "pca, truncated": lambda batches: fit_pca(batches, num_components=5),
     "randomized": _randomized,
     "dct": lambda batches: fit_dct(batches, SHAPE),
-    "random": lambda batches: fit_random(
-        batches, PIXELS, PIXELS, torch.Generator().manual_seed(0)
-    ),
+    "random": lambda batches: fit_random(batches, PIXELS, PIXELS, torch.Generator().manual_seed(0)),
     "random, truncated": lambda batches: fit_random(
         batches, PIXELS, 7, torch.Generator().manual_seed(0)
     ),
