@@ -213,7 +213,7 @@ def test_progress_is_told_over_all_passes(tiny_spec: ExperimentSpec) -> None:
     ):
         told: list[tuple[int, int]] = []
         spec = _with_basis(tiny_spec, basis)
-        fit_basis(spec, train, _statistics(train), lambda *args, told=told: told.append(args))  # type: ignore[misc]
+        fit_basis(spec, train, _statistics(train), lambda *args, told=told: told.append(args))
         assert told[-1] == (total, total)
         assert [done for done, _ in told] == sorted({done for done, _ in told})
 

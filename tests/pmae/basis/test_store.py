@@ -56,8 +56,9 @@ def test_the_key_of_an_exact_pca_is_what_it_always_was(tmp_path: Path, digits: T
     assert pointer["key"] == written
 
 
-def _key(basis: dict[str, Any], digest: str = "d", **fields: Any) -> str:
-    spec = ExperimentSpec.model_validate({"dataset": {"name": "digits"}, "basis": basis} | fields)
+def _key(basis: dict[str, Any], fields: dict[str, Any] | None = None, digest: str = "d") -> str:
+    written = {"dataset": {"name": "digits"}, "basis": basis} | (fields or {})
+    spec = ExperimentSpec.model_validate(written)
     return fit_key(resolve(spec), digest).digest
 
 
@@ -66,9 +67,9 @@ def test_the_key_tells_apart_what_decides_a_basis() -> None:
     augmented, sketch = {"kind": "pca_augmented"}, {"solver": "randomized", "num_components": 8}
     keys = [
         _key({}),
-        _key({}, "other images"),
-        _key({}, dataset={"name": "digits", "resolution": 16}),
-        _key({}, dataset={"name": "digits", "std_floor": 0.3}),
+        _key({}, digest="other images"),
+        _key({}, {"dataset": {"name": "digits", "resolution": 16}}),
+        _key({}, {"dataset": {"name": "digits", "std_floor": 0.3}}),
         _key({"num_components": 8}),
         _key({"fit_images": 50}),
         _key({"fit_images": 50, "seed": 1}),
@@ -76,7 +77,7 @@ def test_the_key_tells_apart_what_decides_a_basis() -> None:
         _key(sketch | {"seed": 1}),
         _key(sketch | {"fit_images": 50}),
         _key(augmented),
-        _key(augmented, **crops),
+        _key(augmented, crops),
         _key(augmented | {"passes": 2}),
         _key(augmented | {"seed": 1}),
         _key({"kind": "dct"}),
@@ -90,7 +91,7 @@ def test_the_key_tells_apart_what_decides_a_basis() -> None:
 
 def test_what_does_not_decide_a_basis_does_not_change_its_key() -> None:
     other = {"augmentation": {"crop_scale": [0.5, 1]}, "seed": 7, "epochs": 3, "threads": 2}
-    assert _key({}) == _key({}, **other) == _key({"solver": "exact"})
+    assert _key({}) == _key({}, other) == _key({"solver": "exact"})
 
 
 def test_the_images_chosen_are_part_of_the_data_digest(storage: StorageSettings) -> None:
