@@ -36,8 +36,8 @@ format: .venv/dev  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev  ## measure the README's figures
-	$(BIN)/python -m benchmarks.run
+bench: .venv/dev  ## measure the README's figures, or only those of NAME
+	$(BIN)/python -m benchmarks.run $(NAME)
 
 clean:  ## remove the installation (not the state in var/)
 	rm -rf .venv

@@ -1,4 +1,4 @@
-"""What the README's figures come from: ``make bench``.
+"""What the README's figures come from: ``make bench``, or ``make bench NAME=pca`` for one of them.
 
 Ours and a peer run in turn, several times each; the table gives medians and their ratio. One
 thread for the input pipeline, the machine's default for PCA.
@@ -6,70 +6,27 @@ thread for the input pipeline, the machine's default for PCA.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-import sklearn
 import torch
-from sklearn.decomposition import PCA
 
-from benchmarks import augmentation
-from pmae.basis.pca import fit_pca
+from benchmarks import augmentation, bases
+from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results.json"
-PCA_IMAGES, PCA_PIXELS = 20_000, 3 * 32 * 32
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One comparison; ``ratio`` above 1 means ours is ahead."""
-
-    name: str
-    unit: str
-    ours: float
-    peer_name: str
-    peer: float
-    ratio: float
-    goal: float
-    met: bool
-
-
-def _median_seconds(runs: int, *works: Callable[[], object]) -> list[float]:
-    """Median of each work's duration, the works taking turns after one uncounted round."""
-    times: list[list[float]] = [[] for _ in works]
-    for turn in range(runs + 1):
-        for index, work in enumerate(works):
-            began = time.perf_counter()
-            work()
-            if turn:
-                times[index].append(time.perf_counter() - began)
-    return [statistics.median(found) for found in times]
-
-
-def pca_fit() -> Figure:
-    """Covariance and ``eigh`` in one pass, against scikit-learn's ``PCA()``."""
-    images = torch.randn(PCA_IMAGES, PCA_PIXELS, generator=torch.Generator().manual_seed(0))
-    table = images.numpy()
-    ours, peer = _median_seconds(
-        3, lambda: fit_pca(images.split(1024)), lambda: PCA(svd_solver="full").fit(table)
-    )
-    ratio = peer / ours
-    name = f"PCA fit, {PCA_IMAGES:,} x {PCA_PIXELS:,}"
-    peer_name = f"scikit-learn {sklearn.__version__} PCA(svd_solver='full')"
-    return Figure(name, "s", ours, peer_name, peer, ratio, 4, ratio >= 4)
-
-
-def input_pipeline() -> Figure:
+def input_pipeline() -> list[Figure]:
     """See :mod:`benchmarks.augmentation`."""
     speed = augmentation.measure(32, 512)
-    return Figure(
+    figure = Figure(
         "crop, flip, standardise and mask, 32 px RGB, one core",
         "images/s",
         speed.ours,
@@ -79,11 +36,26 @@ def input_pipeline() -> Figure:
         5,
         speed.ratio >= 5,
     )
+    return [figure]
+
+
+MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
+    "pca": bases.fit_times,
+    "pca_memory": bases.fit_memory,
+    "pca_growth": bases.growth,
+    "input_pipeline": input_pipeline,
+}
 
 
 def main() -> None:
-    """Measure, print a table and write ``results.json``."""
-    figures = [pca_fit(), input_pipeline()]
+    """Measure, print a table and write ``results.json``; with names, print only those."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    names = parser.parse_args().names
+    unknown = [name for name in names if name not in MEASUREMENTS]
+    if unknown:
+        parser.error(f"unknown measurement {unknown[0]!r}; valid are {', '.join(MEASUREMENTS)}")
+    figures = [figure for name in names or MEASUREMENTS for figure in MEASUREMENTS[name]()]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git there is
         capture_output=True,
@@ -92,7 +64,8 @@ def main() -> None:
     ).stdout.strip()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
     facts = {"machine": machine, "commit": commit, "figures": [asdict(f) for f in figures]}
-    RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+    if not names:
+        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
     print(f"| figure | ours | peer | ratio | goal |  ({machine})")
     print("|---|---|---|---|---|")
     for f in figures:

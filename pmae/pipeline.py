@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import torch
 
 from pmae import __version__
 from pmae.basis.basis import Basis
-from pmae.basis.pca import fit_pca
-from pmae.basis.store import BasisStore, FitKey
+from pmae.basis.fit import fit_basis, fit_key
+from pmae.basis.reach import check_reach
+from pmae.basis.store import BasisStore
 from pmae.checkpoints import (
     CheckpointConfig,
     TrainingState,
@@ -34,6 +36,7 @@ from pmae.events import (
     BasisEvent,
     EndEvent,
     EventWriter,
+    ProgressEvent,
     StageEvent,
     StartEvent,
     WarningEvent,
@@ -46,7 +49,8 @@ from pmae.spec import ExperimentSpec
 from pmae.supervision import StopSignal
 from pmae.training_loop import pretrain
 
-_FIT_BATCH = 1024
+_STATISTICS_BATCH = 1024
+_PROGRESS_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -131,7 +135,7 @@ def _statistics(
     """Of the train split; a checkpoint has them, which saves a pass over the images."""
     if resumed:
         return PixelStatistics(resumed.weights["pixel_mean"], resumed.weights["pixel_std"])
-    batches = (batch.images for batch in data.train.in_order(_FIT_BATCH))
+    batches = (batch.images for batch in data.train.in_order(_STATISTICS_BATCH))
     return pixel_statistics(batches, spec.dataset.std_floor)
 
 
@@ -211,16 +215,28 @@ def _basis(
     if resumed and resumed.basis_digest:
         digest, basis = resumed.basis_digest, store.load(resumed.basis_digest)
     else:
-        key = FitKey(
-            kind=spec.basis.kind,
-            data_digest=data_digest,
-            resolution=spec.resolution,
-            std_floor=spec.dataset.std_floor,
+        digest, basis = store.get_or_fit(
+            fit_key(spec, data_digest),
+            data.image_shape[0],
+            lambda: fit_basis(spec, data.train, statistics, _FitProgress(events)),
         )
-        batches = (
-            statistics.standardize(batch.images / 255) for batch in data.train.in_order(_FIT_BATCH)
-        )
-        digest, basis = store.get_or_fit(key, data.image_shape[0], lambda: fit_pca(batches))
     events.write(BasisEvent(digest=digest))
-    _log.info("basis %s: %d components", digest[:12], basis.num_components)
+    _log.info(
+        "basis %s: %d components hold %.4g of the variance",
+        digest[:12], basis.num_components, basis.spanned_variance,
+    )  # fmt: skip
+    check_reach(spec.masking, basis)
     return basis, digest
+
+
+class _FitProgress:
+    """Tells how far a fit is, once a second."""
+
+    def __init__(self, events: EventWriter) -> None:
+        self._events = events
+        self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            self._events.write(ProgressEvent(stage="basis", done=done, total=total))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pmae.basis.reach import check_reach
 from pmae.basis.store import BasisStore
 from pmae.checkpoints import CheckpointConfig, Manifest, read_config, read_manifest, read_weights
 from pmae.data.images import Batch, ImageData
@@ -23,7 +24,7 @@ from pmae.data.registry import open_data
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import CheckpointError, SpecError
 from pmae.models import MaskedAutoencoder
-from pmae.objectives import Objective, objective_for
+from pmae.objectives import ComponentObjective, Objective, objective_for
 from pmae.pictures import diverging, intensity
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
@@ -208,7 +209,10 @@ class LoadedCheckpoint:
     def _masking(self, masking: MaskingSpec | None) -> MaskingSpec:
         if masking is None:
             return self.spec.masking
-        return resolve(self.spec.model_copy(update={"masking": masking})).masking
+        masking = resolve(self.spec.model_copy(update={"masking": masking})).masking
+        if isinstance(self.objective, ComponentObjective):
+            check_reach(masking, self.objective.basis)
+        return masking
 
 
 _STORAGE_FIELDS = set(StorageSettings.model_fields)

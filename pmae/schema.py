@@ -191,7 +191,10 @@ class Spectrum(_Wire):
     channels: int
     resolution: int
     num_components: int
-    explained_variance_ratio: list[float] = Field(description="In falling order; sums to 1.")
+    explained_variance_ratio: list[float] = Field(
+        description="In falling order; shares of the total variance, so they sum to 1 only if no "
+        "component was left out."
+    )
 
 
 class ImageChoice(_Wire):

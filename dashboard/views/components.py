@@ -18,6 +18,13 @@ from pmae.schema import Spectrum
 PAGE = "components"
 GALLERY_SIZE = 48
 PICTURE_EDGE = 72
+BASES = {
+    "pca": "PCA",
+    "pca_augmented": "PCA of augmented images",
+    "dct": "Cosine transform (DCT)",
+    "random": "Random rotation",
+    "kernel": "Kernel between pixels",
+}
 _RUN, _FIRST = "components_run", "components_first"
 _CONNECTIONS = 6
 
@@ -50,10 +57,14 @@ def show() -> None:
 def _facts(spectrum: Spectrum) -> str:
     cumulative = np.cumsum(spectrum.explained_variance_ratio)
     pairs = [
-        ("Basis", spectrum.kind.upper()),
+        ("Basis", BASES.get(spectrum.kind, spectrum.kind)),
         ("Images", f"{spectrum.resolution} × {spectrum.resolution} × {spectrum.channels}"),
         ("Components", formatting.count(spectrum.num_components)),
     ]
+    num_pixels = spectrum.channels * spectrum.resolution**2
+    if spectrum.num_components < num_pixels:
+        pairs[-1] = ("Components", f"{pairs[-1][1]} of {formatting.count(num_pixels)}")
+        pairs.append(("Hold of the variance", f"{100 * cumulative[-1]:.3g} %"))
     for share in (0.5, 0.9, 0.99):
         needed = int(np.searchsorted(cumulative, share - 1e-9)) + 1
         if needed <= len(cumulative):

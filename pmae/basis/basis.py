@@ -16,7 +16,8 @@ class Basis:
         components: ``(num_components, num_pixels)`` float32, orthonormal rows: the paper's ``V^T``.
             ``num_pixels`` is ``channels * height * width``.
         explained_variance_ratio: ``(num_components,)`` float64, each component's share of the
-            total variance of the standardised train set; sums to 1 if no component was left out.
+            total variance of the standardised images that it was fitted on; sums to 1 if no
+            component was left out, to less on a truncated basis.
     """
 
     components: Tensor
@@ -30,6 +31,22 @@ class Basis:
     def num_components(self) -> int:
         """How many components there are."""
         return len(self.components)
+
+    @property
+    def num_pixels(self) -> int:
+        """Values of an image."""
+        return self.components.shape[1]
+
+    @property
+    def spanned_variance(self) -> float:
+        """Share of the total variance that all components hold: 1 if none is left out."""
+        return min(1.0, float(self.explained_variance_ratio.sum()))
+
+    def first(self, count: int | None) -> Basis:
+        """The basis of the first ``count`` components; None keeps all."""
+        if count is None or count >= self.num_components:
+            return self
+        return Basis(self.components[:count].clone(), self.explained_variance_ratio[:count].clone())
 
     def transform(self, images: Tensor) -> Tensor:
         """Coordinates ``z = x V``: ``(batch, ...)`` to ``(batch, num_components)``."""

@@ -1,60 +1,122 @@
-"""Principal components of any number of images, in memory that does not grow with it."""
+"""Principal components: exact from the covariance, or the first ones by a randomised method."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from pmae.basis.basis import Basis
+from pmae.basis.covariance import covariance
+from pmae.basis.linalg import eigenvectors, fix_signs, orthonormal_columns
+from pmae.basis.stream import check_count, check_total, chunks
 from pmae.errors import BasisError
 
+PASSES = 4
+"""Of the randomised method: each but the last one multiplies the sketch by the covariance."""
+OVERSAMPLING = 32
+"""Directions that the sketch has beyond the components that are kept."""
 
-def fit_pca(batches: Iterable[Tensor], *, device: torch.device | None = None) -> Basis:
+
+def fit_pca(batches: Iterable[Tensor], *, num_components: int | None = None) -> Basis:
     """The eigenvectors of the covariance, exact: one pass over the images, then ``eigh``.
 
-    Products are summed in float64, so that adding up many batches loses nothing. Components are
-    the covariance's eigenvectors by falling eigenvalue, each with its largest entry positive, so
-    that the same covariance gives the same signs. Pixels that never change give components without
-    variance, not NaN.
+    Components have falling eigenvalues, each with its largest entry positive. Pixels that never
+    change, or fewer images than pixels, give components without variance, not NaN.
 
     Args:
         batches: standardised images, each ``(batch, ...)`` float32 with the same pixel count.
-        device: where the products and ``eigh`` run; default: the CPU.
+        num_components: how many of the first to keep; default: all.
 
     Raises:
         BasisError: fewer than two images, no variance at all, or values that are not finite.
     """
-    count, total, products = 0, None, None
-    for batch in batches:
-        flat = batch.flatten(1).to(device=device, dtype=torch.float32)
-        if total is None or products is None:
-            total = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
-            products = torch.zeros(
-                flat.shape[1], flat.shape[1], dtype=torch.float64, device=flat.device
-            )
-        count += len(flat)
-        total += flat.sum(dim=0, dtype=torch.float64)
-        products += flat.T @ flat
-    if total is None or products is None or count < 2:
-        raise BasisError(f"PCA needs at least 2 images, got {count}")
+    matrix = covariance(batches).matrix
+    total = matrix.diagonal().double().sum()
+    variances, components = eigenvectors(matrix, num_components)
+    variances = variances.clamp(min=0)
+    if len(components) == components.shape[1]:
+        total = variances.sum()
+    return Basis(components, variances / total)
+
+
+def fit_randomized_pca(
+    batches: Callable[[], Iterable[Tensor]], *, num_components: int, generator: torch.Generator
+) -> Basis:
+    """The first principal components by subspace iteration, in four passes over the images.
+
+    Halko, Martinsson and Tropp (arXiv 0909.4061), algorithm 4.4, on the covariance: a Gaussian
+    sketch is multiplied by it and orthonormalised, again and again; the last pass diagonalises the
+    covariance within what the sketch spans. Takes a few matrices of ``num_pixels * num_components``
+    values, never one of ``num_pixels`` squared.
+
+    The explained variance ratios are shares of the total variance, which is measured on the same
+    images, so they sum to less than 1.
+
+    Args:
+        batches: gives the same standardised images at each call, as of :func:`fit_pca`.
+        num_components: how many to keep, fewer than there are images.
+        generator: of the sketch.
+
+    Raises:
+        BasisError: fewer than two images, too few for the components, no variance at all, or values
+            that are not finite.
+    """
+    sketch, mean, total, count = _first_pass(batches(), num_components, generator)
+    if num_components > min(count - 1, len(mean)):
+        raise BasisError(
+            f"{count} images of {len(mean)} pixels span at most {min(count - 1, len(mean))} "
+            f"components, {num_components} were asked for"
+        )
+    for _ in range(PASSES - 2):
+        directions = orthonormal_columns(sketch)
+        sketch.zero_()
+        for chunk in chunks(batches()):
+            chunk -= mean
+            sketch.addmm_(chunk.T, chunk @ directions)
+    directions = orthonormal_columns(sketch)
+    del sketch
+    within = torch.zeros(directions.shape[1], directions.shape[1], dtype=torch.float64)
+    for chunk in chunks(batches()):
+        chunk -= mean
+        coordinates = chunk @ directions
+        within += coordinates.T @ coordinates
+    variances, rotation = eigenvectors(within / count, num_components)
+    components = fix_signs(rotation.float() @ directions.T)
+    return Basis(components, variances.clamp(min=0) / total)
+
+
+def _first_pass(
+    batches: Iterable[Tensor], num_components: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, float, int]:
+    """The covariance times a Gaussian matrix, the mean image, the total variance, the count.
+
+    The first of them is not divided by the count, which makes no difference to what it spans.
+    """
+    count, squares = 0, 0.0
+    shift = gaussian = sketch = total = None
+    for chunk in chunks(batches):
+        if shift is None or gaussian is None or sketch is None or total is None:
+            size = chunk.shape[1]
+            width = min(num_components + OVERSAMPLING, size)
+            shift = chunk.mean(dim=0)
+            gaussian = torch.randn(size, width, generator=generator)
+            sketch = torch.zeros_like(gaussian)
+            total = torch.zeros(size, dtype=torch.float64)
+        chunk -= shift
+        sketch.addmm_(chunk.T, chunk @ gaussian)
+        total += chunk.sum(dim=0, dtype=torch.float64)
+        squares += float(chunk.square().sum(dim=1).sum(dtype=torch.float64))
+        count += len(chunk)
+    check_count(count)
+    assert shift is not None
+    assert gaussian is not None
+    assert sketch is not None
+    assert total is not None
     mean = total / count
-    covariance = products.div_(count).sub_(torch.outer(mean, mean))
-    if not bool(torch.isfinite(covariance).all()):
-        raise BasisError("PCA met pixels that are not finite")
-    return _basis_of_covariance(covariance.float().cpu() if device is None else covariance.float())
-
-
-def _basis_of_covariance(covariance: Tensor) -> Basis:
-    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
-    variances = eigenvalues.flip(0).double().clamp(min=0).cpu()
-    if not float(variances.sum()) > 0:
-        raise BasisError("all images are the same: there is no variance to split into components")
-    components = eigenvectors.flip(1).T.contiguous().cpu()
-    return Basis(_with_fixed_signs(components), variances / variances.sum())
-
-
-def _with_fixed_signs(components: Tensor) -> Tensor:
-    largest = components.abs().argmax(dim=1, keepdim=True)
-    return components * torch.sign(components.gather(1, largest))
+    variance = squares / count - float(mean.square().sum())
+    check_total(variance)
+    near = mean.float()
+    sketch.addr_(near, near @ gaussian, alpha=-count)
+    return sketch, near + shift, variance, count

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,17 +39,33 @@ _FACTS = "facts.json"
 
 @dataclass(frozen=True, kw_only=True)
 class FitKey:
-    """What a basis is made of; equal keys give equal bases."""
+    """What a basis is made of; equal keys give equal bases.
+
+    The fields from ``num_components`` on are those of :class:`pmae.spec.BasisSpec`, None where they
+    do not decide anything (``solver`` where it is exact, ``augmentation`` where there is none).
+    """
 
     kind: str
     data_digest: str
     resolution: int
     std_floor: float
+    num_components: int | None = None
+    solver: str | None = None
+    fit_images: int | None = None
+    passes: int | None = None
+    bandwidth: float | str | None = None
+    seed: int | None = None
+    augmentation: Mapping[str, Any] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The fields that decide something; a later field changes no key that it is not in."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def digest(self) -> str:
         """SHA-256 of the key."""
-        return hashlib.sha256(dump_json(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(dump_json(self.facts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +105,7 @@ class BasisStore:
         if not pointer.is_file():
             digest = self.save(fit(), kind=key.kind, channels=channels, resolution=key.resolution)
             fits.mkdir(parents=True, exist_ok=True)
-            write_new_file(pointer, dump_json({"basis": digest, "key": asdict(key)}).encode())
+            write_new_file(pointer, dump_json({"basis": digest, "key": key.facts}).encode())
         digest = str(json.loads(pointer.read_bytes())["basis"])
         return digest, self.load(digest)
 

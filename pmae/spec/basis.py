@@ -2,30 +2,159 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from pmae.errors import SpecError
-from pmae.spec.base import SpecModel
+from pmae.spec.base import PositiveInt, SpecModel
+
+BasisKind = Literal["pca", "pca_augmented", "dct", "random", "kernel"]
+EXACT_PIXELS = 12_288
+"""Values of an image (64 x 64 x 3) up to which a square matrix of them is taken into memory."""
+TRUNCATED_COMPONENTS = 1024
+RANDOMIZED_IMAGES = 10_000
 
 
 class BasisSpec(SpecModel):
-    """The orthonormal basis whose components are masked (PMAE only)."""
+    """The orthonormal basis whose components are masked (PMAE only): docs/bases.md."""
 
-    kind: Literal["pca"] = Field(
-        default="pca", description="pca: principal components of the standardised train set."
+    kind: BasisKind = Field(
+        default="pca",
+        description="pca: principal components of the standardised train set. pca_augmented: of "
+        "augmented train images. dct: cosine transform of each channel. random: a random rotation. "
+        "kernel: eigenvectors of the centred RBF kernel between pixels.",
+    )
+    num_components: int | None = Field(
+        default=None,
+        ge=2,
+        le=EXACT_PIXELS,
+        description="Keep only so many components, those of the greatest variance; what they do "
+        f"not span is never masked. Default: all, or {TRUNCATED_COMPONENTS} where the solver is "
+        f"randomized or an image has more than {EXACT_PIXELS} values.",
+    )
+    solver: Literal["exact", "randomized"] | None = Field(
+        default=None,
+        description="pca and pca_augmented. exact: eigenvectors of the covariance, up to "
+        f"{EXACT_PIXELS} values an image (the default there). randomized: the first components by "
+        "a randomised method.",
+    )
+    fit_images: int | None = Field(
+        default=None,
+        ge=2,
+        description="Fit on at most so many training images, a seeded choice. Default: all, or "
+        f"{RANDOMIZED_IMAGES} where the solver is randomized.",
+    )
+    passes: PositiveInt | None = Field(
+        default=None,
+        le=1000,
+        description="pca_augmented: how often each image is augmented and counted; default: 1.",
+    )
+    bandwidth: Annotated[float, Field(gt=0)] | Literal["median"] | None = Field(
+        default=None,
+        description="kernel: the sigma of exp(-d^2 / (2 sigma^2)), d^2 the mean squared difference "
+        "of two standardised pixels; median (default): the median of d over pairs of pixels.",
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**31,
+        description="Of what is drawn: the images chosen, augmentation, the rotation, the "
+        "randomised method. Default: 0 for runs of any seed, so that they share a basis.",
     )
 
 
-def resolve_basis(basis: BasisSpec | None, method: str) -> BasisSpec | None:
+def resolve_basis(
+    basis: BasisSpec | None, method: str, *, resolution: int, channels: int | None
+) -> BasisSpec | None:
     """PMAE's basis with every default written out; None for MAE.
 
+    Args:
+        basis: as written.
+        method: ``pmae`` or ``mae``.
+        resolution: edge length of the images in pixels.
+        channels: of the images; None if that depends on the files: defaults are then those of 3.
+
     Raises:
-        SpecError: MAE was given a basis.
+        SpecError: MAE was given a basis, or fields that do not go together.
     """
-    if method == "pmae":
-        return basis or BasisSpec()
-    if basis is not None:
-        raise SpecError("basis: MAE masks patches and has no basis; leave it out", field=("basis",))
-    return None
+    if method != "pmae":
+        if basis is not None:
+            raise SpecError(
+                "basis: MAE masks patches and has no basis; leave it out", field=("basis",)
+            )
+        return None
+    most = (channels or 3) * resolution**2
+    basis = _with_defaults(basis or BasisSpec(), most)
+    check_basis(basis, (channels or 1) * resolution**2, most)
+    return basis
+
+
+def check_basis(basis: BasisSpec, least_pixels: int, most_pixels: int) -> None:
+    """Check a resolved basis against the number of values that an image has.
+
+    Args:
+        basis: resolved.
+        least_pixels: values of an image, at least.
+        most_pixels: values of an image, at most; the same number where it is known.
+
+    Raises:
+        SpecError: the basis cannot be fitted; names the field.
+    """
+    if least_pixels > EXACT_PIXELS:
+        if basis.kind == "kernel":
+            raise _error("kind", f"a kernel basis takes {_LIMIT}, these have {least_pixels}")
+        if basis.solver == "exact":
+            message = f"exact takes {_LIMIT}, these have {least_pixels}; valid is randomized"
+            raise _error("solver", message)
+    kept = basis.num_components
+    if kept is None:
+        return
+    if kept > most_pixels:
+        raise _error("num_components", f"{kept} is more than the {most_pixels} values of an image")
+    if basis.solver == "randomized" and basis.fit_images is not None:
+        fitted = basis.fit_images * (basis.passes or 1)
+        if kept >= fitted:
+            message = f"{fitted} images span fewer than {kept} components (basis.num_components)"
+            raise _error("fit_images", message)
+
+
+_LIMIT = f"images of at most {EXACT_PIXELS} values"
+
+
+def _with_defaults(basis: BasisSpec, num_pixels: int) -> BasisSpec:
+    """What applies to the kind is written out, what does not apply is refused."""
+    large = num_pixels > EXACT_PIXELS
+    updates: dict[str, Any] = {}
+    if basis.kind in ("pca", "pca_augmented"):
+        updates["solver"] = basis.solver or ("randomized" if large else "exact")
+    elif basis.solver is not None:
+        raise _inapplicable(basis, "solver", "pca and pca_augmented")
+    randomized = updates.get("solver") == "randomized"
+    if basis.num_components is None and (randomized or (large and basis.kind in ("dct", "random"))):
+        updates["num_components"] = min(TRUNCATED_COMPONENTS, num_pixels)
+    if randomized and basis.fit_images is None:
+        updates["fit_images"] = RANDOMIZED_IMAGES
+    if basis.kind == "pca_augmented":
+        updates["passes"] = basis.passes or 1
+    elif basis.passes is not None:
+        raise _inapplicable(basis, "passes", "pca_augmented")
+    if basis.kind == "kernel":
+        updates["bandwidth"] = basis.bandwidth or "median"
+    elif basis.bandwidth is not None:
+        raise _inapplicable(basis, "bandwidth", "kernel")
+    chosen = basis.fit_images is not None or randomized
+    if chosen or basis.kind in ("random", "pca_augmented"):
+        updates["seed"] = basis.seed or 0
+    elif basis.seed is not None:
+        message = f"nothing is drawn for an exact {basis.kind} of all images; leave it out"
+        raise _error("seed", message)
+    return basis.model_copy(update=updates)
+
+
+def _inapplicable(basis: BasisSpec, name: str, kinds: str) -> SpecError:
+    return _error(name, f"it belongs to {kinds}, not to {basis.kind}; leave it out")
+
+
+def _error(name: str, message: str) -> SpecError:
+    return SpecError(f"basis.{name}: {message}", field=("basis", name))

@@ -93,7 +93,9 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     check_retention(spec.checkpoint, spec.epochs)
     updates: dict[str, Any] = {
         "dataset": spec.dataset.model_copy(update={"resolution": resolution}),
-        "basis": resolve_basis(spec.basis, spec.method),
+        "basis": resolve_basis(
+            spec.basis, spec.method, resolution=resolution, channels=facts.channels
+        ),
         "masking": resolve_masking(spec.masking, spec.method),
         "model": resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size),
         "schedule": resolve_schedule(spec.schedule, spec.epochs),

@@ -61,6 +61,11 @@ BAD_SPECS: list[tuple[dict[str, Any], str, str]] = [
     (DIGITS | {"notes": "a\x00b"}, "/notes", "U+0000"),
     (DIGITS | {"tags": ["a/b", "\x00"]}, "/tags/1", "U+0000"),
     (DIGITS | {"method": "mae", "basis": {}}, "/basis", "leave it out"),
+    (DIGITS | {"basis": {"kind": "ica"}}, "/basis/kind", "'pca_augmented', 'dct', 'random'"),
+    (DIGITS | {"basis": {"kind": "dct", "passes": 2}}, "/basis/passes", "belongs to pca_augmented"),
+    (DIGITS | {"basis": {"num_components": 1}}, "/basis/num_components", "equal to 2"),
+    (DIGITS | {"basis": {"num_components": 99}}, "/basis/num_components", "64 values"),
+    (DIGITS | {"basis": {"kind": "kernel", "bandwidth": 0}}, "/basis/bandwidth", "'median'"),
 ]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from dashboard.views import components
 from dashboard.views.reconstructions import MOST_IMAGES, ImagesError, parse_images
-from pmae.schema import ReconstructionRequest
+from pmae.schema import ReconstructionRequest, Spectrum
 from pmae.spec import ExperimentSpec, resolve
 from tests.dashboard.app import App
 from tests.dashboard.fake_service import HOSTILE_NAME, FakeService
@@ -259,6 +262,22 @@ def test_components(app: App, service: FakeService) -> None:
     asked = sum("/components/" in request for request in service.requests)
     view.app.run()
     assert sum("/components/" in request for request in service.requests) == asked
+
+
+def test_a_truncated_basis_says_what_it_holds() -> None:
+    spectrum = Spectrum(
+        basis_digest="d",
+        kind="dct",
+        channels=3,
+        resolution=224,
+        num_components=3,
+        explained_variance_ratio=[0.6, 0.2, 0.1],
+    )
+    text = re.sub("<[^>]+>", " ", components._facts(spectrum))
+    for fact in ("Cosine transform", "3 of 150,528", "Hold of the variance", "90 %"):
+        assert fact in text
+    assert "For 50 % of the variance" in text
+    assert "For 99 % of the variance" not in text
 
 
 def test_components_before_the_basis_is_there(app: App, service: FakeService) -> None:

@@ -1,0 +1,159 @@
+"""From a spec and its train images to the basis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pmae.basis.basis import Basis
+from pmae.basis.fixed import fit_dct, fit_random
+from pmae.basis.kernel import fit_kernel
+from pmae.basis.pca import PASSES, fit_pca, fit_randomized_pca
+from pmae.basis.store import FitKey
+from pmae.data.augment import augment
+from pmae.data.images import Split
+from pmae.data.standardize import PixelStatistics
+from pmae.errors import SpecError
+from pmae.seeding import generator
+from pmae.spec import AugmentationSpec, BasisSpec, ExperimentSpec
+from pmae.spec.basis import check_basis
+
+_BATCH_VALUES = 1 << 22
+_MOST_IMAGES = 1024
+_FIT_INDEX, _CHOICE_INDEX = 0, 1
+"""What the seed is used for besides augmentation: the sketch or rotation, and the choice."""
+
+Report = Callable[[int, int], None]
+"""Is told how many images of how many have been read."""
+
+
+def fit_key(spec: ExperimentSpec, data_digest: str) -> FitKey:
+    """What the basis of a resolved PMAE spec is made of."""
+    basis = _basis_of(spec)
+    augmented = basis.kind == "pca_augmented"
+    return FitKey(
+        kind=basis.kind,
+        data_digest=data_digest,
+        resolution=spec.resolution,
+        std_floor=spec.dataset.std_floor,
+        num_components=basis.num_components,
+        solver="randomized" if basis.solver == "randomized" else None,
+        fit_images=basis.fit_images,
+        passes=basis.passes,
+        bandwidth=basis.bandwidth,
+        seed=basis.seed,
+        augmentation=spec.augmentation.model_dump(mode="json") if augmented else None,
+    )
+
+
+def fit_basis(
+    spec: ExperimentSpec, train: Split, statistics: PixelStatistics, report: Report
+) -> Basis:
+    """Fit the basis of a resolved PMAE spec.
+
+    Args:
+        spec: resolved.
+        train: the train split.
+        statistics: of the train split.
+        report: called after each batch.
+
+    Raises:
+        SpecError: fields of the basis that do not suit the images; names the field.
+        BasisError: images that have no basis.
+    """
+    basis = _basis_of(spec)
+    num_pixels = train.image_shape[0] * train.image_shape[1] * train.image_shape[2]
+    check_basis(basis, num_pixels, num_pixels)
+    images = FitImages(
+        train, statistics, basis, spec.augmentation if basis.kind == "pca_augmented" else None
+    )
+    if basis.solver == "randomized":
+        return _fit_randomized(basis, images, report)
+    kept = basis.num_components
+    batches = images.batches(report)
+    if basis.kind == "dct":
+        return fit_dct(batches, train.image_shape, num_components=kept)
+    if basis.kind == "random":
+        noise = generator(basis.seed or 0, "basis", _FIT_INDEX)
+        return fit_random(batches, num_pixels, kept or num_pixels, noise)
+    if basis.kind == "kernel":
+        bandwidth = basis.bandwidth if isinstance(basis.bandwidth, float) else None
+        return fit_kernel(batches, bandwidth=bandwidth, num_components=kept)
+    return fit_pca(batches, num_components=kept)
+
+
+def _fit_randomized(basis: BasisSpec, images: FitImages, report: Report) -> Basis:
+    kept = basis.num_components
+    assert kept is not None
+    most = images.total - 1
+    if kept > most:
+        raise SpecError(
+            f"basis.num_components: {images.total} images span at most {most} components, not "
+            f"{kept}; valid is 2 to {most}",
+            field=("basis", "num_components"),
+        )
+    started = iter(range(PASSES))
+
+    def batches() -> Iterator[Tensor]:
+        before = next(started) * images.total
+        return images.batches(lambda done, total: report(before + done, PASSES * total))
+
+    noise = generator(basis.seed or 0, "basis", _FIT_INDEX)
+    return fit_randomized_pca(batches, num_components=kept, generator=noise)
+
+
+@dataclass(frozen=True)
+class FitImages:
+    """The images that a basis is fitted on; the same at each pass.
+
+    Attributes:
+        train: the train split.
+        statistics: of the train split.
+        basis: resolved.
+        augmentation: resolved; None: images are taken as they are.
+    """
+
+    train: Split
+    statistics: PixelStatistics
+    basis: BasisSpec
+    augmentation: AugmentationSpec | None
+
+    @property
+    def indices(self) -> Tensor:
+        """Which images of the train split: int64, ascending."""
+        everything, most = len(self.train), self.basis.fit_images
+        if most is None or most >= everything:
+            return torch.arange(everything)
+        noise = generator(self.basis.seed or 0, "basis", _CHOICE_INDEX)
+        return torch.randperm(everything, generator=noise)[:most].sort().values
+
+    @property
+    def total(self) -> int:
+        """How many images a pass gives, each augmented one counted."""
+        return len(self.indices) * (self.basis.passes or 1)
+
+    def batches(self, report: Report) -> Iterator[Tensor]:
+        """Standardised images ``(batch, channels, height, width)``, batch by batch."""
+        channels, height, width = self.train.image_shape
+        size = min(_MOST_IMAGES, max(1, _BATCH_VALUES // (channels * height * width)))
+        indices, total = self.indices, self.total
+        done, drawn = 0, 0
+        for _ in range(self.basis.passes or 1):
+            for batch in self.train.batches(indices.split(size)):
+                if self.augmentation is None:
+                    pixels = batch.images / 255
+                else:
+                    noise = generator(self.basis.seed or 0, "basis_augment", drawn)
+                    pixels = augment(batch.images, self.augmentation, noise)
+                yield self.statistics.standardize(pixels)
+                done, drawn = done + len(pixels), drawn + 1
+                report(done, total)
+
+
+def _basis_of(spec: ExperimentSpec) -> BasisSpec:
+    if spec.basis is None:
+        raise ValueError(f"{spec.method} has no basis")
+    return spec.basis
