@@ -12,7 +12,17 @@ from typing import Literal
 import torch
 
 Purpose = Literal[
-    "order", "augment", "mask", "init", "probe", "split", "subset", "reconstruct", "val"
+    "order",
+    "augment",
+    "mask",
+    "init",
+    "probe",
+    "probe_init",
+    "probe_augment",
+    "split",
+    "subset",
+    "reconstruct",
+    "val",
 ]
 
 
