@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pmae.cli.data import data_app
+from pmae.cli.table import presets, table
 from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient
 from pmae.spec import load_spec
@@ -25,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.command()(table)
+app.command()(presets)
 console = Console()
 
 ApiUrl = Annotated[

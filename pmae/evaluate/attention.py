@@ -67,7 +67,7 @@ def _weights(layer: nn.Module, tokens: Tensor) -> Tensor:
     projected: Tensor = layer.qkv(tokens)  # type: ignore[operator]
     shaped = projected.view(batch, length, 3, heads, width // heads)
     query, key, _ = shaped.permute(2, 0, 3, 1, 4).unbind()
-    scores = query @ key.transpose(-2, -1) * (width // heads) ** -0.5
+    scores: Tensor = query @ key.transpose(-2, -1) * (width // heads) ** -0.5
     return scores.softmax(dim=-1)
 
 
