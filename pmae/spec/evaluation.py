@@ -39,6 +39,10 @@ class _Evaluation(SpecModel):
         description="What represents an image: the CLS token, or the mean of the patch tokens.",
     )
 
+    def model_post_init(self, _context: object) -> None:
+        """Count the protocol as written: without it nothing tells which one a part is of."""
+        self.model_fields_set.add("protocol")
+
 
 class _Frozen(_Evaluation):
     """What the protocols that leave the encoder as it is have."""

@@ -9,7 +9,7 @@ import pytest
 from api.errors import InvalidRequestError
 from api.runs.submission import merge_patch, read_spec
 from api.validation import pointer
-from pmae.presets import PRESETS, SMALL_PRESETS, get_preset
+from pmae.presets import SMALL_PRESETS, get_preset
 from pmae.schema import Problem, Run
 from pmae.spec import ExperimentSpec, resolve
 from tests.api.live import DIGITS, LiveApi
