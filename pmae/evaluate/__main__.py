@@ -105,10 +105,14 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     evaluation = resolve_evaluation(evaluation, subject.spec.dataset)
     evaluations = Evaluations(subject, settings, tick=lambda: None)
     sources: tuple[Source, ...] = ("encoder", *evaluation.baselines)
-    results = [
-        evaluations.measure(evaluation, source, f"{evaluation.protocol}/{source}")
-        for source in sources
-    ]
+    try:
+        results = [
+            evaluations.measure(evaluation, source, f"{evaluation.protocol}/{source}")
+            for source in sources
+        ]
+    finally:
+        evaluations.close()
+        subject.target.data.close()
     path = options.output or _result_path(folder, evaluation)
     _write(path, folder, results)
     _show(results, console)

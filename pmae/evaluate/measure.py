@@ -104,6 +104,11 @@ class Evaluations:
             data_digest=target.digest,
         )
 
+    def close(self) -> None:
+        """Release what other data sets hold for reading ahead."""
+        for target in self._targets.values():
+            target.data.close()
+
     def _probed(self, spec: ProbeSpec, target: Target, source: Source, seed: int) -> Outcome:
         train, val, test = (
             self._extracted(spec, target, source, name) for name in ("train", "val", "test")

@@ -90,17 +90,22 @@ class Evaluator:
         evaluations = Evaluations(
             _subject(module, step, epoch, self._data_digest), self._settings, self._tick
         )
-        for done, job in enumerate(jobs):
-            self._tell_progress(done, len(jobs))
-            event = self._known(job, evaluations.subject)
-            if event is None:
-                result = evaluations.measure(job.evaluation, job.source, job.key)
-                event = evaluation_event(result)
-            self._events.write(event)
-            self._told.add(job.key)
-            _log.info("%s: top-1 %.4f", job.key, event.top1)
+        try:
+            for done, job in enumerate(jobs):
+                self._tell_progress(done, len(jobs))
+                self._do(job, evaluations)
+        finally:
+            evaluations.close()
         self._tell_progress(len(jobs), len(jobs))
         self._events.sync()
+
+    def _do(self, job: Job, evaluations: Evaluations) -> None:
+        event = self._known(job, evaluations.subject)
+        if event is None:
+            event = evaluation_event(evaluations.measure(job.evaluation, job.source, job.key))
+        self._events.write(event)
+        self._told.add(job.key)
+        _log.info("%s: top-1 %.4f", job.key, event.top1)
 
     def _jobs(self, epoch: float) -> list[Job]:
         jobs = run_jobs(self._spec.evaluations, epoch, final=epoch == self._spec.epochs)
@@ -169,6 +174,8 @@ def _subject(module: PretrainModule, step: int, epoch: float, data_digest: str) 
 def _evaluations(lines: bytes) -> Iterator[EvaluationEvent]:
     """Those among the lines of an event file; lines of a process that was killed may be broken."""
     for line in split_lines(lines)[0]:
+        if b'"evaluation"' not in line:
+            continue
         try:
             event = parse_event(line)
         except EventError:
