@@ -6,6 +6,8 @@ cells of the paper's table; what is published is labelled so. Names are stable.
 
 from __future__ import annotations
 
+import difflib
+
 from pmae.errors import SpecError
 from pmae.presets.paper import PAPER_PRESETS
 from pmae.presets.preset import Preset
@@ -23,5 +25,11 @@ def get_preset(name: str) -> Preset:
         SpecError: there is none of that name.
     """
     if name not in PRESETS:
-        raise SpecError(f"unknown preset {name!r}; valid are {', '.join(PRESETS)}")
+        close = difflib.get_close_matches(name, PRESETS, n=5, cutoff=0.5)
+        small = [preset.name for preset in SMALL_PRESETS]
+        nearest = ", ".join(dict.fromkeys([*close, *small]))
+        raise SpecError(
+            f"unknown preset {name!r}; the nearest of {len(PRESETS)} are {nearest} (`pmae presets` "
+            "and GET /presets list all)"
+        )
     return PRESETS[name]

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pmae.errors import SpecError
 from pmae.models import MaskedAutoencoder
 from pmae.presets import PAPER_PRESETS, PRESETS, SMALL_PRESETS, get_preset
 from pmae.presets.paper import num_parameters
@@ -46,6 +47,12 @@ def test_every_row_and_column_of_the_table_has_its_presets() -> None:
     assert resolve(get_preset("cifar10_mae_std").spec).masking.ratio == 0.75
     assert resolve(get_preset("cifar10_pmae_rd").spec).masking.ratio == (0.1, 0.9)
     assert resolve(get_preset("pathmnist_pmae_ratio_0.3").spec).masking.ratio == 0.3
+
+
+def test_an_unknown_name_is_told_the_nearest_ones() -> None:
+    with pytest.raises(SpecError, match=r"pathmnist_pmae_ratio_0\.3") as caught:
+        get_preset("pathmnist_pmae_ratio_0.33")
+    assert len(str(caught.value)) < 500
 
 
 def test_what_is_published_is_labelled_so() -> None:
