@@ -31,7 +31,7 @@ def test_classes_agree_with_scikit_learn() -> None:
 def test_there_is_no_top5_of_five_classes_nor_where_classes_are_not_ranked() -> None:
     labels = torch.arange(5)
     assert score(torch.eye(5), labels).top5 is None
-    assert score(torch.eye(6), labels, ranked=False).top5 is None
+    assert score(torch.eye(6), torch.arange(6), ranked=False).top5 is None
     assert score(torch.eye(6), torch.arange(6)).top5 == 1.0
 
 
