@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -119,7 +119,8 @@ def _holds(value: Any, part: str | int) -> bool:
 
 def _message(error: ErrorDetails, location: Location, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
-        return unknown_name("field", str(location[-1]), _field_names(model, location[:-1]))
+        names = _field_names(model, location[:-1], error["loc"])
+        return unknown_name("field", str(location[-1]), names)
     if error["type"] in _NOT_AN_OBJECT:
         return "a JSON object is needed here"
     return _sentence(error["msg"])
@@ -130,25 +131,37 @@ def _sentence(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _field_names(model: type[BaseModel], location: Location) -> list[str]:
-    """Names of the fields of the part of ``model`` that lies at ``location``."""
+def _field_names(model: type[BaseModel], location: Location, tags: Location) -> list[str]:
+    """Names of the fields of the part of ``model`` that lies at ``location``.
+
+    ``tags`` holds pydantic's names of the union members that a body's parts were taken for.
+    """
     found: type[BaseModel] | None = model
     for part in location:
         if found is None:
             return []
         if isinstance(part, str):
             field = found.model_fields.get(part)
-            found = _model_in(field.annotation) if field is not None else None
+            members = _models_in(field.annotation) if field is not None else []
+            found = next((m for m in members if _is_tagged(m, tags)), next(iter(members), None))
     return list(found.model_fields) if found is not None else []
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
-    """The first model that a field's annotation names, inside unions and containers too."""
+def _is_tagged(model: type[BaseModel], tags: Location) -> bool:
+    """Whether a field of the model has one of the tags as its only value."""
+    return any(
+        get_origin(field.annotation) is Literal and get_args(field.annotation)[0] in tags
+        for field in model.model_fields.values()
+    )
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    """The models that a field's annotation names, inside unions and containers too."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, types.UnionType, tuple, list):
-        for argument in get_args(annotation):
-            model = _model_in(argument)
-            if model is not None:
-                return model
-    return None
+        return [annotation]
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _models_in(get_args(annotation)[0])
+    if origin in (Union, types.UnionType, tuple, list):
+        return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return []

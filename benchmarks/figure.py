@@ -20,6 +20,7 @@ class Figure:
     ratio: float
     goal: float
     met: bool
+    note: str = ""
 
 
 def median_seconds(runs: int, *works: Callable[[], object]) -> list[float]:

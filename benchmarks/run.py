@@ -1,4 +1,7 @@
-"""What the README's figures come from: ``make bench``, or ``make bench NAME=pca`` for one of them.
+"""What the README's figures come from: ``make bench``, or ``make bench NAME=pca`` for some of them.
+
+    python -m benchmarks.run               # all of them
+    python -m benchmarks.run probe knn     # only these; the others stay as they were recorded
 
 Ours and a peer run in turn, several times each; the table gives medians and their ratio. One
 thread for the input pipeline, the machine's default for PCA.
@@ -17,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import augmentation, bases
+from benchmarks import augmentation, bases, evaluation
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -44,36 +47,51 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "pca_memory": bases.fit_memory,
     "pca_growth": bases.growth,
     "input_pipeline": input_pipeline,
+    "probe": evaluation.probe_figures,
+    "knn": evaluation.knn_figures,
 }
 
 
 def main() -> None:
-    """Measure, print a table and write ``results.json``; with names, print only those."""
+    """Measure, print a table and write ``results.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
     names = parser.parse_args().names
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         parser.error(f"unknown measurement {unknown[0]!r}; valid are {', '.join(MEASUREMENTS)}")
-    figures = [figure for name in names or MEASUREMENTS for figure in MEASUREMENTS[name]()]
-    commit = subprocess.run(
+    facts = {
+        "commit": _commit(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
+    }
+    recorded: dict[str, list[dict[str, object]]] = json.loads(RESULTS.read_text())
+    print("| figure | ours | peer | ratio | goal |")
+    print("|---|---|---|---|---|")
+    for name in names or MEASUREMENTS:
+        figures = MEASUREMENTS[name]()
+        recorded[name] = [asdict(figure) | facts for figure in figures]
+        for figure in figures:
+            print(_row(figure), flush=True)
+    kept = {name: recorded[name] for name in MEASUREMENTS if name in recorded}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def _row(figure: Figure) -> str:
+    goal = f"{figure.goal:g}x, {'met' if figure.met else 'not met'}"
+    note = f" ({figure.note})" if figure.note else ""
+    return (
+        f"| {figure.name} | {figure.ours:,.3g} {figure.unit} | {figure.peer:,.3g} {figure.unit} "
+        f"({figure.peer_name}) | {figure.ratio:.1f}{note} | {goal} |"
+    )
+
+
+def _commit() -> str:
+    return subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git there is
         capture_output=True,
         text=True,
         check=False,
     ).stdout.strip()
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
-    facts = {"machine": machine, "commit": commit, "figures": [asdict(f) for f in figures]}
-    if not names:
-        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
-    print(f"| figure | ours | peer | ratio | goal |  ({machine})")
-    print("|---|---|---|---|---|")
-    for f in figures:
-        goal = f"{f.goal:g}x, {'met' if f.met else 'not met'}"
-        print(
-            f"| {f.name} | {f.ours:,.3g} {f.unit} | {f.peer:,.3g} {f.unit} ({f.peer_name}) "
-            f"| {f.ratio:.1f} | {goal} |"
-        )
 
 
 if __name__ == "__main__":

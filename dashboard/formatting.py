@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from pmae.schema import Checkpoint, Evaluation, RunSummary
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-_NAMES = {
-    "linear/encoder": "trained encoder",
-    "linear/untrained_encoder": "untrained encoder",
-    "linear/raw_pixels": "raw pixels",
+_FEATURES = {
+    "encoder": "trained encoder",
+    "untrained_encoder": "untrained encoder",
+    "raw_pixels": "raw pixels",
 }
+_PROTOCOLS = {"linear": "linear", "mlp": "MLP", "knn": "k-NN", "finetune": "fine-tuning"}
 _METHODS = {"pmae": "PMAE", "mae": "MAE"}
 
 
@@ -94,8 +95,22 @@ def checkpoint_label(checkpoint: Checkpoint) -> str:
 
 
 def evaluation_label(evaluation: Evaluation) -> str:
-    """What was evaluated."""
-    return _NAMES.get(evaluation.key, evaluation.key)
+    """What was evaluated, and on which other data set if it is a transfer."""
+    label = _FEATURES.get(evaluation.features, evaluation.features)
+    other = (evaluation.details.get("spec") or {}).get("dataset")
+    return f"{label}, on {other['name']}" if other else label
+
+
+def protocol_label(evaluation: Evaluation) -> str:
+    """How it was evaluated; the second evaluation of a protocol in a run has a number."""
+    name, _, number = evaluation.key.partition("/")[0].partition("-")
+    return f"{_PROTOCOLS.get(name, name)} {number}".rstrip()
+
+
+def top1(evaluation: Evaluation) -> str:
+    """``91.2 %``, or ``91.2 % ± 0.3`` over several seeds."""
+    std = evaluation.details.get("top1_std")
+    return percent(evaluation.top1) + ("" if std is None else f" ± {100 * std:.1f}")
 
 
 def run_seconds(run: RunSummary, now: datetime | None = None) -> float | None:

@@ -109,19 +109,72 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str | Markup]]) -> Markup
 
 
 def evaluations(items: Sequence[Evaluation], color: str) -> Markup:
-    """Accuracies as bars, the best first; the trained encoder's in the run's colour."""
+    """Accuracies at the end as bars, by protocol, the best first.
+
+    The trained encoder's are in the run's colour. Accuracies by depth and over the epochs of
+    pretraining follow as tables where there are any.
+    """
+    final = [item for item in items if "@" not in item.key]
+    several = len({formatting.protocol_label(item) for item in final}) > 1
+    order = {item.protocol: index for index, item in reversed(list(enumerate(final)))}
     rows = joined(
         Markup(
             '<tr class="{mark}"><th>{name}</th><td>{bar}</td><td class="num">{top1}</td></tr>'
         ).format(
             mark="pm-own" if item.features == "encoder" else "",
-            name=formatting.evaluation_label(item),
+            name=_evaluation_name(item) if several else formatting.evaluation_label(item),
             bar=bar(item.top1, color if item.features == "encoder" else "var(--pm-quiet)"),
-            top1=formatting.percent(item.top1),
+            top1=formatting.top1(item),
         )
-        for item in sorted(items, key=lambda item: -item.top1)
+        for item in sorted(final, key=lambda item: (order[item.protocol], -item.top1))
     )
-    return Markup('<table class="pm-bars">{}</table>').format(rows)
+    bars = Markup('<table class="pm-bars">{}</table>').format(rows)
+    return joined([bars, *(_by_layer(item) for item in final), _over_epochs(items)])
+
+
+def _evaluation_name(item: Evaluation) -> str:
+    return f"{formatting.protocol_label(item)}: {formatting.evaluation_label(item)}"
+
+
+def _by_layer(item: Evaluation) -> Markup:
+    """Accuracy after every block of the encoder."""
+    layers = item.details.get("by_layer") or []
+    if not layers:
+        return Markup("")
+    rows = [
+        (
+            str(found["layer"]),
+            formatting.percent(found["top1"]),
+            formatting.percent(found["val_top1"]),
+        )
+        for found in layers
+    ]
+    heading = Markup("<h6>{}, by block</h6>").format(_evaluation_name(item))
+    return heading + table((">Block", ">Test", ">Validation"), rows)
+
+
+def _over_epochs(items: Sequence[Evaluation]) -> Markup:
+    """Accuracy at the epochs of pretraining at which it was measured, one column a protocol."""
+    curves: dict[str, dict[float, Evaluation]] = {}
+    for item in items:
+        if item.features == "encoder":
+            curves.setdefault(_evaluation_name(item), {})[item.epoch] = item
+    curves = {name: points for name, points in curves.items() if len(points) > 1}
+    epochs = sorted({epoch for points in curves.values() for epoch in points})
+    if not epochs:
+        return Markup("")
+    rows = [
+        (
+            formatting.epoch(epoch),
+            *(
+                formatting.top1(points[epoch]) if epoch in points else ""
+                for points in curves.values()
+            ),
+        )
+        for epoch in epochs
+    ]
+    head = (">Epoch", *(f">{name}" for name in curves))
+    return Markup("<h6>Over the epochs</h6>") + table(head, rows)
 
 
 def download_link(url: str, name: str) -> Markup:

@@ -128,7 +128,7 @@ def write_checkpoint(
     trainer = io.BytesIO()
     torch.save({"optimizer": state.optimizer, "counters": state.counters}, trainer)
     content = {
-        MODEL_FILE: save({name: tensor.contiguous() for name, tensor in state.weights.items()}),
+        MODEL_FILE: pack_weights(state.weights),
         CONFIG_FILE: config.model_dump_json(indent=1).encode(),
         TRAINER_FILE: trainer.getvalue(),
         EVENTS_FILE: events,
@@ -147,6 +147,11 @@ def write_checkpoint(
     publish_folder(folder, content)
     _remove_older_latest(lease, folder)
     return manifest
+
+
+def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
+    """The content of ``model.safetensors``; equal weights on the CPU give equal bytes."""
+    return save({name: tensor.contiguous() for name, tensor in weights.items()})
 
 
 def _facts(data: bytes) -> FileFacts:

@@ -115,14 +115,19 @@ class EvaluationEvent(_Event):
     """One evaluation's outcome. ``key`` identifies it within the run."""
 
     type: Literal["evaluation"] = "evaluation"
-    key: str = Field(description="For example linear/encoder, linear/raw_pixels.")
-    protocol: Literal["linear"]
+    key: str = Field(description="For example linear/encoder, linear/raw_pixels, knn/encoder@100.")
+    protocol: Literal["linear", "mlp", "knn", "finetune"]
     features: Literal["encoder", "untrained_encoder", "raw_pixels"]
     step: int
     epoch: float
     split: Literal["test"] = "test"
-    top1: float = Field(description="Share of images whose class was predicted, 0 to 1.")
-    details: dict[str, Any] = Field(default_factory=dict)
+    top1: float = Field(
+        description="Share of images whose class was predicted, 0 to 1; where it was measured with "
+        "several seeds, the mean."
+    )
+    details: dict[str, Any] = Field(
+        default_factory=dict, description="The rest of pmae.evaluate.results.EvaluationResult."
+    )
 
 
 class WarningEvent(_Event):

@@ -31,7 +31,7 @@ from pmae.data.images import ImageData
 from pmae.data.registry import load_data
 from pmae.data.standardize import PixelStatistics, pixel_statistics
 from pmae.errors import CheckpointError
-from pmae.evaluate.run import evaluate_all
+from pmae.evaluate.run import Evaluator
 from pmae.events import (
     BasisEvent,
     EndEvent,
@@ -112,6 +112,7 @@ def run(
     if resume:
         module.load_weights(resume[1])
 
+    evaluator = Evaluator(spec, settings, events, stop.check, run_dir, data_digest)
     events.write(StageEvent(stage="pretrain"))
     pretrain(
         module,
@@ -119,12 +120,14 @@ def run(
         events=events,
         config=config,
         stop=stop,
+        evaluator=evaluator,
         resume=resume,
         accelerator=accelerator,
     )
     if spec.evaluations:
         events.write(StageEvent(stage="probe"))
-        evaluate_all(module, events, device)
+        module.to(device)
+        evaluator.run(module, module.plan.total_steps, spec.epochs)
     events.write(EndEvent(step=module.plan.total_steps))
     events.sync()
 

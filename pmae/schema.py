@@ -39,14 +39,20 @@ class Progress(_Wire):
 class Evaluation(_Wire):
     """One evaluation of a run."""
 
-    key: str = Field(examples=["linear/encoder"])
+    key: str = Field(examples=["linear/encoder", "knn/encoder@100"])
     protocol: str
     features: str = Field(description="encoder, untrained_encoder or raw_pixels.")
     step: int
     epoch: float
     split: str
-    top1: float = Field(description="Share of images whose class was predicted, 0 to 1.")
-    details: dict[str, Any] = Field(default_factory=dict)
+    top1: float = Field(
+        description="Share of images whose class was predicted, 0 to 1; the mean over the seeds."
+    )
+    details: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What else was found, and how: docs/evaluation.md. Among it top1_std, top5, "
+        "macro_f1, val_top1, per_class, confusion_matrix, by_layer, chosen, spec.",
+    )
 
 
 class RunSummary(_Wire):
@@ -256,6 +262,7 @@ class PresetView(_Wire):
 
     name: str
     summary: str
+    command: str = Field(default="", description="Trains it in a terminal, without a service.")
     cost: str
     expect: str
     spec: ExperimentSpec

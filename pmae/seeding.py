@@ -17,6 +17,8 @@ Purpose = Literal[
     "mask",
     "init",
     "probe",
+    "probe_init",
+    "probe_augment",
     "split",
     "subset",
     "reconstruct",

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
+from pmae.evaluate.run import Evaluator
 from pmae.events import (
     CheckpointRemovedEvent,
     EventWriter,
@@ -32,6 +33,7 @@ def pretrain(
     events: EventWriter,
     config: CheckpointConfig,
     stop: StopSignal,
+    evaluator: Evaluator,
     resume: tuple[int, TrainingState] | None,
     accelerator: str,
 ) -> None:
@@ -44,7 +46,7 @@ def pretrain(
     first, state = resume or (0, None)
     if first >= module.plan.total_steps:
         return
-    boundary = StepBoundary(lease, events, config, stop, first, state)
+    boundary = StepBoundary(lease, events, config, stop, evaluator, first, state)
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
@@ -62,10 +64,11 @@ def pretrain(
 
 
 class StepBoundary(pl.Callback):
-    """Does, after each step and in this order: metrics, epoch's end, checkpoint, leave if asked.
+    """Does, after each step: metrics, epoch's end, checkpoint, leave if asked, evaluations.
 
     A checkpoint at an epoch's last step thus holds the epoch's figures, and a process killed before
-    it was written does them again.
+    it was written does them again. One killed during evaluations resumes from the checkpoint that
+    was made for them, and does those that are missing.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class StepBoundary(pl.Callback):
         events: EventWriter,
         config: CheckpointConfig,
         stop: StopSignal,
+        evaluator: Evaluator,
         first: int,
         state: TrainingState | None,
     ) -> None:
@@ -81,6 +85,7 @@ class StepBoundary(pl.Callback):
         self._events = events
         self._config = config
         self._stop = stop
+        self._evaluator = evaluator
         self._first = first
         self._state = state
         self._started = self._saved = time.monotonic()
@@ -95,6 +100,7 @@ class StepBoundary(pl.Callback):
             self._state = None
         # Lightning has put a SIGTERM handler of its own before ours, which would leave unsaved.
         self._stop.install()
+        self._evaluate(pl_module, self._first)
         self._started = self._saved = time.monotonic()
 
     def on_train_batch_end(
@@ -114,6 +120,7 @@ class StepBoundary(pl.Callback):
         self._tell_progress(pl_module, step)
         self._checkpoint(pl_module, step)
         self._stop.check()
+        self._evaluate(pl_module, step)
 
     def _tell_metrics(self, module: PretrainModule, step: int) -> None:
         if step % module.spec.log_every_steps and step != module.plan.total_steps:
@@ -163,7 +170,8 @@ class StepBoundary(pl.Callback):
         plan, spec = module.plan, module.spec.checkpoint
         kept = self._is_kept(module, step)
         due = time.monotonic() - self._saved >= spec.latest_seconds
-        if not (kept or due or self._stop.requested):
+        waiting = self._evaluator.due(step / plan.steps_per_epoch)
+        if not (kept or due or waiting or self._stop.requested):
             return
         manifest = write_checkpoint(
             self._lease,
@@ -181,6 +189,13 @@ class StepBoundary(pl.Callback):
                 self._events.write(CheckpointRemovedEvent(name=name))
         self._events.sync()
         self._saved = time.monotonic()
+
+    def _evaluate(self, module: PretrainModule, step: int) -> None:
+        epoch = step / module.plan.steps_per_epoch
+        if self._evaluator.due(epoch):
+            began = time.monotonic()
+            self._evaluator.run(module, step, epoch)
+            self._started += time.monotonic() - began
 
     def _is_kept(self, module: PretrainModule, step: int) -> bool:
         plan = module.plan

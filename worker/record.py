@@ -42,6 +42,12 @@ from pmae.layout import LeaseDir
 
 _CHUNK_BYTES = 256 * 1024
 _HEADLINE_EVALUATION = "linear/encoder"
+_EVALUATIONS = {
+    "linear": "linear probe on",
+    "mlp": "MLP probe on",
+    "knn": "k-NN on",
+    "finetune": "fine-tuning of",
+}
 _log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
@@ -261,7 +267,9 @@ def _message(event: Event) -> str | None:
             return f"removed the checkpoint {event.name}, as the spec's retention says"
         case EvaluationEvent():
             what = event.features.replace("_", " ")
-            return f"{event.protocol} probe on {what}: top-1 {event.top1:.1%}"
+            name = _EVALUATIONS[event.protocol]
+            at = f" after epoch {event.epoch:g}" if "@" in event.key else ""
+            return f"{name} {what}{at}: top-1 {event.top1:.1%}"
         case WarningEvent() | ErrorEvent():
             return event.message
         case _:

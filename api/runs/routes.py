@@ -15,7 +15,7 @@ from api.runs import service
 from api.runs.submission import read_spec
 from api.runs.views import run_view
 from api.storage import refuse_when_full
-from pmae.presets import PRESETS
+from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run, RunPage
 from pmae.spec import ExperimentSpec
 
@@ -38,7 +38,7 @@ _SPEC_BODY = {
                         "summary": preset.summary,
                         "value": preset.spec.model_dump(mode="json", exclude_unset=True),
                     }
-                    for preset in PRESETS.values()
+                    for preset in SMALL_PRESETS
                 },
             }
         },

@@ -35,6 +35,7 @@ def preset_view(preset: Preset) -> PresetView:
     return PresetView(
         name=preset.name,
         summary=preset.summary,
+        command=preset.command,
         cost=preset.cost,
         expect=preset.expect,
         spec=resolve(preset.spec),

@@ -179,7 +179,7 @@ def _outcome(shown: Run) -> None:
     checkpoints = client().checkpoints(run.id)
     left, right = st.columns([2, 3], gap="large")
     with left:
-        st.subheader("Linear probe, test top-1")
+        st.subheader("Evaluations, test top-1")
         if run.evaluations:
             st.html(markup.evaluations(run.evaluations, run_color(run.number)))
         else:

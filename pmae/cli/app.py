@@ -13,6 +13,7 @@ from rich.console import Console
 from pmae.cli.data import data_app
 from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.plugins import PluginGroup
+from pmae.cli.table import presets, table
 from pmae.cli.watch import show_result, watch_run
 from pmae.cli.worker import worker_app
 from pmae.client import PmaeClient
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(worker_app, name="worker")
+app.command()(table)
+app.command()(presets)
 console = Console()
 
 

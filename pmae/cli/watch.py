@@ -11,15 +11,11 @@ from rich.table import Table
 
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
-from pmae.schema import TERMINAL_STATES, Run
+from pmae.schema import TERMINAL_STATES, Evaluation, Run
 
 _LOOK_SECONDS = 0.5
 _PLAIN_LINE_LOOKS = 10
-_ROWS = {
-    "encoder": "trained encoder (CLS token)",
-    "untrained_encoder": "untrained encoder (CLS token)",
-    "raw_pixels": "raw pixels",
-}
+_PROTOCOLS = {"linear": "linear probe", "mlp": "MLP probe", "knn": "k-NN", "finetune": "fine-tuned"}
 
 
 def watch_run(
@@ -78,14 +74,30 @@ def show_result(run: Run, console: Console) -> None:
         text = f"run {run.id} {verb} {run.state}{reason}"
         console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
         return
-    table = Table(title=f"Linear probe, top-1 on the test split of {run.dataset}")
-    table.add_column("features")
+    table = Table("protocol", "features", title=f"Top-1 on the test split of {run.dataset}")
     table.add_column("top-1", justify="right")
-    for evaluation in sorted(run.evaluations, key=lambda found: -found.top1):
+    at_the_end = [found for found in run.evaluations if "@" not in found.key]
+    for evaluation in sorted(at_the_end, key=lambda found: (found.protocol, -found.top1)):
         style = "bold" if evaluation.features == "encoder" else None
-        name = _ROWS.get(evaluation.features, evaluation.features)
-        table.add_row(name, f"{evaluation.top1:.1%}", style=style)
+        protocol = _PROTOCOLS.get(evaluation.protocol, evaluation.protocol)
+        table.add_row(protocol, _features(evaluation), _top1(evaluation), style=style)
     console.print(table)
+
+
+def _features(evaluation: Evaluation) -> str:
+    """``trained encoder (CLS token)``, and where they are of another data set, of which."""
+    features = evaluation.features.replace("_", " ")
+    if evaluation.features != "raw_pixels":
+        token = "mean token" if evaluation.details.get("features") == "mean" else "CLS token"
+        trained = "trained " if evaluation.features == "encoder" else ""
+        features = f"{trained}{features} ({token})"
+    other = (evaluation.details.get("spec") or {}).get("dataset")
+    return f"{features} on {other['name']}" if other else features
+
+
+def _top1(evaluation: Evaluation) -> str:
+    std = evaluation.details.get("top1_std")
+    return f"{evaluation.top1:.1%}" + ("" if std is None else f" ± {std:.1%}")
 
 
 def _figures(run: Run) -> str:

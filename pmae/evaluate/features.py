@@ -1,41 +1,119 @@
-"""Features of whole images, extracted once and without augmentation."""
+"""Features of whole images from a frozen encoder.
+
+An image's feature is its CLS token or the mean of its patch tokens, after the encoder's last norm.
+The features of an earlier block go through that same norm, so that the last block's are the ones
+that a plain probe sees.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pmae.data.images import Split
 from pmae.data.standardize import PixelStatistics
 from pmae.models import Encoder
+from pmae.spec.evaluation import Layers, Pooling
+
+_BATCH = 256
+_STD_FLOOR = 1e-6
 
 
-@torch.no_grad()
-def extract_cls(encoder: Encoder, batches: Iterable[Tensor], statistics: PixelStatistics) -> Tensor:
-    """The CLS token of every image.
+@dataclass(frozen=True)
+class Features:
+    """Features and classes of one split.
+
+    Attributes:
+        values: ``(layers, n, dim)`` float32 on the CPU.
+        labels: ``(n,)`` int64 classes, or ``(n, k)`` int64 of 0 and 1.
+    """
+
+    values: Tensor
+    labels: Tensor
+
+
+def pooled(tokens: Tensor, pooling: Pooling) -> Tensor:
+    """``(batch, 1 + num_patches, dim)`` after the norm, the CLS token first: ``(batch, dim)``."""
+    return tokens[:, 0] if pooling == "cls" else tokens[:, 1:].mean(dim=1)
+
+
+def encode(encoder: Encoder, images: Tensor, pooling: Pooling, layers: Layers) -> Tensor:
+    """The features of some images, of every block in one pass where all are asked for.
 
     Args:
-        encoder: left in the mode (train or eval) and with the weights it came with.
-        batches: images, each ``(batch, channels, height, width)`` uint8.
-        statistics: on the encoder's device.
+        encoder: of ``depth`` blocks.
+        images: ``(batch, channels, height, width)``, standardised, on the encoder's device.
+        pooling: what represents an image.
+        layers: which blocks.
 
     Returns:
-        ``(n, embed_dim)`` float32 on the CPU.
+        ``(1, batch, dim)``, or ``(depth, batch, dim)`` with the last block's last.
     """
-    device = statistics.mean.device
+    if layers == "last":
+        return pooled(encoder(images), pooling)[None]
+    found: list[Tensor] = []
+
+    def keep(_block: nn.Module, _inputs: object, tokens: Tensor) -> None:
+        found.append(pooled(encoder.norm(tokens), pooling))
+
+    handles = [block.register_forward_hook(keep) for block in encoder.blocks]
+    try:
+        encoder(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(found)
+
+
+@contextmanager
+def frozen(encoder: Encoder) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the mode is what it was."""
     training = encoder.training
     encoder.eval()
     try:
-        rows = [
-            encoder(statistics.standardize(chunk.to(device) / 255))[:, 0].float().cpu()
-            for chunk in batches
-        ]
+        with torch.no_grad():
+            yield
     finally:
         encoder.train(training)
-    return torch.cat(rows)
 
 
-def raw_pixels(batches: Iterable[Tensor]) -> Tensor:
-    """``(batch, channels, height, width)`` uint8 each to ``(n, num_pixels)`` float32 in [0, 1]."""
-    return torch.cat([chunk.flatten(1).float() / 255 for chunk in batches])
+def extract(
+    encoder: Encoder, split: Split, statistics: PixelStatistics, pooling: Pooling, layers: Layers
+) -> Features:
+    """The features of every image of a split, without augmentation.
+
+    Args:
+        encoder: left in the mode (train or eval) and with the weights it came with.
+        split: the images.
+        statistics: on the CPU.
+        pooling: what represents an image.
+        layers: which blocks; ``all`` takes ``depth`` times the memory.
+    """
+    device = encoder.cls_token.device
+    statistics = statistics.to(device)
+    depth = len(encoder.blocks) if layers == "all" else 1
+    values = torch.empty(depth, len(split), encoder.embed_dim)
+    done = 0
+    with frozen(encoder):
+        for batch in split.in_order(_BATCH):
+            images = statistics.standardize(batch.to(device).images / 255)
+            rows = slice(done, done + len(images))
+            values[:, rows] = encode(encoder, images, pooling, layers).float().cpu()
+            done = rows.stop
+    return Features(values, split.labels)
+
+
+def raw_pixels(split: Split) -> Features:
+    """Every pixel of every image as a feature: ``(1, n, num_pixels)`` in [0, 1]."""
+    values = torch.cat([b.images.flatten(1).float() / 255 for b in split.in_order(_BATCH)])
+    return Features(values[None], split.labels)
+
+
+def standardization(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature: ``(layers, n, dim)`` to ``(layers, 1, dim)``."""
+    std = values.std(dim=1, keepdim=True).clamp(min=_STD_FLOOR)
+    return values.mean(dim=1, keepdim=True), std

@@ -1,76 +1,130 @@
-"""The linear probe: one linear layer on frozen features (arXiv 2111.06377, appendix A.1)."""
+"""Linear and MLP probes: a small classifier on frozen features (arXiv 2111.06377, appendix A.1)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from pmae.losses import classification_loss, correct_predictions
-from pmae.schedules import warmup_cosine
-from pmae.seeding import generator
-from pmae.spec import LinearProbeSpec
+from pmae.evaluate.classifier import Batches, Plan, Tick, augmented, seeded, train_classifier
+from pmae.evaluate.features import Features, encode, frozen, standardization
+from pmae.evaluate.subject import Target
+from pmae.models import Encoder
+from pmae.spec import LinearProbeSpec, MlpProbeSpec
 
+ProbeSpec = LinearProbeSpec | MlpProbeSpec
 _MOMENTUM = 0.9
-_STD_FLOOR = 1e-6
 
 
-@dataclass(frozen=True)
-class Features:
-    """Features and classes of one split.
+class ProbeHeads(nn.Module):
+    """One classifier for each layer, on standardised features if the recipe says so.
 
-    Attributes:
-        values: ``(n, dim)`` float32.
-        labels: ``(n,)`` int64 classes, or ``(n, k)`` int64 of 0 and 1.
+    Args:
+        spec: which classifier.
+        train: the training images' features, which standardisation takes its statistics from.
+        num_classes: classes or binary labels.
+        hidden_dim: width of the two hidden layers of an MLP.
+        seed: of an MLP's first weights; a linear classifier starts at zero.
     """
 
-    values: Tensor
-    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, spec: ProbeSpec, train: Features, *, num_classes: int, hidden_dim: int, seed: int
+    ) -> None:
+        super().__init__()
+        values = train.values
+        layers, _, dim = values.shape
+        mean, std = torch.zeros(layers, 1, dim), torch.ones(layers, 1, dim)
+        if spec.standardize:
+            mean, std = standardization(values)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        make = _linear if spec.protocol == "linear" else _mlp
+        # Each layer's head starts alike, as if it were the only one.
+        self.heads = nn.ModuleList(
+            seeded(seed, lambda: make(dim, hidden_dim, num_classes)) for _ in range(layers)
+        )
+
+    def standardized(self, values: Tensor) -> Tensor:
+        """``(layers, n, dim)``, as the classifiers want them."""
+        return (values - self.mean) / self.std
+
+    def forward(self, standardized: Tensor) -> Tensor:
+        """``(layers, n, dim)`` standardised features to logits ``(layers, n, num_classes)``."""
+        pairs = zip(self.heads, standardized, strict=True)
+        return torch.stack([head(values) for head, values in pairs])
+
+    @torch.no_grad()
+    def predict(self, features: Features) -> Tensor:
+        """Logits ``(layers, n, num_classes)`` of features that are on the CPU."""
+        device = self.mean.device
+        values: Tensor = self(self.standardized(features.values.to(device)))
+        return values.cpu()
 
 
-def linear_probe(
-    train: Features, test: Features, *, num_classes: int, spec: LinearProbeSpec, seed: int
-) -> float:
-    """Train a linear classifier on ``train`` and measure it on ``test``.
+def fit_cached(heads: ProbeHeads, train: Features, spec: ProbeSpec, seed: int, tick: Tick) -> None:
+    """Train on features that were extracted once."""
+    plan = _plan(spec, train.values.shape[1])
+    values = heads.standardized(train.values)
 
-    SGD with momentum, learning rate ``base_lr * batch_size / 256`` with warm-up and cosine, no
-    weight decay. Nothing is chosen by the test split: the figure is that of the last epoch.
+    def batches(epoch: int) -> Batches:
+        for rows in plan.batches(seed, epoch):
+            yield values[:, rows], train.labels[rows]
 
-    Returns:
-        Top-1: the share of test images whose class was predicted, 0 to 1; where images have
-        several binary labels, the share of labels that were.
-    """
-    train_values, test_values = train.values, test.values
-    if spec.standardize:
-        mean, std = train_values.mean(dim=0), train_values.std(dim=0).clamp(min=_STD_FLOOR)
-        train_values, test_values = (train_values - mean) / std, (test_values - mean) / std
-    layer = nn.Linear(train_values.shape[1], num_classes)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    _fit(layer, train_values, train.labels, spec, seed)
-    with torch.no_grad():
-        return correct_predictions(layer(test_values), test.labels).item() / len(test.labels)
+    _fit(heads, heads, batches, plan, tick)
+
+
+def fit_encoding(
+    heads: ProbeHeads, encoder: Encoder, target: Target, spec: ProbeSpec, seed: int, tick: Tick
+) -> None:
+    """Train on augmented images, each encoded anew in every epoch; ``heads`` on their device."""
+    plan = _plan(spec, len(target.data.train))
+
+    def logits(images: Tensor) -> Tensor:
+        with frozen(encoder):
+            values = heads.standardized(encode(encoder, images, spec.features, spec.layers))
+        outputs: Tensor = heads(values)
+        return outputs
+
+    _fit(heads, logits, augmented(target, plan, seed, heads.mean.device), plan, tick)
+
+
+def _plan(spec: ProbeSpec, num_images: int) -> Plan:
+    return Plan(
+        num_images=num_images,
+        batch_size=spec.batch_size,
+        epochs=spec.epochs,
+        warmup_epochs=spec.warmup_epochs,
+        base_lr=spec.base_lr,
+    )
 
 
 def _fit(
-    layer: nn.Linear, values: Tensor, labels: Tensor, spec: LinearProbeSpec, seed: int
+    heads: ProbeHeads,
+    logits: Callable[[Tensor], Tensor],
+    batches: Callable[[int], Batches],
+    plan: Plan,
+    tick: Tick,
 ) -> None:
-    batch_size = min(spec.batch_size, len(values))
-    steps_per_epoch = len(values) // batch_size
-    peak = spec.base_lr * spec.batch_size / 256
-    optimizer = torch.optim.SGD(layer.parameters(), lr=peak, momentum=_MOMENTUM)
-    for epoch in range(spec.epochs):
-        order = torch.randperm(len(values), generator=generator(seed, "probe", epoch))
-        for position in range(steps_per_epoch):
-            factor = warmup_cosine(
-                epoch * steps_per_epoch + position,
-                total_steps=spec.epochs * steps_per_epoch,
-                warmup_steps=min(spec.warmup_epochs, spec.epochs) * steps_per_epoch,
-            )
-            optimizer.param_groups[0]["lr"] = peak * factor
-            rows = order[position * batch_size :][:batch_size]
-            loss = classification_loss(layer(values[rows]), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    optimizer = torch.optim.SGD(heads.parameters(), lr=plan.peak_lr, momentum=_MOMENTUM)
+    train_classifier(logits, batches, optimizer, plan, tick)
+
+
+def _linear(dim: int, _hidden_dim: int, num_classes: int) -> nn.Module:
+    layer = nn.Linear(dim, num_classes)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _mlp(dim: int, hidden_dim: int, num_classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(dim, hidden_dim),
+        nn.ReLU(),
+        nn.Linear(hidden_dim, hidden_dim),
+        nn.ReLU(),
+        nn.Linear(hidden_dim, num_classes),
+    )

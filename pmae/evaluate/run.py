@@ -1,82 +1,184 @@
-"""The evaluations that a spec asks for at the end of its run."""
+"""The evaluations that a spec asks for, during its run and at the end.
+
+A result is a function of the checkpoint, the images and the evaluation's spec, all of which it
+names. So a run that was killed takes over what an earlier process of it has measured, and does
+again what that one had not finished.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Literal
-
-import torch
-from torch import Tensor
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pmae.data.standardize import PixelStatistics
-from pmae.evaluate.features import extract_cls, raw_pixels
-from pmae.evaluate.probes import Features, linear_probe
-from pmae.events import EvaluationEvent, EventWriter, ProgressEvent
-from pmae.models import MaskedAutoencoder
+from pmae.errors import EventError
+from pmae.evaluate.classifier import Tick
+from pmae.evaluate.measure import Evaluations
+from pmae.evaluate.results import EvaluationResult, Source
+from pmae.evaluate.subject import Subject, Target, weights_sha256
+from pmae.events import EvaluationEvent, EventWriter, ProgressEvent, parse_event, split_lines
+from pmae.layout import RunDir
 from pmae.pretrain import PretrainModule
-from pmae.spec import LinearProbeSpec
+from pmae.settings import StorageSettings
+from pmae.spec import EvaluationSpec, ExperimentSpec
 
-FeatureSource = Literal["encoder", "untrained_encoder", "raw_pixels"]
-_BATCH = 256
 _log = logging.getLogger(__name__)
 
 
-def evaluate_all(module: PretrainModule, events: EventWriter, device: torch.device) -> None:
-    """Run every evaluation of the spec, with its baselines, and tell the outcomes."""
-    module.to(device)
-    jobs: list[tuple[int, LinearProbeSpec, FeatureSource]] = []
-    for index, evaluation in enumerate(module.spec.evaluations):
-        jobs.append((index, evaluation, "encoder"))
-        jobs.extend((index, evaluation, baseline) for baseline in evaluation.baselines)
-    for done, (index, evaluation, source) in enumerate(jobs):
-        events.write(ProgressEvent(stage="probe", done=done, total=len(jobs)))
-        train, test = (_features(module, source, split) for split in ("train", "test"))
-        top1 = linear_probe(
-            train,
-            test,
-            num_classes=module.data.num_classes,
-            spec=evaluation,
-            seed=module.spec.seed,
+@dataclass(frozen=True)
+class Job:
+    """One evaluation of one kind of features at one epoch."""
+
+    key: str
+    evaluation: EvaluationSpec
+    source: Source
+
+
+class Evaluator:
+    """Does a run's evaluations and tells them, each once.
+
+    Args:
+        spec: of the run, resolved.
+        settings: where data sets lie.
+        events: of this lease; what a checkpoint carried is already in it.
+        tick: called often; may raise to leave.
+        run_dir: whose earlier leases may have measured something.
+        data_digest: of the run's data set.
+    """
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        settings: StorageSettings,
+        events: EventWriter,
+        tick: Tick,
+        run_dir: RunDir,
+        data_digest: str,
+    ) -> None:
+        self._spec = spec
+        self._settings = settings
+        self._events = events
+        self._tick = tick
+        self._data_digest = data_digest
+        self._told = {event.key for event in _evaluations(events.carried())}
+        self._earlier = [
+            event
+            for lease in run_dir.leases()
+            if lease.events.is_file()
+            for event in _evaluations(lease.events.read_bytes())
+        ]
+
+    def due(self, epoch: float) -> bool:
+        """Whether something is to be measured at this epoch, before the end of the run."""
+        return epoch < self._spec.epochs and bool(self._jobs(epoch))
+
+    def run(self, module: PretrainModule, step: int, epoch: float) -> None:
+        """Do what is due, leaving the module, its device and the random state as they are.
+
+        Args:
+            module: after ``step`` steps, on the device that computes.
+            step: optimiser steps done.
+            epoch: epochs done.
+
+        Raises:
+            StopRequested: the tick raised it; what was told until then is kept.
+        """
+        jobs = self._jobs(epoch)
+        if not jobs:
+            return
+        evaluations = Evaluations(
+            _subject(module, step, epoch, self._data_digest), self._settings, self._tick
         )
-        suffix = "" if index == 0 else f"-{index + 1}"
-        events.write(
-            EvaluationEvent(
-                key=f"{evaluation.protocol}{suffix}/{source}",
-                protocol=evaluation.protocol,
-                features=source,
-                step=module.plan.total_steps,
-                epoch=module.plan.epochs,
-                top1=top1,
-                details={
-                    "num_train": len(train.labels),
-                    "num_test": len(test.labels),
-                    "feature_dim": train.values.shape[1],
-                    "recipe": evaluation.model_dump(mode="json"),
-                },
-            )
-        )
-        _log.info("%s probe on %s: top-1 %.4f", evaluation.protocol, source, top1)
-    events.write(ProgressEvent(stage="probe", done=len(jobs), total=len(jobs)))
+        try:
+            for done, job in enumerate(jobs):
+                self._tell_progress(done, len(jobs))
+                self._do(job, evaluations)
+        finally:
+            evaluations.close()
+        self._tell_progress(len(jobs), len(jobs))
+        self._events.sync()
+
+    def _do(self, job: Job, evaluations: Evaluations) -> None:
+        event = self._known(job, evaluations.subject)
+        if event is None:
+            event = evaluation_event(evaluations.measure(job.evaluation, job.source, job.key))
+        self._events.write(event)
+        self._told.add(job.key)
+        _log.info("%s: top-1 %.4f", job.key, event.top1)
+
+    def _jobs(self, epoch: float) -> list[Job]:
+        jobs = run_jobs(self._spec.evaluations, epoch, final=epoch == self._spec.epochs)
+        return [job for job in jobs if job.key not in self._told]
+
+    def _known(self, job: Job, subject: Subject) -> EvaluationEvent | None:
+        """What an earlier process has measured of the same weights by the same recipe."""
+        wanted = (job.key, subject.sha256, job.evaluation.model_dump(mode="json"))
+        for event in self._earlier:
+            details = event.details
+            if (event.key, details.get("checkpoint_sha256"), details.get("spec")) == wanted:
+                return event
+        return None
+
+    def _tell_progress(self, done: int, total: int) -> None:
+        self._events.write(ProgressEvent(stage="probe", done=done, total=total))
 
 
-def _features(module: PretrainModule, source: FeatureSource, name: str) -> Features:
-    split = module.data.split(name)
-    batches = (batch.images for batch in split.in_order(_BATCH))
-    return Features(_values(module, source, batches), split.labels)
+def run_jobs(evaluations: Sequence[EvaluationSpec], epoch: float, *, final: bool) -> list[Job]:
+    """What a run measures at an epoch.
+
+    Keys are ``linear/encoder``, the second evaluation of a protocol ``linear-2/encoder``, and
+    before the end ``linear/encoder@100``.
+    """
+    jobs: list[Job] = []
+    numbers: dict[str, int] = {}
+    for evaluation in evaluations:
+        protocol = evaluation.protocol
+        number = numbers[protocol] = numbers.get(protocol, 0) + 1
+        if not final and epoch not in evaluation.at_epochs:
+            continue
+        name = protocol if number == 1 else f"{protocol}-{number}"
+        at = "" if final else f"@{epoch:g}"
+        # A baseline that pretraining does not change is measured once, at the end.
+        sources: tuple[Source, ...] = ("encoder", *(evaluation.baselines if final else ()))
+        jobs += [Job(f"{name}/{source}{at}", evaluation, source) for source in sources]
+    return jobs
 
 
-def _values(module: PretrainModule, source: FeatureSource, batches: Iterable[Tensor]) -> Tensor:
-    if source == "raw_pixels":
-        return raw_pixels(batches)
-    statistics = PixelStatistics(module.pixel_mean, module.pixel_std)
-    encoder = module.model.encoder
-    if source == "untrained_encoder":
-        untrained = MaskedAutoencoder(
-            module.spec.model,
-            image_size=module.spec.resolution,
-            channels=module.data.image_shape[0],
-            seed=module.spec.seed,
-        )
-        encoder = untrained.encoder.to(statistics.mean.device)
-    return extract_cls(encoder, batches, statistics)
+def evaluation_event(result: EvaluationResult) -> EvaluationEvent:
+    """What a trainer tells of a result."""
+    return EvaluationEvent(
+        key=result.key,
+        protocol=result.protocol,
+        features=result.source,
+        step=result.step,
+        epoch=result.epoch,
+        split=result.split,
+        top1=result.top1,
+        details=result.details(),
+    )
+
+
+def _subject(module: PretrainModule, step: int, epoch: float, data_digest: str) -> Subject:
+    statistics = PixelStatistics(module.pixel_mean.cpu(), module.pixel_std.cpu())
+    return Subject(
+        spec=module.spec,
+        encoder=module.model.encoder,
+        target=Target(module.data, statistics, module.spec.augmentation, data_digest),
+        step=step,
+        epoch=epoch,
+        sha256=weights_sha256(module.state_dict()),
+    )
+
+
+def _evaluations(lines: bytes) -> Iterator[EvaluationEvent]:
+    """Those among the lines of an event file; lines of a process that was killed may be broken."""
+    for line in split_lines(lines)[0]:
+        if b'"evaluation"' not in line:
+            continue
+        try:
+            event = parse_event(line)
+        except EventError:
+            continue
+        if isinstance(event, EvaluationEvent):
+            yield event

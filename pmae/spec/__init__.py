@@ -11,7 +11,13 @@ from pmae.spec.base import SpecModel
 from pmae.spec.basis import BasisSpec
 from pmae.spec.checkpoint import CheckpointSpec
 from pmae.spec.dataset import DatasetSpec
-from pmae.spec.evaluation import LinearProbeSpec
+from pmae.spec.evaluation import (
+    EvaluationSpec,
+    FinetuneSpec,
+    KnnSpec,
+    LinearProbeSpec,
+    MlpProbeSpec,
+)
 from pmae.spec.experiment import ExperimentSpec, load_spec, resolve
 from pmae.spec.masking import MaskingSpec
 from pmae.spec.model import MODEL_PRESETS, ModelSpec
@@ -23,9 +29,13 @@ __all__ = [
     "BasisSpec",
     "CheckpointSpec",
     "DatasetSpec",
+    "EvaluationSpec",
     "ExperimentSpec",
+    "FinetuneSpec",
+    "KnnSpec",
     "LinearProbeSpec",
     "MaskingSpec",
+    "MlpProbeSpec",
     "ModelSpec",
     "OptimizerSpec",
     "ScheduleSpec",

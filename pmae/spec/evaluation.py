@@ -1,26 +1,211 @@
-"""What is asked of the frozen encoder."""
+"""What is asked of a pretrained encoder."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
+from pmae.data.catalog import dataset_facts
+from pmae.errors import SpecError
 from pmae.spec.base import PositiveInt, SpecModel
+from pmae.spec.dataset import DatasetSpec
+
+Pooling = Literal["cls", "mean"]
+Layers = Literal["last", "all"]
+Protocol = Literal["linear", "mlp", "knn", "finetune"]
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+_Baselines = tuple[Literal["raw_pixels", "untrained_encoder"], ...]
+_PAPER_K = tuple(range(2, 20))
 
 
-class LinearProbeSpec(SpecModel):
-    """A linear classifier on the frozen CLS token, from features extracted once."""
+class _Evaluation(SpecModel):
+    """What every protocol has."""
 
-    protocol: Literal["linear"] = "linear"
+    dataset: DatasetSpec | None = Field(
+        default=None,
+        description="Transfer: train and measure on these images, at the pretraining resolution; "
+        "default: the pretraining data set.",
+    )
+    at_epochs: tuple[PositiveInt, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Measure after these epochs of pretraining too, which gives a curve; the end "
+        "is always measured.",
+    )
+    features: Pooling = Field(
+        default="cls",
+        description="What represents an image: the CLS token, or the mean of the patch tokens.",
+    )
+
+    def model_post_init(self, _context: object) -> None:
+        """Count the protocol as written: without it nothing tells which one a part is of."""
+        self.model_fields_set.add("protocol")
+
+
+class _Frozen(_Evaluation):
+    """What the protocols that leave the encoder as it is have."""
+
+    layers: Layers = Field(
+        default="last",
+        description="last: the last block's features. all: those of every block, for one accuracy "
+        "a depth; the figure reported is still the last block's.",
+    )
+    standardize: bool | None = Field(
+        default=None,
+        description="Standardise each feature by the training features' statistics; default: "
+        "true for probes of recipe cached, else false.",
+    )
+    baselines: _Baselines = Field(
+        default=(),
+        description="Give the same classifier, by the same recipe, these features too.",
+    )
+
+
+class _Probe(_Frozen):
+    """A classifier on frozen features, trained by SGD."""
+
+    recipe: Literal["cached", "paper"] = Field(
+        default="cached",
+        description="cached: the features of unaugmented images, extracted once. paper: images "
+        "augmented as in pretraining and encoded again in every epoch.",
+    )
     epochs: PositiveInt = Field(default=100, le=10_000)
     base_lr: float = Field(default=0.1, gt=0, description="For a batch of 256; SGD, momentum 0.9.")
     batch_size: PositiveInt = Field(default=256, le=65_536)
     warmup_epochs: float = Field(default=10.0, ge=0)
-    standardize: bool = Field(
-        default=True, description="Standardise each feature by the training features' statistics."
+    num_seeds: PositiveInt = Field(
+        default=1, le=100, description="Train it so often; mean and standard deviation are given."
     )
-    baselines: tuple[Literal["raw_pixels", "untrained_encoder"], ...] = Field(
-        default=(),
-        description="Give the same classifier, by the same recipe, these features too.",
+
+
+class LinearProbeSpec(_Probe):
+    """A linear classifier on frozen features."""
+
+    protocol: Literal["linear"] = "linear"
+
+
+class MlpProbeSpec(_Probe):
+    """Two hidden layers of the encoder's width with ReLU on frozen features."""
+
+    protocol: Literal["mlp"] = "mlp"
+
+
+class KnnSpec(_Frozen):
+    """The majority among the nearest training images by Euclidean distance of features."""
+
+    protocol: Literal["knn"] = "knn"
+    k: tuple[PositiveInt, ...] = Field(
+        default=_PAPER_K,
+        min_length=1,
+        max_length=100,
+        description="Numbers of neighbours to try; the one best on validation is measured on test.",
     )
+
+
+class FinetuneSpec(_Evaluation):
+    """All weights, with a linear classifier on top, trained by AdamW on augmented images."""
+
+    protocol: Literal["finetune"] = "finetune"
+    epochs: PositiveInt = Field(default=100, le=10_000)
+    base_lr: float = Field(default=1e-3, gt=0, description="For a batch of 256; AdamW.")
+    betas: tuple[_Beta, _Beta] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.05, ge=0, le=10)
+    batch_size: PositiveInt = Field(default=256, le=65_536)
+    warmup_epochs: float = Field(default=5.0, ge=0)
+    num_seeds: PositiveInt = Field(
+        default=1, le=100, description="Train it so often; mean and standard deviation are given."
+    )
+    baselines: tuple[Literal["untrained_encoder"], ...] = Field(
+        default=(), description="Train the same network, by the same recipe, from scratch too."
+    )
+
+
+def _protocol(value: Any) -> str | None:
+    """A probe that names no protocol is a linear one."""
+    if isinstance(value, Mapping):
+        name = value.get("protocol", "linear")
+        return name if isinstance(name, str) else None
+    name = getattr(value, "protocol", "linear")
+    return name if isinstance(name, str) else None
+
+
+EvaluationSpec = Annotated[
+    Annotated[LinearProbeSpec, Tag("linear")]
+    | Annotated[MlpProbeSpec, Tag("mlp")]
+    | Annotated[KnnSpec, Tag("knn")]
+    | Annotated[FinetuneSpec, Tag("finetune")],
+    Discriminator(
+        _protocol,
+        custom_error_type="unknown_protocol",
+        custom_error_message="not a protocol; valid for `protocol` are linear, mlp, knn, finetune",
+    ),
+]
+
+
+def resolve_evaluations(
+    evaluations: Sequence[EvaluationSpec], *, epochs: int, dataset: DatasetSpec
+) -> tuple[EvaluationSpec, ...]:
+    """The evaluations of a run with every default written out.
+
+    Args:
+        evaluations: as their author wrote them.
+        epochs: of the run.
+        dataset: resolved; what is pretrained on.
+
+    Raises:
+        SpecError: an epoch that the run does not have, or images that the encoder cannot take.
+    """
+    return tuple(
+        _resolve(evaluation, ("evaluations", index), epochs, dataset)
+        for index, evaluation in enumerate(evaluations)
+    )
+
+
+def resolve_evaluation(evaluation: EvaluationSpec, dataset: DatasetSpec) -> EvaluationSpec:
+    """One evaluation by itself, of an encoder pretrained on ``dataset``.
+
+    Raises:
+        SpecError: images that the encoder cannot take, or epochs, which a checkpoint has not.
+    """
+    return _resolve(evaluation, (), 0, dataset)
+
+
+def _resolve(
+    evaluation: EvaluationSpec, place: tuple[str | int, ...], epochs: int, pretrained: DatasetSpec
+) -> EvaluationSpec:
+    prefix = "".join(f"{part}." for part in place)
+    late = [epoch for epoch in evaluation.at_epochs if epoch > epochs]
+    if late:
+        valid = f"the run has {epochs} epochs" if epochs else "a checkpoint is of one epoch"
+        raise SpecError(
+            f"{prefix}at_epochs: {valid}, {late[0]} is none of them", field=(*place, "at_epochs")
+        )
+    updates: dict[str, Any] = {"at_epochs": tuple(sorted(set(evaluation.at_epochs)))}
+    if evaluation.dataset is not None:
+        updates["dataset"] = _transfer(evaluation.dataset, pretrained, (*place, "dataset"))
+    if not isinstance(evaluation, FinetuneSpec) and evaluation.standardize is None:
+        updates["standardize"] = getattr(evaluation, "recipe", None) == "cached"
+    return evaluation.model_copy(update=updates)
+
+
+def _transfer(
+    dataset: DatasetSpec, pretrained: DatasetSpec, place: tuple[str | int, ...]
+) -> DatasetSpec:
+    prefix = ".".join(map(str, place))
+    if dataset.resolution not in (None, pretrained.resolution):
+        raise SpecError(
+            f"{prefix}.resolution: the encoder takes images of {pretrained.resolution} pixels; "
+            "leave it out",
+            field=(*place, "resolution"),
+        )
+    channels = dataset_facts(pretrained.name).channels
+    others = dataset_facts(dataset.name).channels
+    if None not in (channels, others) and channels != others:
+        raise SpecError(
+            f"{prefix}.name: the encoder takes images of {channels} channels, {dataset.name} has "
+            f"{others}",
+            field=(*place, "name"),
+        )
+    return dataset.model_copy(update={"resolution": pretrained.resolution})

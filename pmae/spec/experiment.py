@@ -14,7 +14,7 @@ from pmae.spec.base import PositiveInt, SpecModel, Tag, resolved
 from pmae.spec.basis import BasisSpec, resolve_basis
 from pmae.spec.checkpoint import CheckpointSpec, check_retention
 from pmae.spec.dataset import DatasetSpec
-from pmae.spec.evaluation import LinearProbeSpec
+from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
 from pmae.spec.masking import MaskingSpec, resolve_masking
 from pmae.spec.model import ModelSpec, resolve_model
 from pmae.spec.optimization import (
@@ -58,8 +58,10 @@ class ExperimentSpec(SpecModel):
         default=1, description="Epochs between two passes over the validation split."
     )
     checkpoint: CheckpointSpec = CheckpointSpec()
-    evaluations: tuple[LinearProbeSpec, ...] = Field(
-        default=(LinearProbeSpec(),), max_length=16, description="Run once, when training ends."
+    evaluations: tuple[EvaluationSpec, ...] = Field(
+        default=(LinearProbeSpec(),),
+        max_length=16,
+        description="Run when training ends, and at the epochs that they name.",
     )
     tags: tuple[Tag, ...] = Field(default=(), max_length=32)
     notes: str = Field(default="", max_length=10_000)
@@ -91,8 +93,9 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     facts = dataset_facts(spec.dataset.name)
     resolution = spec.dataset.resolution or facts.resolution
     check_retention(spec.checkpoint, spec.epochs)
+    dataset = spec.dataset.model_copy(update={"resolution": resolution})
     updates: dict[str, Any] = {
-        "dataset": spec.dataset.model_copy(update={"resolution": resolution}),
+        "dataset": dataset,
         "basis": resolve_basis(
             spec.basis, spec.method, resolution=resolution, channels=facts.channels
         ),
@@ -100,6 +103,7 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
         "model": resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size),
         "schedule": resolve_schedule(spec.schedule, spec.epochs),
         "augmentation": resolve_augmentation(spec.augmentation, facts.horizontal_flip),
+        "evaluations": resolve_evaluations(spec.evaluations, epochs=spec.epochs, dataset=dataset),
     }
     return spec.model_copy(update=updates)
 

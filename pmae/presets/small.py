@@ -1,4 +1,4 @@
-"""Presets: named specs. Each says its command, its cost and what to expect.
+"""Presets for one CPU core.
 
 The figures are this project's own (top-1 on the test split, one run with the preset's seed, by
 ``pmae demo --preset NAME``), never the paper's.
@@ -6,9 +6,7 @@ The figures are this project's own (top-1 on the test split, one run with the pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from pmae.errors import SpecError
+from pmae.presets.preset import Preset
 from pmae.spec import (
     AugmentationSpec,
     CheckpointSpec,
@@ -18,49 +16,9 @@ from pmae.spec import (
     MaskingSpec,
     ModelSpec,
     OptimizerSpec,
-    resolve,
 )
 
-
-@dataclass(frozen=True)
-class Preset:
-    """A named spec.
-
-    Attributes:
-        name: as ``make demo PRESET=<name>`` and ``GET /presets/<name>`` use it.
-        summary: what it shows, in a sentence.
-        cost: how long it takes on which machine.
-        expect: the figure to expect.
-        spec: the spec, as its author wrote it (:func:`pmae.spec.resolve` writes the rest out).
-    """
-
-    name: str
-    summary: str
-    cost: str
-    expect: str
-    spec: ExperimentSpec
-
-
-PRESETS: dict[str, Preset] = {}  # filled below
-
-
-def get_preset(name: str) -> Preset:
-    """Look a preset up.
-
-    Raises:
-        SpecError: there is none of that name.
-    """
-    if name not in PRESETS:
-        raise SpecError(f"unknown preset {name!r}; valid are {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-def _add(preset: Preset) -> None:
-    resolve(preset.spec)
-    PRESETS[preset.name] = preset
-
-
-_add(
+SMALL_PRESETS = (
     Preset(
         name="quickstart",
         summary="PMAE on scikit-learn's handwritten digits: every part of the service, quickly.",
@@ -88,10 +46,7 @@ _add(
             evaluations=(LinearProbeSpec(baselines=("raw_pixels", "untrained_encoder")),),
             tags=("quickstart",),
         ),
-    )
-)
-
-_add(
+    ),
     Preset(
         name="fashion_mnist_small",
         summary="PMAE on 10,000 images of Fashion-MNIST with a small ViT.",
@@ -118,5 +73,5 @@ _add(
             evaluations=(LinearProbeSpec(baselines=("raw_pixels", "untrained_encoder")),),
             tags=("fashion_mnist",),
         ),
-    )
+    ),
 )

@@ -1,0 +1,81 @@
+"""Fine-tuning: all weights and a linear classifier (arXiv 2111.06377, appendix A.1)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pmae.data.images import Split
+from pmae.evaluate.classifier import Plan, Tick, augmented, train_classifier
+from pmae.evaluate.features import pooled
+from pmae.evaluate.subject import Target
+from pmae.models import Encoder
+from pmae.spec import FinetuneSpec
+from pmae.spec.evaluation import Pooling
+
+_BATCH = 256
+
+
+class FinetunedEncoder(nn.Module):
+    """A copy of an encoder with a linear classifier, which starts at zero.
+
+    Args:
+        encoder: stays as it is.
+        num_classes: classes or binary labels.
+        pooling: what represents an image.
+    """
+
+    def __init__(self, encoder: Encoder, num_classes: int, pooling: Pooling) -> None:
+        super().__init__()
+        self.encoder = deepcopy(encoder)
+        self.encoder.zero_grad(set_to_none=True)
+        self.head = nn.Linear(encoder.embed_dim, num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.head.to(encoder.cls_token.device)
+        self._pooling = pooling
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(batch, channels, height, width)``, standardised, to ``(batch, num_classes)``."""
+        logits: Tensor = self.head(pooled(self.encoder(images), self._pooling))
+        return logits
+
+
+def finetune(
+    encoder: Encoder, target: Target, spec: FinetuneSpec, seed: int, tick: Tick
+) -> FinetunedEncoder:
+    """Train a copy of ``encoder`` with a classifier; figures are those of the last epoch."""
+    plan = Plan(
+        num_images=len(target.data.train),
+        batch_size=spec.batch_size,
+        epochs=spec.epochs,
+        warmup_epochs=spec.warmup_epochs,
+        base_lr=spec.base_lr,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = FinetunedEncoder(encoder, target.data.num_classes, spec.features).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=plan.peak_lr, betas=spec.betas, fused=True)
+    device = encoder.cls_token.device
+    train_classifier(model, augmented(target, plan, seed, device), optimizer, plan, tick)
+    return model
+
+
+def predict(model: FinetunedEncoder, target: Target, split: Split, tick: Tick) -> Tensor:
+    """Logits ``(n, num_classes)`` of every image of a split, without augmentation, on the CPU."""
+    device = model.head.weight.device
+    statistics = target.statistics.to(device)
+    rows: list[Tensor] = []
+    model.eval()
+    with torch.no_grad():
+        for batch in split.in_order(_BATCH):
+            tick()
+            rows.append(model(statistics.standardize(batch.to(device).images / 255)).cpu())
+    return torch.cat(rows)

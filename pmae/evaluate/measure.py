@@ -1,0 +1,243 @@
+"""One evaluation of one encoder, from its spec to its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pmae.errors import SpecError
+from pmae.evaluate.classifier import Tick
+from pmae.evaluate.features import Features, extract, raw_pixels, standardization
+from pmae.evaluate.finetune import finetune, predict
+from pmae.evaluate.knn import nearest, votes
+from pmae.evaluate.metrics import Scores, score
+from pmae.evaluate.probes import ProbeHeads, ProbeSpec, fit_cached, fit_encoding
+from pmae.evaluate.results import (
+    EvaluationResult,
+    LayerResult,
+    Source,
+    mean_and_std,
+    optional_mean,
+)
+from pmae.evaluate.subject import Subject, Target, transfer_target
+from pmae.models import Encoder
+from pmae.settings import StorageSettings
+from pmae.spec import DatasetSpec, EvaluationSpec, FinetuneSpec, KnnSpec
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """The figures at one depth, of one seed."""
+
+    val: Scores
+    test: Scores
+    k: int | None = None
+
+
+Outcome = list[LayerScores]
+"""By depth, the last block last."""
+
+
+@dataclass
+class Evaluations:
+    """Evaluations of one subject, which share what they read and extract.
+
+    Args:
+        subject: is left as it is: its weights, its mode, and the global random state.
+        settings: where data sets lie.
+        tick: called often; may raise to leave.
+    """
+
+    subject: Subject
+    settings: StorageSettings
+    tick: Tick
+    _targets: dict[DatasetSpec, Target] = field(default_factory=dict)
+    _features: dict[tuple[object, ...], Features] = field(default_factory=dict)
+
+    def measure(self, evaluation: EvaluationSpec, source: Source, key: str) -> EvaluationResult:
+        """Train and measure.
+
+        Args:
+            evaluation: resolved.
+            source: whose features.
+            key: of the result.
+
+        Raises:
+            DataError: the data set of a transfer cannot be read or does not suit the encoder.
+            SpecError: more neighbours than there are training images.
+        """
+        began = time.monotonic()
+        target = self._target(evaluation.dataset)
+        seed = self.subject.spec.seed
+        count = 1 if isinstance(evaluation, KnnSpec) else evaluation.num_seeds
+        seeds = list(range(seed, seed + count))
+        if isinstance(evaluation, FinetuneSpec):
+            encoder = self._encoder(source)
+            outcomes = [self._finetuned(evaluation, target, encoder, each) for each in seeds]
+        elif isinstance(evaluation, KnnSpec):
+            outcomes = [self._neighbours(evaluation, target, source)]
+        else:
+            outcomes = [self._probed(evaluation, target, source, each) for each in seeds]
+        data = target.data
+        return EvaluationResult(
+            key=key,
+            protocol=evaluation.protocol,
+            source=source,
+            dataset=data.name,
+            step=self.subject.step,
+            epoch=self.subject.epoch,
+            **_figures(outcomes, evaluation),
+            features=None if source == "raw_pixels" else evaluation.features,
+            layers="last" if source == "raw_pixels" else getattr(evaluation, "layers", "last"),
+            standardize=getattr(evaluation, "standardize", None),
+            recipe=getattr(evaluation, "recipe", None),
+            seeds=seeds,
+            spec=evaluation.model_dump(mode="json"),
+            class_names=list(data.class_names),
+            num_train=len(data.train),
+            num_val=len(data.val),
+            num_test=len(data.test),
+            feature_dim=self._feature_dim(source, target),
+            duration_seconds=time.monotonic() - began,
+            checkpoint_sha256=self.subject.sha256,
+            data_digest=target.digest,
+        )
+
+    def close(self) -> None:
+        """Release what other data sets hold for reading ahead."""
+        for target in self._targets.values():
+            target.data.close()
+
+    def _probed(self, spec: ProbeSpec, target: Target, source: Source, seed: int) -> Outcome:
+        train, val, test = (
+            self._extracted(spec, target, source, name) for name in ("train", "val", "test")
+        )
+        heads = ProbeHeads(
+            spec,
+            train,
+            num_classes=target.data.num_classes,
+            hidden_dim=self.subject.encoder.embed_dim,
+            seed=seed,
+        )
+        if spec.recipe == "cached" or source == "raw_pixels":
+            fit_cached(heads, train, spec, seed, self.tick)
+        else:
+            heads.to(self.subject.device)
+            fit_encoding(heads, self._encoder(source), target, spec, seed, self.tick)
+        pairs = zip(heads.predict(val), heads.predict(test), strict=True)
+        return [
+            LayerScores(score(of_val, val.labels), score(of_test, test.labels))
+            for of_val, of_test in pairs
+        ]
+
+    def _neighbours(self, spec: KnnSpec, target: Target, source: Source) -> Outcome:
+        features = {
+            name: self._extracted(spec, target, source, name) for name in ("train", "val", "test")
+        }
+        train, most = features["train"], max(spec.k)
+        if most > len(train.labels):
+            raise SpecError(
+                f"k: {most} neighbours of {len(train.labels)} training images; valid is up to "
+                f"{len(train.labels)}",
+                field=("k",),
+            )
+        values = {name: found.values for name, found in features.items()}
+        if spec.standardize:
+            mean, std = standardization(train.values)
+            values = {name: (found - mean) / std for name, found in values.items()}
+        outcome: Outcome = []
+        for layer in range(len(train.values)):
+            scores: dict[str, list[Scores]] = {}
+            for name in ("val", "test"):
+                self.tick()
+                found = nearest(values[name][layer], values["train"][layer], most)
+                by_k = votes(found, train.labels, spec.k, target.data.num_classes)
+                labels = features[name].labels
+                scores[name] = [score(each, labels, ranked=False) for each in by_k]
+            best = max(range(len(spec.k)), key=lambda i: (scores["val"][i].top1, -spec.k[i]))
+            outcome.append(LayerScores(scores["val"][best], scores["test"][best], spec.k[best]))
+        return outcome
+
+    def _finetuned(
+        self, spec: FinetuneSpec, target: Target, encoder: Encoder, seed: int
+    ) -> Outcome:
+        model = finetune(encoder, target, spec, seed, self.tick)
+        val, test = (
+            score(predict(model, target, split, self.tick), split.labels)
+            for split in (target.data.val, target.data.test)
+        )
+        return [LayerScores(val, test)]
+
+    def _extracted(
+        self, spec: ProbeSpec | KnnSpec, target: Target, source: Source, split: str
+    ) -> Features:
+        pixels = source == "raw_pixels"
+        key = (source, target.digest, split, *(() if pixels else (spec.features, spec.layers)))
+        if key not in self._features:
+            self.tick()
+            images = target.data.split(split)
+            self._features[key] = (
+                raw_pixels(images)
+                if pixels
+                else extract(
+                    self._encoder(source), images, target.statistics, spec.features, spec.layers
+                )
+            )
+        return self._features[key]
+
+    def _target(self, dataset: DatasetSpec | None) -> Target:
+        if dataset is None:
+            return self.subject.target
+        if dataset not in self._targets:
+            self._targets[dataset] = transfer_target(self.subject, dataset, self.settings)
+        return self._targets[dataset]
+
+    def _encoder(self, source: Source) -> Encoder:
+        if source == "untrained_encoder":
+            return self.subject.untrained_encoder()
+        return self.subject.encoder
+
+    def _feature_dim(self, source: Source, target: Target) -> int:
+        if source != "raw_pixels":
+            return self.subject.encoder.embed_dim
+        channels, height, width = target.data.image_shape
+        return channels * height * width
+
+
+def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[str, object]:
+    """The figures of a result, from each seed's."""
+    last = [outcome[-1] for outcome in outcomes]
+    tests = [found.test for found in last]
+    top1, top1_std = mean_and_std([found.top1 for found in tests])
+    macro_f1, macro_f1_std = mean_and_std([found.macro_f1 for found in tests])
+    fives = [found.top5 for found in tests if found.top5 is not None]
+    top5, top5_std = mean_and_std(fives) if fives else (None, None)
+    by_class = zip(*(found.per_class for found in tests), strict=True)
+    chosen = {} if last[0].k is None else {"k": last[0].k}
+    by_layer: list[LayerResult] = []
+    if getattr(evaluation, "layers", "last") == "all" and len(outcomes[0]) > 1:
+        by_layer = [_layer(index, found) for index, found in enumerate(zip(*outcomes, strict=True))]
+        chosen["layer"] = max(by_layer, key=lambda found: (found.val_top1, found.layer)).layer
+    return {
+        "top1": top1,
+        "top1_std": top1_std,
+        "top1_by_seed": [found.top1 for found in tests],
+        "top5": top5,
+        "top5_std": top5_std,
+        "macro_f1": macro_f1,
+        "macro_f1_std": macro_f1_std,
+        "val_top1": mean_and_std([found.val.top1 for found in last])[0],
+        "per_class": [optional_mean(values) for values in by_class],
+        "confusion_matrix": tests[0].confusion.tolist(),
+        "by_layer": by_layer,
+        "chosen": chosen,
+    }
+
+
+def _layer(index: int, seeds: Sequence[LayerScores]) -> LayerResult:
+    top1, top1_std = mean_and_std([found.test.top1 for found in seeds])
+    val_top1, _ = mean_and_std([found.val.top1 for found in seeds])
+    return LayerResult(
+        layer=index + 1, top1=top1, top1_std=top1_std, val_top1=val_top1, k=seeds[0].k
+    )

@@ -1,0 +1,103 @@
+"""What an evaluation found, as it is recorded. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pmae.spec.evaluation import Layers, Pooling, Protocol
+
+Source = Literal["encoder", "untrained_encoder", "raw_pixels"]
+MOST_CLASSES_TOLD = 50
+"""A trainer's event holds the confusion matrix of so many classes at most: lines stay short."""
+
+
+class LayerResult(BaseModel):
+    """The figures at one depth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layer: int = Field(description="Block of the encoder, from 1.")
+    top1: float
+    top1_std: float | None = None
+    val_top1: float
+    k: int | None = Field(default=None, description="k-NN: chosen on validation.")
+
+
+class EvaluationResult(BaseModel):
+    """One evaluation's outcome. Figures are of the test split unless they say otherwise.
+
+    Where images have several binary labels, ``top1`` is the share of labels that are right and
+    ``macro_f1`` each label's macro F1; both are means over the labels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    protocol: Protocol
+    source: Source
+    dataset: str
+    step: int
+    epoch: float
+    split: Literal["test"] = "test"
+
+    top1: float = Field(description="0 to 1; the mean over the seeds.")
+    top1_std: float | None = Field(
+        default=None, description="Sample standard deviation over the seeds, of two or more."
+    )
+    top1_by_seed: list[float]
+    top5: float | None = Field(default=None, description="Where there are more than 5 classes.")
+    top5_std: float | None = None
+    macro_f1: float
+    macro_f1_std: float | None = None
+    val_top1: float = Field(description="On the validation split; what choices are made by.")
+    per_class: list[float | None] = Field(
+        description="Accuracy of each class (or binary label), the mean over the seeds; null where "
+        "the split has no image of it."
+    )
+    confusion_matrix: list[Any] | None = Field(
+        default=None,
+        description="Images by true class (row) and predicted class (column), of the first seed; "
+        "of binary labels one 2 x 2 matrix each.",
+    )
+    by_layer: list[LayerResult] = Field(default_factory=list, description="With `layers: all`.")
+    chosen: dict[str, int] = Field(
+        default_factory=dict, description="What was chosen on validation: k, or the best layer."
+    )
+
+    features: Pooling | None = Field(default=None, description="Null for raw pixels.")
+    layers: Layers = "last"
+    standardize: bool | None = None
+    recipe: str | None = None
+    seeds: list[int]
+    spec: dict[str, Any] = Field(description="The evaluation's spec, resolved.")
+    class_names: list[str] | None = None
+    num_train: int
+    num_val: int
+    num_test: int
+    feature_dim: int
+    duration_seconds: float
+    checkpoint_sha256: str = Field(description="Of model.safetensors.")
+    data_digest: str
+
+    def details(self) -> dict[str, Any]:
+        """What a trainer's event holds beside its own fields."""
+        own = {"key", "protocol", "source", "step", "epoch", "split", "top1", "class_names"}
+        if len(self.per_class) > MOST_CLASSES_TOLD:
+            own.add("confusion_matrix")
+        return self.model_dump(mode="json", exclude=own, exclude_none=True)
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and the sample standard deviation of two values or more."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def optional_mean(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are there."""
+    found = [value for value in values if value is not None and not math.isnan(value)]
+    return statistics.fmean(found) if found else None

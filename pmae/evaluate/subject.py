@@ -1,0 +1,136 @@
+"""What is evaluated, and on which images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pmae.checkpoints import MODEL_FILE, pack_weights, read_config, read_manifest, read_weights
+from pmae.data.catalog import dataset_facts
+from pmae.data.images import ImageData
+from pmae.data.registry import load_data
+from pmae.data.standardize import PixelStatistics, pixel_statistics
+from pmae.errors import CheckpointError, DataError
+from pmae.models import Encoder, MaskedAutoencoder
+from pmae.settings import StorageSettings
+from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec
+
+_BATCH = 1024
+_MODEL = "model."
+
+
+@dataclass(frozen=True)
+class Target:
+    """The images that an encoder is evaluated on.
+
+    Attributes:
+        statistics: of the train split, on the CPU.
+        augmentation: of training images, where the protocol augments them; resolved.
+        digest: of the data set.
+    """
+
+    data: ImageData
+    statistics: PixelStatistics
+    augmentation: AugmentationSpec
+    digest: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder after some steps of its pretraining.
+
+    Attributes:
+        spec: of the run, resolved.
+        encoder: on the device that computes; evaluations leave it as it is.
+        target: the run's own data set.
+        sha256: of its checkpoint's ``model.safetensors``.
+    """
+
+    spec: ExperimentSpec
+    encoder: Encoder
+    target: Target
+    step: int
+    epoch: float
+    sha256: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder is."""
+        return self.encoder.cls_token.device
+
+    def untrained_encoder(self) -> Encoder:
+        """The encoder as it was before the first step."""
+        channels = self.target.data.image_shape[0]
+        return _model(self.spec, channels).encoder.to(self.device)
+
+    @classmethod
+    def load(cls, folder: Path, settings: StorageSettings, device: torch.device) -> Subject:
+        """Read a checkpoint and its data set.
+
+        Raises:
+            CheckpointError: it is absent, broken, or was trained on other images than these.
+            DataError: its data set cannot be read.
+        """
+        manifest, config, weights = read_manifest(folder), read_config(folder), read_weights(folder)
+        model = _model(config.spec, config.channels)
+        model.load_state_dict(
+            {k.removeprefix(_MODEL): v for k, v in weights.items() if k.startswith(_MODEL)}
+        )
+        data = load_data(config.spec.dataset, settings)
+        digest = data.digest()
+        if digest != config.data_digest:
+            raise CheckpointError(
+                f"the files of {data.name} have changed since the checkpoint was made"
+            )
+        statistics = PixelStatistics(weights["pixel_mean"], weights["pixel_std"])
+        return cls(
+            spec=config.spec,
+            encoder=model.encoder.to(device),
+            target=Target(data, statistics, config.spec.augmentation, digest),
+            step=manifest.step,
+            epoch=manifest.epoch,
+            sha256=manifest.files[MODEL_FILE].sha256,
+        )
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """What the SHA-256 of ``model.safetensors`` is, or would be, of a module's state."""
+    weights = {name: value.detach().cpu() for name, value in state.items()}
+    return hashlib.sha256(pack_weights(weights)).hexdigest()
+
+
+def transfer_target(subject: Subject, dataset: DatasetSpec, settings: StorageSettings) -> Target:
+    """Another data set than the subject was pretrained on.
+
+    Its pixels are standardised by its own train split. Crops are drawn as in pretraining, flips
+    where this data set's images keep their class.
+
+    Raises:
+        DataError: it cannot be read, or its images have other channels.
+    """
+    data = load_data(dataset, settings)
+    channels, needed = data.image_shape[0], subject.target.data.image_shape[0]
+    if channels != needed:
+        raise DataError(
+            f"{data.name} has images of {channels} channels, the encoder takes {needed}; choose "
+            "another data set for the evaluation"
+        )
+    batches = (batch.images for batch in data.train.in_order(_BATCH))
+    flip = dataset_facts(dataset.name).horizontal_flip
+    return Target(
+        data=data,
+        statistics=pixel_statistics(batches, dataset.std_floor),
+        augmentation=subject.spec.augmentation.model_copy(update={"horizontal_flip": flip}),
+        digest=data.digest(),
+    )
+
+
+def _model(spec: ExperimentSpec, channels: int) -> MaskedAutoencoder:
+    return MaskedAutoencoder(
+        spec.model, image_size=spec.resolution, channels=channels, seed=spec.seed
+    )

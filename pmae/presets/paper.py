@@ -1,0 +1,188 @@
+"""The paper's experiments as presets, generated from two tables: data sets and variants.
+
+``<data set>_<method>_<variant>``, where the variant is
+
+- ``std`` (MAE at 0.75), ``rd`` (a ratio drawn from 0.1 to 0.9 for every batch),
+- ``ratio_<r>`` for r = 0.1 to 0.9: the sweep. The paper's ``ocl`` (oracle) is no preset: it is the
+  one of the nine that is best, which ``pmae table`` chooses on validation,
+- an ablation, on CIFAR-10 only (:data:`ABLATIONS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pmae.data.catalog import dataset_facts
+from pmae.presets.preset import Preset
+from pmae.published import SOURCE, published_top1
+from pmae.spec import (
+    DatasetSpec,
+    EvaluationSpec,
+    ExperimentSpec,
+    FinetuneSpec,
+    LinearProbeSpec,
+    MlpProbeSpec,
+    resolve,
+)
+
+# Training images: what is left when validation was cut off.
+_DATASETS = {
+    "cifar10": 45_000,
+    "tiny_imagenet": 95_000,
+    "dermamnist": 7_007,
+    "bloodmnist": 11_959,
+    "pathmnist": 89_996,
+}
+_METHODS = ("mae", "pmae")
+_RATIOS = tuple(step / 10 for step in range(1, 10))
+_RANDOM_RATIO = (0.1, 0.9)
+_BATCH = 512
+_PAPER_HEADS = 12
+"""The paper's ViT-T has 12 heads of 16, the usual one 3 of 64."""
+_NAMES = {"mae": "MAE", "pmae": "PMAE", "linear": "linear", "mlp": "MLP", "finetune": "fine-tune"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to pretrain.
+
+    Attributes:
+        method: ``pmae`` or ``mae``.
+        name: the last part of the preset's name.
+        summary: after "PMAE on CIFAR-10".
+        fields: of the spec, beside those that all presets of the table share.
+        row: of the paper's table, for what to expect; None: it publishes no such figure.
+    """
+
+    method: str
+    name: str
+    summary: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    row: str | None = None
+
+
+def _table_variants() -> Iterator[Variant]:
+    yield Variant("mae", "std", "at its usual ratio", {"masking": {"ratio": 0.75}}, "std")
+    drawn = {"masking": {"ratio": _RANDOM_RATIO}}
+    for method in _METHODS:
+        yield Variant(method, "rd", "at a ratio drawn for every batch", drawn, "rd")
+    for method in _METHODS:
+        for ratio in _RATIOS:
+            fixed = {"masking": {"ratio": ratio}}
+            yield Variant(method, f"ratio_{ratio}", f"at ratio {ratio}", fixed)
+
+
+ABLATIONS: tuple[Variant, ...] = (
+    # Bases, and strategies that mask other components than random ones, belong here.
+    *(
+        Variant(
+            method,
+            f"decoder_depth_{depth}",
+            f"with a decoder of depth {depth}, probed at every depth of the encoder",
+            {"model": {"decoder_depth": depth}},
+        )
+        for method in _METHODS
+        for depth in (1, 2, 4, 8)
+    ),
+    Variant(
+        "pmae",
+        "scope_image",
+        "with a mask of its own for each image",
+        {"masking": {"scope": "image"}},
+    ),
+)
+"""On CIFAR-10, PMAE at 0.2 and MAE at 0.75, each by a linear probe of every block."""
+
+
+def _evaluations(*, ablation: bool) -> tuple[EvaluationSpec, ...]:
+    probe = {"recipe": "paper", "batch_size": _BATCH}
+    if ablation:
+        return (LinearProbeSpec(layers="all"),)
+    return (
+        LinearProbeSpec.model_validate(probe),
+        MlpProbeSpec.model_validate(probe),
+        FinetuneSpec(batch_size=_BATCH),
+    )
+
+
+def _preset(dataset: str, variant: Variant, *, ablation: bool) -> Preset:
+    name = f"{dataset}_{variant.method}_{variant.name}"
+    fields: dict[str, Any] = {
+        "name": name,
+        "method": variant.method,
+        "dataset": DatasetSpec(name=dataset),
+        **variant.fields,
+        "model": {"num_heads": _PAPER_HEADS} | variant.fields.get("model", {}),
+        "batch_size": _BATCH,
+        "evaluations": _evaluations(ablation=ablation),
+        "tags": ("ablation",) if ablation else ("paper-table",),
+    }
+    spec = ExperimentSpec.model_validate(fields)
+    title = dataset_facts(dataset).title.partition(" (")[0]
+    return Preset(
+        name=name,
+        summary=f"{_NAMES[variant.method]} on {title} {variant.summary}.",
+        cost=_cost(spec, _DATASETS[dataset]),
+        expect=_expect(variant, dataset),
+        spec=spec,
+    )
+
+
+def _cost(spec: ExperimentSpec, num_train: int) -> str:
+    resolved = resolve(spec)
+    steps = spec.epochs * (num_train // spec.batch_size)
+    channels = dataset_facts(spec.dataset.name).channels or 3
+    parameters = num_parameters(resolved, channels) / 1e6
+    return (
+        f"{parameters:.1f} M parameters, {steps:,} steps of {spec.batch_size} images of "
+        f"{resolved.resolution} pixels: for a GPU"
+    )
+
+
+def _expect(variant: Variant, dataset: str) -> str:
+    if variant.row is not None:
+        figures = published_top1(variant.method, variant.row, dataset)
+        listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
+        return f"published ({SOURCE}): {listed}; not measured here"
+    if variant.name.startswith("ratio_"):
+        figures = published_top1(variant.method, "ocl", dataset)
+        listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
+        return f"published of the best ratio ({SOURCE}): {listed}; not measured here"
+    return "no published figure; not measured here"
+
+
+def num_parameters(spec: ExperimentSpec, channels: int) -> int:
+    """Trained weights of encoder and decoder; positions are fixed.
+
+    Args:
+        spec: resolved.
+        channels: of the images.
+    """
+    model = spec.model
+    assert model.embed_dim
+    assert model.depth
+    patch_dim = channels * spec.patch_size**2
+    width, decoder = model.embed_dim, model.decoder_embed_dim
+    encoder = (patch_dim + 1) * width + width + 2 * width
+    encoder += model.depth * _block_parameters(width, int(width * model.mlp_ratio))
+    head = (width + 1) * decoder + decoder + 2 * decoder + (decoder + 1) * patch_dim
+    blocks = _block_parameters(decoder, int(decoder * model.decoder_mlp_ratio))
+    return encoder + head + model.decoder_depth * blocks
+
+
+def _block_parameters(width: int, hidden: int) -> int:
+    attention = (width + 1) * 3 * width + (width + 1) * width
+    return 4 * width + attention + (width + 1) * hidden + (hidden + 1) * width
+
+
+def _all() -> Iterator[Preset]:
+    for dataset in _DATASETS:
+        for variant in _table_variants():
+            yield _preset(dataset, variant, ablation=False)
+    for variant in ABLATIONS:
+        yield _preset("cifar10", variant, ablation=True)
+
+
+PAPER_PRESETS: tuple[Preset, ...] = tuple(_all())

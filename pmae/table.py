@@ -1,0 +1,290 @@
+"""The paper's table from a folder of runs: what was measured, apart from what is published.
+
+A run counts for what it measured at its end, on its own data set. Runs that differ in their seed
+only are one configuration: mean and sample standard deviation over them. Where a cell has several
+configurations (the ratios of ``ocl``, or other settings), the one with the best figure on
+*validation* is shown, with its figure on test. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pmae.errors import EventError
+from pmae.evaluate.results import mean_and_std
+from pmae.events import EvaluationEvent, dump_json, parse_event, split_lines
+from pmae.layout import RunDir
+from pmae.published import PROBES, ROWS, SOURCE, published
+from pmae.spec import ExperimentSpec, MaskingSpec
+
+_STD_RATIO = 0.75
+_FOR_PEOPLE = frozenset(
+    {"seed", "name", "tags", "notes", "evaluations", "checkpoint", "log_every_steps"}
+    | {"validate_every_epochs", "threads"}
+)
+"""What of a spec does not decide what is compared."""
+_PROTOCOLS = (*PROBES, "knn")
+_NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune", "knn": "k-NN"}
+_METHODS = {"pmae": "PMAE", "mae": "MAE"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One evaluation at the end of one run; figures from 0 to 1."""
+
+    protocol: str
+    method: str
+    masking: MaskingSpec
+    dataset: str
+    configuration: str
+    seed: int
+    top1: float
+    val_top1: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of the table, in percent.
+
+    Attributes:
+        source: ``published`` or ``measured``.
+        variant: ``std``, ``ocl`` or ``rd``.
+        runs: how many runs with seeds of their own the mean is of; None for what is published.
+        ratio: of the configuration that is shown, where it is one number.
+        candidates: among how many configurations it was chosen on validation.
+    """
+
+    source: str
+    protocol: str
+    method: str
+    variant: str
+    dataset: str
+    top1: float
+    std: float | None = None
+    runs: int | None = None
+    ratio: float | None = None
+    candidates: int | None = None
+
+
+def read_runs(folder: Path) -> Iterator[Measured]:
+    """What the runs in a folder, and in folders below, have measured at their ends.
+
+    Runs that have not ended measure nothing yet; a folder that holds no run is passed over.
+    """
+    for path in sorted(folder.rglob("spec.json")):
+        run = RunDir(path.parent)
+        try:
+            spec = ExperimentSpec.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            continue
+        configuration = dump_json(spec.model_dump(mode="json", exclude=set(_FOR_PEOPLE)))
+        for event in _final_evaluations(run).values():
+            if event.key.partition("/")[0] != event.protocol or event.features != "encoder":
+                continue
+            evaluation = event.details.get("spec", {})
+            if evaluation.get("dataset") is not None:
+                continue
+            yield Measured(
+                protocol=event.protocol,
+                method=spec.method,
+                masking=spec.masking,
+                dataset=spec.dataset.name,
+                configuration=configuration + dump_json(_recipe(evaluation)),
+                seed=spec.seed,
+                top1=event.top1,
+                val_top1=event.details.get("val_top1"),
+            )
+
+
+def _recipe(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What of an evaluation decides its figure."""
+    others = {"baselines", "at_epochs", "layers"}
+    return {name: value for name, value in evaluation.items() if name not in others}
+
+
+def _final_evaluations(run: RunDir) -> dict[str, EvaluationEvent]:
+    found: dict[str, EvaluationEvent] = {}
+    for lease in run.leases():
+        if not lease.events.is_file():
+            continue
+        for line in split_lines(lease.events.read_bytes())[0]:
+            try:
+                event = parse_event(line)
+            except EventError:
+                continue  # torn by a kill; the next lease tells it again
+            if isinstance(event, EvaluationEvent) and "@" not in event.key:
+                found[event.key] = event
+    return found
+
+
+def variants(method: str, masking: MaskingSpec) -> tuple[str, ...]:
+    """In which rows of the table a run counts; MAE at 0.75 is also a candidate for ``ocl``."""
+    low, high = masking.ratio_range
+    strategy: str = masking.strategy
+    if strategy != "random":
+        return ()
+    if low < high:
+        return ("rd",)
+    return ("std", "ocl") if method == "mae" and low == _STD_RATIO else ("ocl",)
+
+
+def measured_rows(runs: Iterable[Measured]) -> list[Row]:
+    """The measured part of the table, in the paper's order, other data sets last."""
+    cells: dict[tuple[str, str, str, str], list[Measured]] = defaultdict(list)
+    for run in runs:
+        for variant in variants(run.method, run.masking):
+            cells[run.protocol, run.method, variant, run.dataset].append(run)
+    rows = [_row(cell, found) for cell, found in cells.items()]
+    order = {(protocol, *row): n for n, (protocol, row) in enumerate(_rows())}
+    return sorted(rows, key=lambda row: (order[row.protocol, row.method, row.variant], row.dataset))
+
+
+def _rows() -> Iterator[tuple[str, tuple[str, str]]]:
+    return ((protocol, row) for protocol in _PROTOCOLS for row in ROWS)
+
+
+def _row(cell: tuple[str, str, str, str], found: Sequence[Measured]) -> Row:
+    by_configuration: dict[str, dict[int, Measured]] = defaultdict(dict)
+    for run in found:
+        by_configuration[run.configuration][run.seed] = run
+    candidates = [list(seeds.values()) for seeds in by_configuration.values()]
+    # Without a validation figure (runs of older versions) nothing is chosen by it.
+    chosen = max(candidates, key=lambda runs: mean_and_std([r.val_top1 or 0.0 for r in runs])[0])
+    top1, std = mean_and_std([100 * run.top1 for run in chosen])
+    low, high = chosen[0].masking.ratio_range
+    protocol, method, variant, dataset = cell
+    return Row(
+        source="measured",
+        protocol=protocol,
+        method=method,
+        variant=variant,
+        dataset=dataset,
+        top1=top1,
+        std=std,
+        runs=len(chosen),
+        ratio=low if low == high else None,
+        candidates=len(candidates),
+    )
+
+
+def published_rows() -> list[Row]:
+    """The published part of the table."""
+    return [
+        Row("published", p.protocol, p.method, p.variant, p.dataset, p.top1) for p in published()
+    ]
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One row a figure; ``source`` says whose it is."""
+    names = list(Row.__dataclass_fields__)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = (getattr(row, name) for name in names)
+        writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in values])
+    return buffer.getvalue()
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Two tables of fixed width: published, then measured."""
+    parts = []
+    for caption, part in _parts(rows):
+        head, body = _grid(part, _plain)
+        lines = [head, *body]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        text = [
+            "  ".join(
+                cell.ljust(width) if i < 2 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        parts.append("\n".join([caption, text[0], "-" * max(map(len, text)), *text[1:]]))
+    return "\n\n".join([*parts, *_notes(rows)]) + "\n"
+
+
+def as_latex(rows: Sequence[Row]) -> str:
+    """Two tabulars: published, then measured."""
+    parts = []
+    for caption, part in _parts(rows):
+        head, body = _grid(part, _tex)
+        lines = [" & ".join(line) + r" \\" for line in (head, *body)]
+        columns = "ll" + "r" * (len(head) - 2)
+        parts.append(
+            "\n".join(
+                [
+                    f"% {caption}",
+                    rf"\begin{{tabular}}{{{columns}}}",
+                    r"\hline",
+                    lines[0].replace("_", r"\_"),
+                    r"\hline",
+                    *lines[1:],
+                    r"\hline",
+                    r"\end{tabular}",
+                ]
+            )
+        )
+    return "\n\n".join([*parts, *(f"% {note}" for note in _notes(rows))]) + "\n"
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """A list of figures."""
+    return json.dumps([vars(row) for row in rows], indent=1) + "\n"
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    captions = {
+        "published": f"published ({SOURCE}), top-1 %",
+        "measured": "measured here, top-1 % on test, mean ± standard deviation over seeds",
+    }
+    for source, caption in captions.items():
+        part = [row for row in rows if row.source == source]
+        if part:
+            yield caption, part
+
+
+def _grid(rows: Sequence[Row], write: Any) -> tuple[list[str], list[list[str]]]:
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    cells = {(row.protocol, row.method, row.variant, row.dataset): row for row in rows}
+    body = []
+    for protocol, (method, variant) in _rows():
+        found = [cells.get((protocol, method, variant, dataset)) for dataset in datasets]
+        if any(found):
+            name = f"{_METHODS[method]} {variant}"
+            body.append([_NAMES[protocol], name, *(write(row) if row else "" for row in found)])
+    return ["probe", "method", *datasets], body
+
+
+def _plain(row: Row) -> str:
+    return f"{row.top1:.1f}" + ("" if row.std is None else f" ± {row.std:.1f}") + _mark(row)
+
+
+def _tex(row: Row) -> str:
+    return f"{row.top1:.1f}" + ("" if row.std is None else rf" $\pm$ {row.std:.1f}") + _mark(row)
+
+
+def _mark(row: Row) -> str:
+    return "" if row.runs is None else f" ({row.runs})"
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    measured = [row for row in rows if row.source == "measured"]
+    notes = ["In brackets: how many runs, each with a seed of its own."] if measured else []
+    for row in measured:
+        if row.candidates and row.candidates > 1:
+            ratio = "" if row.ratio is None else f", ratio {row.ratio:g}"
+            notes.append(
+                f"{_NAMES[row.protocol]}, {_METHODS[row.method]} {row.variant}, {row.dataset}: "
+                f"the best on validation of {row.candidates} configurations{ratio}."
+            )
+    return notes
