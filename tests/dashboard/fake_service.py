@@ -258,7 +258,7 @@ class FakeService:
             epoch=checkpoint.epoch,
             method="pmae",
             seed=request.seed,
-            ratio=None if request.components else _masking(request).ratio_range[0],
+            ratio=_ratio(request),
             masked_share=float(ratio[masked].sum()),
             num_masked=len(masked),
             num_total=64,
@@ -286,6 +286,11 @@ def _masking(request: ReconstructionRequest) -> MaskingSpec:
     return request.masking or MaskingSpec(ratio=0.2)
 
 
+def _ratio(request: ReconstructionRequest) -> float | None:
+    masking = _masking(request)
+    return None if request.components or masking.ratio is None else masking.ratio_range[0]
+
+
 def _masked(request: ReconstructionRequest, ratio: np.ndarray) -> np.ndarray:
     """Which of 64 components, ascending; a block begins where the seed says."""
     if request.components:
@@ -302,7 +307,7 @@ def _masked(request: ReconstructionRequest, ratio: np.ndarray) -> np.ndarray:
         "block": np.arange(request.seed % 8, 64),
     }.get(_masking(request).strategy, np.random.default_rng(request.seed).permutation(64))
     share = np.cumsum(ratio[order])
-    wanted = _masking(request).ratio_range[0]
+    wanted = _ratio(request) or 0.3
     return np.sort(order[: int(np.abs(share - wanted).argmin()) + 1])
 
 
