@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -40,7 +40,12 @@ class MaskChoice:
     """
 
     request: dict[str, Any]
-    address: dict[str, str] = field(default_factory=dict)
+    address: dict[str, str]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the seed decides anything."""
+        return "masking" in self.request
 
 
 def take(run_id: str, came: Mapping[str, str]) -> None:

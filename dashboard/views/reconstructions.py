@@ -88,8 +88,17 @@ def _controls() -> Choice | None:
     for key, value in _DEFAULTS.items():
         st.session_state.setdefault(key, value)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        seed = st.number_input("Seed of the mask", 0, 2**31 - 1, step=1, key=_SEED, width="stretch")
-        st.button("Next", on_click=_next_seed, help="Another mask")
+        nothing_drawn = mask is not None and not mask.drawn
+        seed = st.number_input(
+            "Seed of the mask",
+            0,
+            2**31 - 1,
+            step=1,
+            key=_SEED,
+            width="stretch",
+            disabled=nothing_drawn,
+        )
+        st.button("Next", on_click=_next_seed, help="Another mask", disabled=nothing_drawn)
     split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
     text = st.text_input(
         "Images", key=_IMAGES, help=f"Numbers from 0, for example 0-7, 12; at most {MOST_IMAGES}"
