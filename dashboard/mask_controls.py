@@ -9,10 +9,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard.numbers import NumbersError, parse_parts
-from pmae.data.catalog import dataset_facts
 from pmae.schema import Run
 from pmae.spec import MaskingSpec
-from pmae.spec.masking import STRATEGIES
+from pmae.spec.masking import strategies
 
 CHOSEN = "chosen"
 """Choice that masks exactly what the reader lists."""
@@ -66,10 +65,12 @@ def choose(run: Run) -> MaskChoice:
     """
     trained = run.spec.masking
     parts = "components" if run.method == "pmae" else "patches"
-    strategies = [s for s in STRATEGIES[run.method] if s != "segmentation" or _has_objects(run)]
+    options = {
+        name: _LABELS.get(name, f"Random {parts}") for name in strategies(run.method, run.dataset)
+    }
     strategy = _select(
         "Masked",
-        {s: _LABELS.get(s, f"Random {parts}") for s in strategies} | {CHOSEN: f"Chosen {parts}"},
+        options | {CHOSEN: f"Chosen {parts}"},
         trained.strategy,
         _key("strategy", run.id),
     )
@@ -131,10 +132,6 @@ def _select(label: str, options: Mapping[str, str], default: str, key: str) -> s
     if st.session_state.get(key) not in options:
         st.session_state[key] = default
     return st.selectbox(label, list(options), format_func=lambda name: options[name], key=key)
-
-
-def _has_objects(run: Run) -> bool:
-    return dataset_facts(run.dataset).object_masks
 
 
 def _key(name: str, run_id: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from pmae.data.catalog import DATASETS, DatasetFacts
+from pmae.data.catalog import DATASETS, DatasetFacts, dataset_facts
 from pmae.errors import SpecError
 from pmae.spec.base import SpecModel, check_range
 
@@ -84,6 +84,12 @@ class MaskingSpec(SpecModel):
     def needs_object_masks(self) -> bool:
         """Whether the images must come with the masks of their objects."""
         return self.strategy == "segmentation"
+
+
+def strategies(method: str, dataset: str) -> tuple[Strategy, ...]:
+    """What a method can mask by on the data set of this name."""
+    objects = dataset_facts(dataset).object_masks
+    return tuple(s for s in STRATEGIES[method] if s != "segmentation" or objects)
 
 
 def resolve_masking(masking: MaskingSpec, method: str, dataset: DatasetFacts) -> MaskingSpec:

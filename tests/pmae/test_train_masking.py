@@ -155,9 +155,12 @@ def test_masks_follow_the_crops_of_the_images(
     module = _module(spec, storage)
     seen: list[torch.Tensor] = []
     standardize = module._standardize
-    monkeypatch.setattr(
-        module, "_standardize", lambda pixels: seen.append(pixels) or standardize(pixels)
-    )
+
+    def spy(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(pixels)
+        return standardize(pixels)
+
+    monkeypatch.setattr(module, "_standardize", spy)
     compared = 0
     for step in range(2):
         module.training_step(step)
