@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pmae.schema import Metrics, MetricSeries, Spectrum
+from pmae.schema import Metrics, MetricSeries, Reconstruction, Spectrum
 
 HEIGHT = 330
 ZOOM = "zoom"
@@ -185,6 +185,42 @@ def spectrum(facts: Spectrum, *, color: str, cumulative: bool) -> alt.Chart:
             alt.Tooltip("component:Q", format=","),
             alt.Tooltip("value:Q", format=".4~%", title=title.lower()),
         ],
+    )
+    return drawn
+
+
+def residuals(result: Reconstruction, *, color: str) -> alt.Chart:
+    """The mean squared residual of each masked component or patch, above it that of its target."""
+    part = "component" if result.method == "pmae" else "patch"
+    found = result.residuals
+    shown = _thinned(len(found.index))
+    index = np.asarray(found.index)[shown]
+    columns = {"residual": found.residual, "target": found.target}
+    frame = pd.concat(
+        [
+            pd.DataFrame({part: index, "of": name, "value": np.asarray(values)[shown]})
+            for name, values in columns.items()
+        ]
+    )
+    frame = frame[frame["value"] > 0]  # a logarithm shows no zero
+    chart = alt.Chart(frame, height=HEIGHT, title=_title(f"Residual of each masked {part}"))
+    drawn: alt.Chart = chart.mark_point(filled=True, size=26, opacity=1).encode(
+        x=alt.X(
+            f"{part}:Q",
+            title=f"{part}, counted from 0",
+            scale=alt.Scale(type="symlog", domain=[0, result.num_total - 1]),
+            axis=alt.Axis(grid=False, format=","),
+        ),
+        y=alt.Y(
+            "value:Q",
+            title="mean square",
+            scale=alt.Scale(type="log"),
+            axis=alt.Axis(format="~g", tickCount=6),
+        ),
+        color=alt.Color(
+            "of:N", title=None, scale=alt.Scale(domain=list(columns), range=[color, QUIET])
+        ),
+        tooltip=[f"{part}:Q", "of:N", alt.Tooltip("value:Q", format=".4~g")],
     )
     return drawn
 

@@ -62,12 +62,16 @@ class Encoder(nn.Module):
         """Patches of an image."""
         return self.pos_embed.shape[1] - 1
 
-    def forward(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, visible: Tensor | None = None, padding: Tensor | None = None
+    ) -> Tensor:
         """Encode images, or only some of their patches.
 
         Args:
             images: ``(batch, channels, height, width)``, standardised.
             visible: ``(batch, num_visible)`` int64, the patches to encode; default: all.
+            padding: bool ``(batch, num_visible)``, True = no patch to encode: no token attends to
+                it, and what becomes of its own token has no meaning; default: none.
 
         Returns:
             ``(batch, 1 + num_visible, embed_dim)`` after the last norm; the CLS token comes first.
@@ -78,8 +82,12 @@ class Encoder(nn.Module):
             tokens = tokens.gather(1, index)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         tokens = torch.cat([cls, tokens], dim=1)
+        attended: dict[str, Tensor] = {}
+        if padding is not None:
+            keys = torch.cat([torch.ones_like(padding[:, :1]), ~padding], dim=1)
+            attended["attn_mask"] = keys[:, None, None, :]
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, **attended)
         encoded: Tensor = self.norm(tokens)
         return encoded
 
@@ -120,32 +128,40 @@ class Decoder(nn.Module):
         self.norm = _layer_norm(embed_dim)
         self.pred = nn.Linear(embed_dim, patch_size**2 * out_channels)
 
-    def forward(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, visible: Tensor | None = None, padding: Tensor | None = None
+    ) -> Tensor:
         """Decode an image.
 
         Args:
             tokens: ``(batch, 1 + num_visible, encoder_dim)`` with the CLS token first.
             visible: ``(batch, num_visible)`` int64, which patches the tokens are; default: all.
+            padding: bool ``(batch, num_visible)``, True = the token stands for nothing, and
+                ``visible`` names a masked patch of the image there; default: none.
 
         Returns:
             ``(batch, channels, height, width)``, in standardised pixels.
         """
         tokens = self.embed(tokens)
         if visible is not None:
-            tokens = self._with_mask_tokens(tokens, visible)
+            tokens = self._with_mask_tokens(tokens, visible, padding)
         tokens = tokens + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
         patches = self.pred(self.norm(tokens))[:, 1:]
         return unpatchify(patches, self.patch_size, self.out_channels)
 
-    def _with_mask_tokens(self, tokens: Tensor, visible: Tensor) -> Tensor:
+    def _with_mask_tokens(self, tokens: Tensor, visible: Tensor, padding: Tensor | None) -> Tensor:
         batch, _, width = tokens.shape
         num_patches = self.pos_embed.shape[1] - 1
         # Under autocast the tokens are bf16 and the parameter is not.
-        patches = self.mask_token.to(tokens.dtype).expand(batch, num_patches, width)
+        mask_token = self.mask_token.to(tokens.dtype)
+        cls, encoded = tokens[:, :1], tokens[:, 1:]
+        if padding is not None:
+            encoded = torch.where(padding[:, :, None], mask_token, encoded)
+        patches = mask_token.expand(batch, num_patches, width)
         index = visible[:, :, None].expand(-1, -1, width)
-        return torch.cat([tokens[:, :1], patches.scatter(1, index, tokens[:, 1:])], dim=1)
+        return torch.cat([cls, patches.scatter(1, index, encoded)], dim=1)
 
 
 class MaskedAutoencoder(nn.Module):
@@ -189,19 +205,23 @@ class MaskedAutoencoder(nn.Module):
             )
             _initialise(self)
 
-    def forward(self, images: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, visible: Tensor | None = None, padding: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode and decode.
 
         Args:
             images: ``(batch, channels, height, width)``, standardised; for PMAE the visible part.
             visible: ``(batch, num_visible)`` int64, the patches the encoder sees; default: all.
+            padding: bool ``(batch, num_visible)``, where ``visible`` is filled up with masked
+                patches since other images show more; default: nowhere.
 
         Returns:
             The decoded images ``(batch, channels, height, width)`` and the CLS tokens
             ``(batch, embed_dim)``, which represent the images.
         """
-        tokens = self.encoder(images, visible)
-        return self.decoder(tokens, visible), tokens[:, 0]
+        tokens = self.encoder(images, visible, padding)
+        return self.decoder(tokens, visible, padding), tokens[:, 0]
 
 
 def sincos_positions(embed_dim: int, grid: int) -> Tensor:

@@ -82,7 +82,7 @@ def run(
     checkpoint = _start(run_dir, lease, spec, events, device)
 
     events.write(StageEvent(stage="data"))
-    data = load_data(spec.dataset, settings)
+    data = load_data(spec.dataset, settings, object_masks=spec.masking.needs_object_masks)
     data_digest = data.digest()
     _log.info(
         "%s: %d train, %d val, %d test images of %s",

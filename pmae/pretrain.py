@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pmae.checkpoints import TrainingState
-from pmae.data.augment import augment
+from pmae.data.augment import draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import NonFiniteLossError
@@ -156,13 +156,19 @@ class PretrainModule(pl.LightningModule):
             NonFiniteLossError: the loss is NaN or infinite.
         """
         batch = self._batch(step).to(self.device)
-        pixels = augment(
-            batch.images,
+        _, _, height, width = batch.images.shape
+        crops = draw_augmentation(
+            len(batch.images),
+            height,
+            width,
             self.spec.augmentation,
             generator(self.spec.seed, "augment", step),
         )
+        pixels, objects = crops.apply(batch.images), batch.object_masks
+        if objects is not None:
+            objects = crops.apply_to_object_masks(objects)
         draw = self.objective.draw(
-            len(pixels), self.spec.masking, generator(self.spec.seed, "mask", step)
+            len(pixels), self.spec.masking, generator(self.spec.seed, "mask", step), objects
         )
         loss, logits = self._losses(self._standardize(pixels), draw)
         self.last_draw, self.last_loss = draw, loss.item()
@@ -202,7 +208,7 @@ class PretrainModule(pl.LightningModule):
             batch = held.to(self.device)
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
-            draw = self.objective.draw(len(images), self.spec.masking, noise)
+            draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
             loss, logits = self._losses(images, draw)
             correct = correct_predictions(logits, batch.labels).item()
             sums.add(loss.item(), correct, len(images))

@@ -23,9 +23,11 @@ from pmae.data.images import Batch, ImageData
 from pmae.data.registry import open_data
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import CheckpointError, SpecError
+from pmae.masking import Selection
 from pmae.models import MaskedAutoencoder
-from pmae.objectives import ComponentObjective, Objective, objective_for
+from pmae.objectives import ComponentObjective, Draw, Objective, objective_for
 from pmae.pictures import diverging, intensity
+from pmae.residuals import MeanSquares
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
@@ -61,7 +63,8 @@ class ReconstructionResult:
         panels: by name (:data:`PANELS`), each ``(n, height, width, 3)`` uint8.
         labels: the class of each image.
         masked_error: the loss of each image: the mean square over what is masked.
-        ratio: the ratio asked for.
+        mean_squares: of each component or patch of each image.
+        ratio: the ratio asked for; None where none is.
         masked_share: the share really masked, of variance or of patches.
         num_masked: components or patches masked in the first image.
         num_total: components or patches there are.
@@ -70,7 +73,8 @@ class ReconstructionResult:
     panels: dict[str, np.ndarray]
     labels: list[str]
     masked_error: list[float]
-    ratio: float
+    mean_squares: MeanSquares
+    ratio: float | None
     masked_share: float
     num_masked: int
     num_total: int
@@ -79,7 +83,7 @@ class ReconstructionResult:
 @torch.no_grad()
 def reconstruct(
     model: MaskedAutoencoder, objective: Objective, images: Tensor, masked: Tensor
-) -> tuple[Parts, Tensor]:
+) -> tuple[Parts, MeanSquares]:
     """Reconstruct any images under any mask.
 
     Args:
@@ -89,7 +93,7 @@ def reconstruct(
         masked: bool, True = masked: ``(num_total,)`` or ``(n, num_total)``.
 
     Returns:
-        The parts, and each image's loss ``(n,)``.
+        The parts, and the mean squares of each component or patch.
     """
     prediction, _ = objective.predict(model, images, masked)
     parts = Parts(
@@ -97,11 +101,9 @@ def reconstruct(
         target=objective.hidden_part(images, masked),
         prediction=objective.hidden_part(prediction, masked),
     )
-    rows = [masked if masked.ndim == 1 else masked[i : i + 1] for i in range(len(images))]
-    errors = [
-        objective.loss(prediction[i : i + 1], images[i : i + 1], row) for i, row in enumerate(rows)
-    ]
-    return parts, torch.stack(errors)
+    squares = objective.mean_squares(torch.cat([prediction - images, images]))
+    residual, target = squares.chunk(2)
+    return parts, MeanSquares(residual, target, masked.expand_as(residual))
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class LoadedCheckpoint:
     objective: Objective
     statistics: PixelStatistics
     data: ImageData
+    settings: StorageSettings
 
     @property
     def spec(self) -> ExperimentSpec:
@@ -151,8 +154,8 @@ class LoadedCheckpoint:
         )
         digest = config.basis_digest
         basis = BasisStore(settings.bases_dir).load(digest) if digest else None
-        data, data_digest = _cached_data(
-            spec.dataset.model_dump_json(), settings.model_dump_json(include=_STORAGE_FIELDS)
+        data, data_digest = _data(
+            spec.dataset, settings, object_masks=spec.masking.needs_object_masks
         )
         if data_digest != config.data_digest:
             raise CheckpointError(
@@ -160,51 +163,67 @@ class LoadedCheckpoint:
             )
         statistics = PixelStatistics(weights["pixel_mean"], weights["pixel_std"])
         objective = objective_for(spec, basis)
-        return cls(manifest, config, model.eval(), objective, statistics, data)
+        return cls(manifest, config, model.eval(), objective, statistics, data, settings)
 
     def reconstruct(
-        self, *, split: str, indices: Sequence[int], masking: MaskingSpec | None, seed: int
+        self,
+        *,
+        split: str,
+        indices: Sequence[int],
+        masking: MaskingSpec | None,
+        seed: int,
+        components: Selection | None = None,
+        patches: Selection | None = None,
     ) -> ReconstructionResult:
-        """Reconstruct images of the data set under a drawn mask.
+        """Reconstruct images of the data set under a drawn mask, or under a given one.
 
         Args:
             split: ``train``, ``val`` or ``test``.
             indices: of the images within the split, from 0.
             masking: default: as the run was trained.
-            seed: of the mask.
+            seed: of a drawn mask.
+            components: PMAE: mask exactly these, and draw nothing.
+            patches: MAE: mask exactly these, and draw nothing.
 
         Raises:
-            SpecError: no such split or image, or a masking that does not suit the method.
+            SpecError: no such split, image, component or patch, or a masking that does not suit
+                the method or the data set.
+            DataError: the masks of the images' objects are needed and cannot be read.
         """
-        chosen = self._choose(split, indices)
+        masking, data = self._masking(masking), self.data
+        given = self._given(components, patches, len(indices))
+        if given is None and masking.needs_object_masks:
+            data, _ = _data(self.spec.dataset, self.settings, object_masks=True)
+        chosen = _choose(data, split, indices)
         images = self.statistics.standardize(chosen.images / 255)
-        masking = self._masking(masking)
-        draw = self.objective.draw(len(images), masking, generator(seed, "reconstruct"))
-        parts, errors = reconstruct(self.model, self.objective, images, draw.masked)
-        first = draw.masked if draw.masked.ndim == 1 else draw.masked[0]
+        noise = generator(seed, "reconstruct")
+        draw = given or self.objective.draw(len(images), masking, noise, chosen.object_masks)
+        parts, squares = reconstruct(self.model, self.objective, images, draw.masked)
         return ReconstructionResult(
             panels=_panels(parts, self.statistics),
-            labels=[self.data.label_text(label) for label in chosen.labels],
-            masked_error=errors.tolist(),
+            labels=[data.label_text(label) for label in chosen.labels],
+            masked_error=squares.per_image.tolist(),
+            mean_squares=squares,
             ratio=draw.ratio,
             masked_share=draw.masked_share,
-            num_masked=int(first.sum()),
+            num_masked=int(squares.masked[0].sum()),
             num_total=self.objective.num_total,
         )
 
-    def _choose(self, split: str, indices: Sequence[int]) -> Batch:
-        if split not in ("train", "val", "test"):
-            raise SpecError(
-                f"unknown split {split!r}; valid are train, val and test", field=("images", "split")
-            )
-        images = self.data.split(split)
-        for index in indices:
-            if not 0 <= index < len(images):
+    def _given(
+        self, components: Selection | None, patches: Selection | None, batch: int
+    ) -> Draw | None:
+        own = self.objective.parts_name
+        for name, selection in (("components", components), ("patches", patches)):
+            if selection is None:
+                continue
+            if name != own:
                 raise SpecError(
-                    f"there is no image {index}; {split} has 0 to {len(images) - 1}",
-                    field=("images", "indices"),
+                    f"{name}: a run of method {self.spec.method} masks {own}; name those",
+                    field=(name,),
                 )
-        return images.take(torch.tensor(list(indices)))
+            return self.objective.given(selection, batch)
+        return None
 
     def _masking(self, masking: MaskingSpec | None) -> MaskingSpec:
         if masking is None:
@@ -218,11 +237,35 @@ class LoadedCheckpoint:
 _STORAGE_FIELDS = set(StorageSettings.model_fields)
 
 
+def _data(
+    dataset: DatasetSpec, settings: StorageSettings, *, object_masks: bool
+) -> tuple[ImageData, str]:
+    """The data set and its digest, remembered."""
+    storage = settings.model_dump_json(include=_STORAGE_FIELDS)
+    return _cached_data(dataset.model_dump_json(), storage, object_masks)
+
+
 @lru_cache(maxsize=_CACHED_DATA_SETS)
-def _cached_data(dataset: str, storage: str) -> tuple[ImageData, str]:
+def _cached_data(dataset: str, storage: str, object_masks: bool) -> tuple[ImageData, str]:
     settings = StorageSettings.model_validate_json(storage)
-    data = open_data(DatasetSpec.model_validate_json(dataset), settings)
+    spec = DatasetSpec.model_validate_json(dataset)
+    data = open_data(spec, settings, object_masks=object_masks)
     return data, data.digest()
+
+
+def _choose(data: ImageData, split: str, indices: Sequence[int]) -> Batch:
+    if split not in data.splits:
+        raise SpecError(
+            f"unknown split {split!r}; valid are train, val and test", field=("images", "split")
+        )
+    images = data.split(split)
+    for index in indices:
+        if not 0 <= index < len(images):
+            raise SpecError(
+                f"there is no image {index}; {split} has 0 to {len(images) - 1}",
+                field=("images", "indices"),
+            )
+    return images.take(torch.tensor(list(indices)))
 
 
 def _panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:

@@ -11,7 +11,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pmae.events import FileFacts
-from pmae.spec import ExperimentSpec, MaskingSpec
+from pmae.schema_reconstruction import ImageChoice as ImageChoice
+from pmae.schema_reconstruction import ReconstructedImage as ReconstructedImage
+from pmae.schema_reconstruction import Reconstruction as Reconstruction
+from pmae.schema_reconstruction import ReconstructionRequest as ReconstructionRequest
+from pmae.schema_reconstruction import Residuals as Residuals
+from pmae.spec import ExperimentSpec
 
 RunKind = Literal["pretrain", "evaluate"]
 RUN_KINDS: tuple[RunKind, ...] = ("pretrain", "evaluate")
@@ -201,60 +206,6 @@ class Spectrum(_Wire):
         description="In falling order; shares of the total variance, so they sum to 1 only if no "
         "component was left out."
     )
-
-
-class ImageChoice(_Wire):
-    """Images of the run's data set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    split: Literal["train", "val", "test"] = "val"
-    indices: list[int] = Field(
-        default=[0, 1, 2, 3, 4, 5, 6, 7], min_length=1, max_length=32, description="From 0."
-    )
-
-
-class ReconstructionRequest(_Wire):
-    """Which images to reconstruct under which mask."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: ImageChoice = ImageChoice()
-    masking: MaskingSpec | None = Field(
-        default=None, description="Default: as the run was trained; a range is drawn from."
-    )
-    seed: int = Field(default=0, ge=0, lt=2**31, description="Of the mask.")
-
-
-class ReconstructedImage(_Wire):
-    """One image's panels, each a PNG in base64 at its native size."""
-
-    index: int
-    label: str
-    panels: dict[str, str] = Field(
-        description="original, visible, target, prediction, full, error (docs/reconstructions.md)"
-    )
-    masked_error: float = Field(
-        description="The loss of this image: mean square over what is masked."
-    )
-
-
-class Reconstruction(_Wire):
-    """Reconstructions of some images under one mask each."""
-
-    checkpoint_id: str
-    run_id: str
-    step: int
-    epoch: float
-    method: str
-    seed: int
-    ratio: float = Field(description="The ratio asked for, drawn if the masking gives a range.")
-    masked_share: float = Field(description="The share really masked, of variance or of patches.")
-    num_masked: int = Field(
-        description="Components (PMAE) or patches (MAE) masked in the first image."
-    )
-    num_total: int
-    images: list[ReconstructedImage]
 
 
 class PresetView(_Wire):

@@ -20,7 +20,8 @@ from api.settings import ApiSettings
 from api.validation import spec_error_field
 from pmae.errors import BasisError, CheckpointError, DataError, SpecError
 from pmae.pictures import encode_png, sheet_png
-from pmae.schema import ReconstructedImage, Reconstruction, ReconstructionRequest
+from pmae.schema import ReconstructedImage, Reconstruction, ReconstructionRequest, Residuals
+from pmae.schema_reconstruction import MOST_RESIDUALS
 
 if TYPE_CHECKING:
     from pmae.reconstruct import LoadedCheckpoint, ReconstructionResult
@@ -89,7 +90,8 @@ class Reconstructor:
         """Runs in the pool.
 
         Raises:
-            InvalidRequestError: no such image, or a masking that does not suit the run.
+            InvalidRequestError: no such image, component or patch, or a masking that does not suit
+                the run.
             NotFoundError: the checkpoint is not there any more.
             ConflictError: it cannot be used: it is broken, or its basis or data set is not there.
         """
@@ -98,6 +100,8 @@ class Reconstructor:
                 split=request.images.split,
                 indices=request.images.indices,
                 masking=request.masking,
+                components=request.components,
+                patches=request.patches,
                 seed=request.seed,
             )
         except SpecError as error:
@@ -159,4 +163,15 @@ def _wire(
         num_masked=result.num_masked,
         num_total=result.num_total,
         images=images,
+        residuals=_residuals(result),
+    )
+
+
+def _residuals(result: ReconstructionResult) -> Residuals:
+    """The first of them, to as many digits as mean something."""
+    index, residual, target = (part[:MOST_RESIDUALS] for part in result.mean_squares.per_part())
+    return Residuals(
+        index=index.tolist(),
+        residual=[float(f"{value:.5g}") for value in residual.tolist()],
+        target=[float(f"{value:.5g}") for value in target.tolist()],
     )

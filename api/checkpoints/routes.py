@@ -104,7 +104,8 @@ def download_file(
     | problems(
         not_found="There is no such checkpoint (any more).",
         conflict="The checkpoint cannot be used: its data set or basis is not there.",
-        unprocessable_entity="There is no such image, or the masking does not suit the run.",
+        unprocessable_entity="There is no such image, component or patch, or the masking does "
+        "not suit the run.",
         service_unavailable="Too many reconstructions wait; `Retry-After` says when to come back.",
     ),
 )
@@ -118,7 +119,9 @@ async def reconstruct(
 ) -> Reconstruction | Response:
     """What the checkpoint makes of images under a mask.
 
-    Of each image: original, visible part, target, prediction, full reconstruction and error. The
+    Of each image: original, visible part, target, prediction, full reconstruction and error; and
+    what is left of each masked component or patch (`residuals`). The mask is drawn by any strategy
+    of the run's method (`masking`, `seed`), or is the set that `components` or `patches` names. The
     same request gives the same masks. A checkpoint of a run that is still training serves as
     well as one of a finished run.
     """

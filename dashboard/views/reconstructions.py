@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import address, formatting
+from dashboard import address, charts, formatting, mask_controls
 from dashboard.choices import choose_run
+from dashboard.numbers import NumbersError, expanded, parse_parts
+from dashboard.palette import run_color
 from dashboard.pictures import reconstruction_grid
 from dashboard.service import client, live, refresh_seconds
 from pmae.client import ApiError
@@ -30,10 +33,7 @@ PICTURE_EDGE = 128
 _RUN, _SPLIT, _IMAGES, _SEED = "recon_run", "recon_split", "recon_images", "recon_seed"
 _DEFAULTS: dict[str, object] = {_SPLIT: "val", _IMAGES: "0-7", _SEED: 0}
 _HTTP_NOT_FOUND, _HTTP_CONFLICT, _HTTP_GONE = 404, 409, 410
-
-
-class ImagesError(ValueError):
-    """A list of images that cannot be read."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def show() -> None:
     came = address.arrived(PAGE)
     if came is not None:
         _take(came)
+        address.note(PAGE, came)  # or what is wrong in it would come back at each correction
     controls, grid = st.columns([1, 4], gap="large")
     with controls:
         choice = _controls()
@@ -70,17 +71,11 @@ def _take(came: Mapping[str, str]) -> None:
     state[_SEED] = int(seed) if seed.isdecimal() and int(seed) < 2**31 else _DEFAULTS[_SEED]
     if state[_RUN]:
         state[_checkpoint_key(state[_RUN])] = came.get("checkpoint", NEWEST)
-        percent = came.get("ratio", "")
-        if percent.isdecimal() and 1 <= int(percent) <= 99:
-            state[_ratio_key(state[_RUN])] = int(percent)
+        mask_controls.take(state[_RUN], came)
 
 
 def _checkpoint_key(run_id: str) -> str:
     return f"recon_checkpoint_{run_id}"
-
-
-def _ratio_key(run_id: str) -> str:
-    return f"recon_ratio_{run_id}"
 
 
 def _controls() -> Choice | None:
@@ -89,12 +84,21 @@ def _controls() -> Choice | None:
         return None
     run = client().run(chosen.id)
     checkpoint = _choose_checkpoint(run)
-    ratio = _choose_ratio(run)
+    mask = _attempt(lambda: mask_controls.choose(run))
     for key, value in _DEFAULTS.items():
         st.session_state.setdefault(key, value)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        seed = st.number_input("Seed of the mask", 0, 2**31 - 1, step=1, key=_SEED, width="stretch")
-        st.button("Next", on_click=_next_seed, help="Another mask")
+        nothing_drawn = mask is not None and not mask.drawn
+        seed = st.number_input(
+            "Seed of the mask",
+            0,
+            2**31 - 1,
+            step=1,
+            key=_SEED,
+            width="stretch",
+            disabled=nothing_drawn,
+        )
+        st.button("Next", on_click=_next_seed, help="Another mask", disabled=nothing_drawn)
     split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
     text = st.text_input(
         "Images", key=_IMAGES, help=f"Numbers from 0, for example 0-7, 12; at most {MOST_IMAGES}"
@@ -104,10 +108,8 @@ def _controls() -> Choice | None:
         if run.state == "running":
             live(lambda: _wait_for_checkpoint(run), key="wait", every=refresh_seconds(run))
         return None
-    try:
-        indices = parse_images(text)
-    except ImagesError as error:
-        st.error(str(error))
+    indices = _attempt(lambda: parse_images(text))
+    if indices is None or mask is None:
         return None
     address.note(
         PAGE,
@@ -116,16 +118,25 @@ def _controls() -> Choice | None:
             "checkpoint": checkpoint,
             "split": str(split),
             "images": text,
-            "ratio": str(ratio),
             "seed": str(seed),
+            **mask.address,
         },
     )
     request = ReconstructionRequest(
         images=ImageChoice.model_validate({"split": split, "indices": indices}),
-        masking=run.spec.masking.model_copy(update={"ratio": ratio / 100}),
         seed=int(seed),
+        **mask.request,
     )
     return Choice(run, checkpoint, request)
+
+
+def _attempt(read: Callable[[], T]) -> T | None:
+    """What ``read`` gives; None, and a message in place, where a list of numbers is wrong."""
+    try:
+        return read()
+    except NumbersError as error:
+        st.error(str(error))
+        return None
 
 
 def _next_seed() -> None:
@@ -157,45 +168,16 @@ def _choose_checkpoint(run: Run) -> str | None:
     )
 
 
-def _choose_ratio(run: Run) -> int:
-    """Mask ratio in percent; as the run was trained unless the reader moves it."""
-    low, high = run.spec.masking.ratio_range
-    key = _ratio_key(run.id)
-    st.session_state.setdefault(key, max(1, min(99, round(50 * (low + high)))))
-    what = "variance" if run.method == "pmae" else "patches"
-    trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    return int(
-        st.slider(
-            f"Share of the {what} masked",
-            1,
-            99,
-            key=key,
-            format="%d %%",
-            help=f"Trained at {trained}",
-        )
-    )
-
-
 def parse_images(text: str) -> list[int]:
     """``"0-3, 8"`` as ``[0, 1, 2, 3, 8]``.
 
     Raises:
-        ImagesError: not such a list, or more than can be shown.
+        NumbersError: not such a list, or more than can be shown.
     """
-    indices: list[int] = []
-    for part in filter(None, (part.strip() for part in text.replace(",", " ").split())):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ImagesError(f"{part!r} is neither a number nor a range such as 0-7")
-        stop = int(last) if dash else int(first)
-        if stop < int(first):
-            raise ImagesError(f"{part!r} runs backwards; write {last}-{first}")
-        if len(indices) + stop - int(first) + 1 > MOST_IMAGES:
-            raise ImagesError(f"At most {MOST_IMAGES} images are shown at once")
-        indices.extend(range(int(first), stop + 1))
-    if not indices:
-        raise ImagesError("Name at least one image, for example 0-7")
-    return list(dict.fromkeys(indices))
+    parts = parse_parts(text)
+    if not parts:
+        raise NumbersError("Name at least one image, for example 0-7")
+    return expanded(parts, most=MOST_IMAGES, what="images")
 
 
 def _grid(choice: Choice) -> None:
@@ -221,6 +203,9 @@ def _grid(choice: Choice) -> None:
         )
     )
     st.html(reconstruction_grid(result, PICTURE_EDGE))
+    st.altair_chart(
+        charts.residuals(result, color=run_color(choice.run.number)), key="recon_residuals"
+    )
 
 
 def _reconstruct(choice: Choice) -> Reconstruction:

@@ -27,6 +27,7 @@ class DatasetFacts:
         num_classes: classes, or binary labels; None if that depends on the files.
         horizontal_flip: whether mirrored images keep their class.
         source: where it comes from and how to get it.
+        object_masks: whether there can be masks of the objects that an image shows.
     """
 
     name: str
@@ -37,6 +38,7 @@ class DatasetFacts:
     num_classes: int | None
     horizontal_flip: bool
     source: str
+    object_masks: bool = False
 
 
 def _medmnist(name: str, title: str, num_classes: int) -> DatasetFacts:
@@ -121,6 +123,7 @@ DATASETS: dict[str, DatasetFacts] = {
                 "`pmae data download clevr` (18 GB), or CLEVR_v1.0.zip unpacked in the data root; "
                 "object masks are not part of it: docs/datasets.md says how to lay them out"
             ),
+            object_masks=True,
         ),
         DatasetFacts(
             name="imagenet",

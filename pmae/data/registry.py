@@ -42,7 +42,7 @@ def open_data(
         DataError: it cannot be read; names the file.
         SpecError: object masks of a data set that has none.
     """
-    if object_masks and spec.name != "clevr":
+    if object_masks and not dataset_facts(spec.name).object_masks:
         raise SpecError(
             f"dataset.name: {spec.name} has no object masks; valid is clevr",
             field=("dataset", "name"),

@@ -99,7 +99,7 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
         "basis": resolve_basis(
             spec.basis, spec.method, resolution=resolution, channels=facts.channels
         ),
-        "masking": resolve_masking(spec.masking, spec.method),
+        "masking": resolve_masking(spec.masking, spec.method, facts),
         "model": resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size),
         "schedule": resolve_schedule(spec.schedule, spec.epochs),
         "augmentation": resolve_augmentation(spec.augmentation, facts.horizontal_flip),

@@ -126,6 +126,19 @@ def test_what_cannot_be_reconstructed(
         ({"masking": {"ratios": 0.5}}, "/masking/ratios", "did you mean 'ratio'"),
         ({"sed": 1}, "/sed", "did you mean 'seed'"),
         ({"seed": -1}, "/seed", "greater than or equal to 0"),
+        ({"masking": {"strategy": "segmentation"}}, "/masking/strategy", "random, top, bottom"),
+        ({"masking": {"strategy": "tip"}}, "/masking/strategy", "'random', 'top', 'bottom'"),
+        ({"masking": {"strategy": "top", "scope": "image"}}, "/masking/scope", "a range of ratios"),
+        ({"components": [3, 64]}, "/components", "64 is not among the 64 components"),
+        ({"components": [[0, 10**12]]}, "/components", "numbers from 0 to 63"),
+        ({"components": [[0, 63]]}, "/components", "valid are 1 to 63"),
+        ({"components": []}, "/components", "at least 1 item"),
+        ({"components": [[5, 2]]}, "/components", "first <= last"),
+        ({"components": [-1]}, "/components/0", "greater than or equal to 0"),
+        ({"components": ["a"]}, "/components/0", "valid integer"),
+        ({"components": [1], "masking": {"ratio": 0.5}}, "/components", "one of the two"),
+        ({"components": [1], "patches": [1]}, "/patches", "one of the two"),
+        ({"patches": [1]}, "/patches", "masks components"),
     ]
     for body, field, valid in cases:
         with subtests.test(body=body):
@@ -135,6 +148,51 @@ def test_what_cannot_be_reconstructed(
             assert error["pointer"] == field
             assert valid in error["message"]
     assert api.client.post(url, params={"format": "gif"}).status_code == 422
+
+
+@pytest.mark.parametrize("strategy", ["top", "bottom", "block", "random"])
+def test_any_strategy_whatever_it_was_trained_with(
+    api: LiveApi, checkpoint: str, strategy: str
+) -> None:
+    request = ReconstructionRequest(
+        images=ImageChoice(indices=[0, 1, 2]), masking=MaskingSpec(strategy=strategy, ratio=0.5)
+    )
+    response = api.client.post(
+        f"/checkpoints/{checkpoint}/reconstructions", json=request.model_dump(mode="json")
+    )
+    assert response.status_code == 200, response.text
+    found = Reconstruction.model_validate_json(response.content)
+    assert found.masked_share == pytest.approx(0.5, abs=0.06)
+    masked = found.residuals.index
+    assert len(masked) == found.num_masked
+    assert masked == sorted(set(masked))
+    if strategy != "random":
+        assert masked == list(range(masked[0], masked[-1] + 1))
+    if strategy in ("top", "bottom"):
+        assert masked[0 if strategy == "top" else -1] == (0 if strategy == "top" else 63)
+
+
+def test_exactly_the_components_that_are_named(api: LiveApi, checkpoint: str) -> None:
+    url = f"/checkpoints/{checkpoint}/reconstructions"
+    body = {"images": {"indices": [0, 4]}, "components": [[0, 2], 9, [1, 3]], "seed": 1}
+    response = api.client.post(url, json=body)
+    assert response.status_code == 200, response.text
+    found = Reconstruction.model_validate_json(response.content)
+    assert found.residuals.index == [0, 1, 2, 3, 9]
+    assert (found.num_masked, found.ratio) == (5, None)
+    assert min(found.residuals.residual) > 0
+    errors = [image.masked_error for image in found.images]
+    assert np.mean(found.residuals.residual) == pytest.approx(np.mean(errors), rel=1e-3)
+    spectrum = found.residuals.target
+    assert len(spectrum) == 5
+    other_seed = Reconstruction.model_validate_json(
+        api.client.post(url, json=body | {"seed": 2}).content
+    )
+    assert other_seed.images == found.images, "nothing is drawn"
+    sheet = api.client.post(url, json=body, params={"format": "png"})
+    assert sheet.headers["content-type"] == "image/png"
+    drawn = api.client.post(url, json={"images": body["images"]}, params={"format": "png"})
+    assert sheet.content != drawn.content
 
 
 def test_a_checkpoint_that_is_gone_or_unusable(api: LiveApi, checkpoint: str) -> None:

@@ -44,6 +44,7 @@ from pmae.schema import (
     ReconstructedImage,
     Reconstruction,
     ReconstructionRequest,
+    Residuals,
     Run,
     RunPage,
     RunState,
@@ -222,11 +223,8 @@ class FakeService:
         indices = np.array(request.images.indices)
         if indices.max() >= len(images):
             raise Refusal(422, "invalid_request", f"valid images are 0 to {len(images) - 1}")
-        masking = request.masking or MaskingSpec(ratio=0.2)
-        order = np.random.default_rng(request.seed).permutation(64)
-        share = np.cumsum(ratio[order])
-        num_masked = int(np.abs(share - masking.ratio_range[0]).argmin()) + 1
-        hidden = components[order[:num_masked]]
+        masked = _masked(request, ratio)
+        hidden = components[masked]
         x = images[indices]
         target = x @ hidden.T @ hidden
         blur = math.exp(-checkpoint.epoch / 15)
@@ -251,7 +249,8 @@ class FakeService:
             "error": intensity((error / error.max()).reshape(-1, 1, 8, 8)),
         }
         labels = load_digits().target[indices]
-        errors = (((prediction - target) @ hidden.T) ** 2).mean(axis=1)
+        squares = ((prediction - target) @ hidden.T) ** 2
+        errors = squares.mean(axis=1)
         return Reconstruction(
             checkpoint_id=checkpoint.id,
             run_id=checkpoint.run_id,
@@ -259,9 +258,9 @@ class FakeService:
             epoch=checkpoint.epoch,
             method="pmae",
             seed=request.seed,
-            ratio=masking.ratio_range[0],
-            masked_share=float(share[num_masked - 1]),
-            num_masked=num_masked,
+            ratio=_ratio(request),
+            masked_share=float(ratio[masked].sum()),
+            num_masked=len(masked),
             num_total=64,
             images=[
                 ReconstructedImage(
@@ -275,7 +274,41 @@ class FakeService:
                 )
                 for row, index in enumerate(indices)
             ],
+            residuals=Residuals(
+                index=masked.tolist(),
+                residual=squares.mean(axis=0).tolist(),
+                target=((target @ hidden.T) ** 2).mean(axis=0).tolist(),
+            ),
         )
+
+
+def _masking(request: ReconstructionRequest) -> MaskingSpec:
+    return request.masking or MaskingSpec(ratio=0.2)
+
+
+def _ratio(request: ReconstructionRequest) -> float | None:
+    masking = _masking(request)
+    return None if request.components or masking.ratio is None else masking.ratio_range[0]
+
+
+def _masked(request: ReconstructionRequest, ratio: np.ndarray) -> np.ndarray:
+    """Which of 64 components, ascending; a block begins where the seed says."""
+    if request.components:
+        masked: set[int] = set()
+        for part in request.components:
+            first, last = (part, part) if isinstance(part, int) else part
+            if last > 63:
+                raise Refusal(422, "invalid_request", f"components: {last} is not among the 64")
+            masked.update(range(first, last + 1))
+        return np.array(sorted(masked))
+    order = {
+        "top": np.arange(64),
+        "bottom": np.arange(64)[::-1],
+        "block": np.arange(request.seed % 8, 64),
+    }.get(_masking(request).strategy, np.random.default_rng(request.seed).permutation(64))
+    share = np.cumsum(ratio[order])
+    wanted = _ratio(request) or 0.3
+    return np.sort(order[: int(np.abs(share - wanted).argmin()) + 1])
 
 
 def _run(

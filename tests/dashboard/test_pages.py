@@ -6,11 +6,12 @@ import re
 
 import pytest
 
+from dashboard.numbers import NumbersError
 from dashboard.views import components
-from dashboard.views.reconstructions import MOST_IMAGES, ImagesError, parse_images
-from pmae.schema import ReconstructionRequest, Spectrum
-from pmae.spec import ExperimentSpec, resolve
-from tests.dashboard.app import App
+from dashboard.views.reconstructions import MOST_IMAGES, parse_images
+from pmae.schema import ReconstructionRequest, Run, Spectrum
+from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
+from tests.dashboard.app import App, View
 from tests.dashboard.fake_service import HOSTILE_NAME, FakeService
 
 
@@ -248,7 +249,7 @@ def test_images_are_numbers_and_ranges() -> None:
     assert parse_images("0-3, 8 8 5") == [0, 1, 2, 3, 8, 5]
     assert len(parse_images(f"0-{MOST_IMAGES - 1}")) == MOST_IMAGES
     for wrong in ("", "a", "3-1", "-1", "1-", f"0-{MOST_IMAGES}", "0-999999999999"):
-        with pytest.raises(ImagesError):
+        with pytest.raises(NumbersError):
             parse_images(wrong)
 
 
@@ -296,3 +297,94 @@ def test_a_service_that_is_down_is_said_without_a_traceback(
     (message,) = view.messages()
     assert "does not answer" in message
     assert "http://127.0.0.1:9" in message
+
+
+def _choose(view: View, run: Run, option: str) -> None:
+    view.app.selectbox(key=f"recon_strategy_{run.id}").set_value(option).run()
+    view.check()
+
+
+@pytest.mark.parametrize("strategy", ["top", "bottom", "block"])
+def test_any_strategy_can_be_tried_and_a_link_brings_it_back(
+    app: App, service: FakeService, strategy: str
+) -> None:
+    run = service.of_state("succeeded")
+    view = app.open("reconstructions", run=run.id)
+    _choose(view, run, strategy)
+    view.app.slider(key=f"recon_ratio_{run.id}").set_value(45).run()
+    _, request = asked_for(service)
+    assert request.masking == MaskingSpec(strategy=strategy, ratio=0.45, scope="batch")
+    assert (view.app.query_params["strategy"], view.app.query_params["ratio"]) == (strategy, "45")
+    again = app.open("reconstructions", **view.app.query_params)
+    again.check()
+    assert asked_for(service)[1] == request
+    assert again.app.query_params == view.app.query_params
+
+
+def test_components_can_be_chosen_by_their_numbers(app: App, service: FakeService) -> None:
+    run = service.of_state("succeeded")
+    view = app.open("reconstructions", run=run.id)
+    _choose(view, run, "chosen")
+    view.app.text_input(key=f"recon_masked_{run.id}").set_value("3, 10-12").run()
+    view.check()
+    _, request = asked_for(service)
+    assert request.components == [3, (10, 12)]
+    assert request.masking is None
+    assert "4 of 64 components" in view.text
+    points = view.charts[-1]["encoding"]
+    assert points["x"]["title"] == "component, counted from 0"
+    chosen = {"strategy": "chosen", "masked": "3, 10-12"}
+    assert view.app.query_params.items() >= chosen.items()
+    again = app.open("reconstructions", run=run.id, **chosen)
+    again.check()
+    assert asked_for(service)[1] == request
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3-1", "'3-1' runs backwards; write 1-3"),
+        ("x", "'x' is neither a number nor a range such as 0-7"),
+        (" , ", "Name at least one of the components, for example 0-9, 12"),
+        ("64", "components: 64 is not among the 64"),
+    ],
+)
+def test_a_wrong_list_of_components_is_said_so(
+    app: App, service: FakeService, text: str, message: str
+) -> None:
+    run = service.of_state("succeeded")
+    view = app.open("reconstructions", run=run.id, strategy="chosen", masked=text)
+    view.check()
+    assert message in view.messages()
+    view.app.text_input(key=f"recon_masked_{run.id}").set_value("0").run()
+    view.check()
+    assert view.messages() == []
+
+
+def test_patches_of_an_object_are_offered_where_there_are_objects(
+    app: App, service: FakeService
+) -> None:
+    run = next(run for run in service.runs.values() if run.method == "mae" and run.started_at)
+    view = app.open("reconstructions", run=run.id, strategy="top")
+    view.check()
+    choice = view.app.selectbox(key=f"recon_strategy_{run.id}")
+    assert choice.options == ["Random patches", "Chosen patches"]
+    assert choice.value == "random", "a strategy of the other method falls back"
+    spec = resolve(
+        ExperimentSpec(
+            method="mae",
+            dataset=DatasetSpec(name="clevr"),
+            masking=MaskingSpec(strategy="segmentation"),
+        )
+    )
+    clevr = run.model_copy(update={"id": "c" * 16, "dataset": "clevr", "spec": spec})
+    service.runs[clevr.id] = clevr
+    view = app.open("reconstructions", run=clevr.id)
+    view.check()
+    assert asked_for(service)[1].masking == spec.masking
+    assert not view.app.slider, "the object decides how much is masked"
+    view.app.selectbox(key=f"recon_mode_{clevr.id}").set_value("partial").run()
+    view.check()
+    partial = MaskingSpec(strategy="segmentation", mode="partial", ratio=0.5, scope="image")
+    assert asked_for(service)[1].masking == partial
+    assert view.app.query_params["mode"] == "partial"

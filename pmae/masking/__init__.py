@@ -1,0 +1,35 @@
+"""What is hidden from the encoder. In every mask True means masked (hidden).
+
+Masks are drawn on the CPU, so that every device sees the same. ``docs/masking.md`` defines each
+strategy.
+"""
+
+from __future__ import annotations
+
+from pmae.masking.chosen import Selection, chosen_mask
+from pmae.masking.components import (
+    block_component_mask,
+    bottom_component_mask,
+    random_component_mask,
+    top_component_mask,
+)
+from pmae.masking.objects import object_patch_mask, objects_in_patches
+from pmae.masking.patches import padded_visible_indices, random_patch_mask, visible_indices
+from pmae.masking.ratios import draw_ratios, masked_variance, num_masked_for_ratio
+
+__all__ = [
+    "Selection",
+    "block_component_mask",
+    "bottom_component_mask",
+    "chosen_mask",
+    "draw_ratios",
+    "masked_variance",
+    "num_masked_for_ratio",
+    "object_patch_mask",
+    "objects_in_patches",
+    "padded_visible_indices",
+    "random_component_mask",
+    "random_patch_mask",
+    "top_component_mask",
+    "visible_indices",
+]

@@ -1,0 +1,110 @@
+"""PMAE's strategies: which principal components are masked (arXiv 2502.06314, section 3.2).
+
+A ratio is a share of the total variance. Each strategy puts the components into an order and masks
+as many of the first as come nearest to the ratio, so a ratio is missed by at most what one
+component holds, unless all but one do not hold enough.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pmae.masking.ratios import num_masked_for_ratio
+
+_ROUNDING = 1e-9
+"""A share that is less than a ratio by so little was summed in another order."""
+
+
+def random_component_mask(
+    explained_variance_ratio: Tensor,
+    ratio: float | Tensor,
+    generator: torch.Generator,
+    *,
+    batch: int | None = None,
+) -> Tensor:
+    """Components drawn uniformly until the share of variance they hold is nearest to ``ratio``.
+
+    PMAE's ``pc`` masking; with a drawn ratio its ``sampling_pc``.
+
+    Args:
+        explained_variance_ratio: ``(num_components,)`` float64.
+        ratio: share of the total variance to mask; a number, ``(1,)``, or ``(batch,)``.
+        generator: on the CPU.
+        batch: draw a mask for each of so many images; default: one mask.
+
+    Returns:
+        bool ``(num_components,)``, or ``(batch, num_components)``.
+    """
+    num_components = _checked(explained_variance_ratio)
+    rows = 1 if batch is None else batch
+    noise = torch.rand(rows, num_components, generator=generator, dtype=torch.float64)
+    order = noise.argsort(dim=1)
+    counts = num_masked_for_ratio(explained_variance_ratio[order], ratio)
+    rank = order.argsort(dim=1)
+    masked = rank < counts[:, None]
+    return masked[0] if batch is None else masked
+
+
+def top_component_mask(explained_variance_ratio: Tensor, ratio: float | Tensor) -> Tensor:
+    """The components of greatest variance, as many as come nearest to ``ratio`` (``bvt``).
+
+    Args:
+        explained_variance_ratio: ``(num_components,)`` float64, falling.
+        ratio: share of the total variance to mask; a number, or ``(rows,)``.
+
+    Returns:
+        bool ``(num_components,)``, or ``(rows, num_components)``.
+    """
+    num_components = _checked(explained_variance_ratio)
+    counts = num_masked_for_ratio(explained_variance_ratio, ratio)
+    return torch.arange(num_components) < counts[..., None]
+
+
+def bottom_component_mask(explained_variance_ratio: Tensor, ratio: float | Tensor) -> Tensor:
+    """The components of least variance, as many as come nearest to ``ratio`` (``tvb``).
+
+    Arguments and result as of :func:`top_component_mask`.
+    """
+    return top_component_mask(explained_variance_ratio.flip(0), ratio).flip(-1)
+
+
+def block_component_mask(
+    explained_variance_ratio: Tensor,
+    ratio: float | Tensor,
+    generator: torch.Generator,
+    *,
+    batch: int | None = None,
+) -> Tensor:
+    """A contiguous run of the spectrum.
+
+    Its first component is drawn uniformly from those that, together with all after them, hold at
+    least ``ratio``; component 0 always is one. Its length is the one from there that comes nearest.
+
+    Arguments and result as of :func:`random_component_mask`.
+    """
+    num_components = _checked(explained_variance_ratio)
+    rows = 1 if batch is None else batch
+    wanted = torch.as_tensor(ratio, dtype=torch.float64).expand(rows)
+    from_here_on = explained_variance_ratio.flip(0).cumsum(dim=0).flip(0)
+    starts = (from_here_on >= wanted[:, None] - _ROUNDING).sum(dim=1).clamp(min=1)
+    noise = torch.rand(rows, generator=generator, dtype=torch.float64)
+    first = (noise * starts).long()[:, None]
+
+    component = torch.arange(num_components)
+    until = explained_variance_ratio.cumsum(dim=0)
+    before = (until - explained_variance_ratio)[first]
+    miss = (until - before - wanted[:, None]).abs()
+    everything = (first == 0) & (component == num_components - 1)
+    miss = miss.masked_fill((component < first) | everything, torch.inf)
+    last = miss.argmin(dim=1, keepdim=True)
+    masked = (component >= first) & (component <= last)
+    return masked[0] if batch is None else masked
+
+
+def _checked(explained_variance_ratio: Tensor) -> int:
+    """How many components there are."""
+    num_components = len(explained_variance_ratio)
+    if num_components < 2:
+        raise ValueError("masking needs at least 2 components: one to mask, one to show")
+    return num_components
