@@ -72,7 +72,11 @@ class Manifest(BaseModel):
 
 
 class CheckpointConfig(BaseModel):
-    """What is needed, beside the weights, to use a checkpoint."""
+    """What is needed, beside the weights, to use a checkpoint.
+
+    The spec's ``precision`` is the one that was chosen. ``init_digest`` is the SHA-256 of the
+    weights' file that ``init_from`` named.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,6 +86,7 @@ class CheckpointConfig(BaseModel):
     class_names: tuple[str, ...]
     data_digest: str
     basis_digest: str | None
+    init_digest: str | None = None
 
 
 @dataclass(frozen=True)
