@@ -72,11 +72,10 @@ def _compute(task: RankTask) -> None:
     basis = BasisStore(task.storage.bases_dir).load(digest).to(device) if digest else None
     first, state = _resume(task)
     # Weights and pixel statistics come from the first rank when the ranks have met.
-    nothing = torch.zeros(data.image_shape)
     module = PretrainModule(
         spec,
         data,
-        PixelStatistics(nothing, nothing),
+        PixelStatistics(torch.zeros(data.image_shape), torch.ones(data.image_shape)),
         objective_for(spec, basis),
         rank=task.rank,
     )

@@ -74,9 +74,7 @@ def trainer_options(devices: int, rank: int) -> dict[str, Any]:
         return {"devices": 1}
     # With this flag DDP keeps its buckets as they were laid out first: a resumed process adds the
     # gradients up in the same order. And PMAE uses no mask token.
-    strategy = DDPStrategy(
-        find_unused_parameters=True, broadcast_buffers=False, timeout=_COLLECTIVE_TIMEOUT
-    )
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=_COLLECTIVE_TIMEOUT)
     options: dict[str, Any] = {"devices": devices, "strategy": strategy}
     return options | {"plugins": [_OneMachine(rank)], "use_distributed_sampler": False}
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import distributed
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
 from pmae.errors import TimeLimitError
@@ -78,7 +77,7 @@ def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accele
 
 
 class Restore(pl.Callback):
-    """Goes back to a saved state when the optimiser exists; the same one on every device."""
+    """Goes back to a saved state when the optimiser exists."""
 
     def __init__(self, state: TrainingState | None) -> None:
         self._state = state
@@ -89,9 +88,6 @@ class Restore(pl.Callback):
         if self._state is not None:
             pl_module.load_training_state(self._state, trainer.optimizers[0])
             self._state = None
-        if pl_module.plan.devices > 1:
-            for buffer in pl_module.buffers():
-                distributed.broadcast(buffer, src=0)
 
 
 class StepBoundary(pl.Callback):
