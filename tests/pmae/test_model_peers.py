@@ -7,7 +7,6 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
-from transformers import logging as transformers_logging
 
 from pmae.losses import masked_patch_loss
 from pmae.masking import random_patch_mask, visible_indices
@@ -33,7 +32,7 @@ def ours() -> MaskedAutoencoder:
         noise = torch.Generator().manual_seed(5)
         for value in model.parameters():
             if value.ndim == 1:
-                value += 0.1 * torch.randn(value.shape, generator=noise)
+                value.add_(0.1 * torch.randn(value.shape, generator=noise))
     return model
 
 
@@ -44,7 +43,6 @@ def images() -> Tensor:
 
 def _vitmae(ours: MaskedAutoencoder, mask_ratio: float) -> ViTMAEForPreTraining:
     """ViTMAE with our weights and positions."""
-    transformers_logging.set_verbosity_error()
     encoder, decoder = ours.encoder, ours.decoder
     config = ViTMAEConfig(
         hidden_size=encoder.embed_dim,
@@ -61,7 +59,7 @@ def _vitmae(ours: MaskedAutoencoder, mask_ratio: float) -> ViTMAEForPreTraining:
         decoder_intermediate_size=256,
         mask_ratio=mask_ratio,
     )
-    peer = ViTMAEForPreTraining(config).eval()
+    peer = ViTMAEForPreTraining(config)
     state: dict[str, Tensor] = {
         "vit.embeddings.cls_token": encoder.cls_token,
         "vit.embeddings.position_embeddings": encoder.pos_embed,
@@ -80,6 +78,7 @@ def _vitmae(ours: MaskedAutoencoder, mask_ratio: float) -> ViTMAEForPreTraining:
         for index, block in enumerate(blocks):
             _copy_block(state, f"{name}.{index}", block)
     peer.load_state_dict(state, strict=True)
+    peer.train(mode=False)
     return peer
 
 

@@ -20,7 +20,9 @@ from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+_SECONDS = 300
+_SUPERVISED = ("--supervised", "--silence-seconds", str(_SECONDS))
 
 
 class Trainers:
@@ -35,7 +37,7 @@ class Trainers:
         run.spec.write_text(spec.model_dump_json())
         with (run.path / "stderr").open("ab") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pmae.train", str(run.path), "--supervised"],
+                [sys.executable, "-m", "pmae.train", str(run.path), *_SUPERVISED],
                 env={**os.environ, "PMAE_HOME": str(self._storage.home)},
                 stdin=subprocess.PIPE,
                 stderr=stderr,
@@ -46,7 +48,7 @@ class Trainers:
 
     def finish(self, run: RunDir, spec: ExperimentSpec) -> None:
         process = self.start(run, spec)
-        assert _wait(process) == 0, (run.path / "stderr").read_text()[-3000:]
+        assert process.wait(timeout=_SECONDS) == 0, (run.path / "stderr").read_text()[-3000:]
 
 
 @pytest.fixture
@@ -59,25 +61,6 @@ def trainers(storage: StorageSettings) -> Iterator[Trainers]:
         process.wait()
         assert process.stdin is not None
         process.stdin.close()
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end, and say now and then that somebody does."""
-    assert process.stdin is not None
-    os.set_blocking(process.stdin.fileno(), False)
-
-    def ended() -> bool:
-        if process.poll() is None:
-            try:
-                process.stdin.write(b".")  # type: ignore[union-attr]
-                process.stdin.flush()  # type: ignore[union-attr]
-            except BrokenPipeError:
-                return process.poll() is not None
-        return process.poll() is not None
-
-    wait_until(ended, "the trainer's end", seconds=200)
-    assert process.returncode is not None
-    return process.returncode
 
 
 def _group_is_gone(leader: int) -> bool:
@@ -134,22 +117,22 @@ def test_two_devices_make_the_steps_of_one_and_resume_exactly(
 
     # A scheduler ends the whole group with SIGTERM: a checkpoint, status 75, nothing left.
     process = trainers.start(disturbed, two)
-    wait_until(lambda: _reached(disturbed.lease(1), 3), "step 3", seconds=200)
+    wait_until(lambda: _reached(disturbed.lease(1), 3), "step 3", seconds=_SECONDS)
     os.killpg(process.pid, signal.SIGTERM)
-    assert _wait(process) == 75
+    assert process.wait(timeout=_SECONDS) == 75
     wait_until(lambda: _group_is_gone(process.pid), "the helper's end", seconds=30)
     # The trainer is killed: its helper notices.
     process = trainers.start(disturbed, two)
-    wait_until(lambda: _reached(disturbed.lease(2), 9), "step 9", seconds=200)
+    wait_until(lambda: _reached(disturbed.lease(2), 9), "step 9", seconds=_SECONDS)
     process.kill()
     process.wait()
     wait_until(lambda: _group_is_gone(process.pid), "the helper's end", seconds=30)
     # The helper is killed: the trainer ends by a signal, which means that it is to be resumed.
     process = trainers.start(disturbed, two)
-    wait_until(lambda: _reached(disturbed.lease(3), 14), "step 14", seconds=200)
+    wait_until(lambda: _reached(disturbed.lease(3), 14), "step 14", seconds=_SECONDS)
     (helper,) = _helpers(process.pid)
     os.kill(helper, signal.SIGKILL)
-    assert _wait(process) == -signal.SIGKILL
+    assert process.wait(timeout=_SECONDS) == -signal.SIGKILL
     trainers.finish(disturbed, two)
     assert _metrics(disturbed) == _metrics(undisturbed)
     digests = [
