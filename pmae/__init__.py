@@ -7,4 +7,35 @@ Scalable Vision Learners" (arXiv 2111.06377).
 Importing this package imports no torch; the submodules that need it import it themselves.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pmae.loading import LoadedModel
+    from pmae.settings import StorageSettings
+
 __version__ = "0.1.0"
+
+
+def load(path_or_run: str | Path, settings: StorageSettings | None = None) -> LoadedModel:
+    """Load a trained model to use it on images.
+
+    ::
+
+        model = pmae.load("runs/mine")              # a run: its newest valid checkpoint
+        features = model.encode(images)             # (n, embed_dim)
+        parts, losses = model.reconstruct(images)   # what it makes of what it cannot see
+
+    Args:
+        path_or_run: the path of a run or of a checkpoint (a downloaded one too), or a run of the
+            service on this machine: ``<run id>`` or ``<run id>/<checkpoint name>``.
+        settings: where runs and bases lie; default: as the environment says.
+
+    Raises:
+        CheckpointError: there is none, or it is broken.
+    """
+    from pmae.loading import load_model
+
+    return load_model(path_or_run, settings)

@@ -40,6 +40,7 @@ CONFIG_FILE = "config.json"
 TRAINER_FILE = "trainer.pt"
 EVENTS_FILE = "events.jsonl"
 MANIFEST_FILE = "manifest.json"
+_MODEL = "model."
 
 
 class Manifest(BaseModel):
@@ -72,7 +73,11 @@ class Manifest(BaseModel):
 
 
 class CheckpointConfig(BaseModel):
-    """What is needed, beside the weights, to use a checkpoint."""
+    """What is needed, beside the weights, to use a checkpoint.
+
+    The spec's ``precision`` is the one that was chosen. ``init_digest`` is the SHA-256 of the
+    weights' file that ``init_from`` named.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,6 +87,7 @@ class CheckpointConfig(BaseModel):
     class_names: tuple[str, ...]
     data_digest: str
     basis_digest: str | None
+    init_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -247,6 +253,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / MODEL_FILE)
     except OSError as error:
         raise CheckpointError(f"{folder / MODEL_FILE} cannot be read: {error}") from error
+
+
+def model_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of encoder and decoder, by their names in the model."""
+    return {k.removeprefix(_MODEL): v for k, v in weights.items() if k.startswith(_MODEL)}
 
 
 def read_state(folder: Path) -> TrainingState:

@@ -10,7 +10,8 @@
     ├── CheckpointError         a checkpoint that is absent, broken or of another basis
     ├── EventError              a line of events.jsonl that is not an event
     ├── TrainingError           training cannot go on; the reason is for a researcher
-    │   └── NonFiniteLossError  the loss became NaN or infinite; names the step
+    │   ├── NonFiniteLossError  the loss became NaN or infinite; names the step
+    │   └── TimeLimitError      the spec's max_hours are used up
     ├── ClientError             the service could not be asked, or said no (see pmae.client)
     ├── CommandError            a command that another package adds cannot be loaded (see pmae.cli)
     └── StackError              the embedded services cannot start or go on (see pmae.up)
@@ -69,6 +70,16 @@ class NonFiniteLossError(TrainingError):
             "A lower optimizer.base_lr, a longer schedule.warmup_epochs or precision fp32 may help."
         )
         self.step = step
+
+
+class TimeLimitError(TrainingError):
+    """The hours that the spec gives a run are used up after ``step`` of ``total_steps``."""
+
+    def __init__(self, max_hours: float, step: int, total_steps: int) -> None:
+        super().__init__(
+            f"max_hours: {max_hours:g} h of training ended at step {step} of {total_steps}; its "
+            "state is kept, and the run can be resumed for as long again"
+        )
 
 
 class ClientError(PmaeError):

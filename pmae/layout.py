@@ -25,6 +25,7 @@ from pathlib import Path
 PINNED_FILE = "pinned"
 """An empty file in a checkpoint's folder: it is not removed to make room."""
 _LEASE = re.compile(r"lease-(\d{4,})")
+_STORED_CHECKPOINT = re.compile(r"([0-9a-f]{8,32})/(step-\d{8,12})")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,17 @@ class RunDir:
         """The leases whose folders exist, oldest first."""
         return sorted(self._found(), key=lambda lease: lease.number)
 
+    def checkpoint(self, name: str) -> Path | None:
+        """The folder of the checkpoint ``name``, of the newest lease that has it; None: none has.
+
+        It need not be a valid one.
+        """
+        for lease in reversed(self.leases()):
+            for parent in (lease.checkpoints, lease.latest):
+                if (parent / name).is_dir():
+                    return parent / name
+        return None
+
     def _found(self) -> Iterator[LeaseDir]:
         if not self.path.is_dir():
             return
@@ -83,3 +95,16 @@ class RunDir:
             match = _LEASE.fullmatch(child.name)
             if match and child.is_dir():
                 yield LeaseDir(child, int(match.group(1)))
+
+
+def names_stored_checkpoint(reference: str) -> bool:
+    """Whether ``reference`` is ``<run id>/<checkpoint name>``, which cannot leave the runs."""
+    return _STORED_CHECKPOINT.fullmatch(reference) is not None
+
+
+def stored_checkpoint(runs_dir: Path, reference: str) -> Path | None:
+    """The folder of ``<run id>/<checkpoint name>``; None: no such name, or it is not there."""
+    if not names_stored_checkpoint(reference):
+        return None
+    run_id, _, name = reference.partition("/")
+    return RunDir(runs_dir / run_id).checkpoint(name)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pmae.patches import unpatchify
 from pmae.seeding import derive_seed
-from pmae.spec import ModelSpec
+from pmae.spec import ExperimentSpec, ModelSpec
 
 _TOKEN_STD = 0.02
 _layer_norm = partial(nn.LayerNorm, eps=1e-6)
@@ -204,6 +204,11 @@ class MaskedAutoencoder(nn.Module):
                 mlp_ratio=spec.decoder_mlp_ratio,
             )
             _initialise(self)
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, channels: int) -> MaskedAutoencoder:
+        """The model of a resolved spec, with the weights that its run starts with."""
+        return cls(spec.model, image_size=spec.resolution, channels=channels, seed=spec.seed)
 
     def forward(
         self, images: Tensor, visible: Tensor | None = None, padding: Tensor | None = None

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-import platform
 import time
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import timm
 import torch
 
-from pmae import __version__
 from pmae.basis.basis import Basis
 from pmae.basis.fit import fit_basis, fit_key
 from pmae.basis.reach import check_reach
@@ -30,6 +26,7 @@ from pmae.checkpoints import (
 from pmae.data.images import ImageData
 from pmae.data.registry import load_data
 from pmae.data.standardize import PixelStatistics, pixel_statistics
+from pmae.environment import choose_precision, environment, require_compiler
 from pmae.errors import CheckpointError
 from pmae.evaluate.run import Evaluator
 from pmae.events import (
@@ -42,8 +39,10 @@ from pmae.events import (
     WarningEvent,
 )
 from pmae.layout import LeaseDir, RunDir
+from pmae.loading import InitialWeights, read_initial_weights
 from pmae.objectives import objective_for
 from pmae.pretrain import PretrainModule
+from pmae.ranks import Ranks, RankTask, choose_accelerator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 from pmae.supervision import StopSignal
@@ -77,9 +76,12 @@ def run(
         PmaeError: the run cannot go on; the message is for a researcher.
     """
     torch.set_num_threads(spec.threads)
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = choose_accelerator(spec.devices)
     device = torch.device(accelerator)
-    checkpoint = _start(run_dir, lease, spec, events, device)
+    require_compiler(spec, device)
+    begin = _begin(run_dir, spec, settings, device)
+    spec, checkpoint, resumed_config = begin.spec, begin.checkpoint, begin.config
+    _start(lease, begin, environment(spec, device, begin.init_digest), events)
 
     events.write(StageEvent(stage="data"))
     data = load_data(spec.dataset, settings, object_masks=spec.masking.needs_object_masks)
@@ -89,12 +91,13 @@ def run(
         data.name, len(data.train), len(data.val), len(data.test), data.image_shape,
     )  # fmt: skip
 
-    resumed_config = read_config(checkpoint) if checkpoint else None
     if resumed_config and resumed_config.data_digest != data_digest:
         raise CheckpointError(
             f"the files of {data.name} have changed since the checkpoint was made; "
             "put them back, or submit a new run"
         )
+    if begin.initial:
+        begin.initial.check(spec, data.image_shape[0])
     resume: tuple[int, TrainingState] | None = None
     if checkpoint:
         resume = (read_manifest(checkpoint).step, read_state(checkpoint))
@@ -106,11 +109,14 @@ def run(
         class_names=data.class_names,
         data_digest=data_digest,
         basis_digest=digest,
+        init_digest=begin.init_digest,
     )
     objective = objective_for(spec, basis.to(device) if basis else None)
     module = PretrainModule(spec, data, statistics, objective)
     if resume:
         module.load_weights(resume[1])
+    elif begin.initial:
+        begin.initial.load_into(module.model)
 
     evaluator = Evaluator(spec, settings, events, stop.check, run_dir, data_digest)
     events.write(StageEvent(stage="pretrain"))
@@ -122,7 +128,10 @@ def run(
         stop=stop,
         evaluator=evaluator,
         resume=resume,
-        accelerator=accelerator,
+        ranks=Ranks(
+            RankTask(spec=spec, storage=settings, basis_digest=digest, checkpoint=checkpoint),
+            accelerator,
+        ),
     )
     if spec.evaluations:
         events.write(StageEvent(stage="probe"))
@@ -142,44 +151,44 @@ def _statistics(
     return pixel_statistics(batches, spec.dataset.std_floor)
 
 
-def environment(spec: ExperimentSpec, device: torch.device) -> dict[str, Any]:
-    """What decides the bits beside the spec and the data."""
-    name = torch.cuda.get_device_name() if device.type == "cuda" else _cpu_name()
-    return {
-        "pmae": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": version("pytorch-lightning"),
-        "timm": timm.__version__,
-        "numpy": np.__version__,
-        "device": device.type,
-        "device_name": name,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": spec.threads,
-        "precision": spec.precision,
-        "optimizer_implementation": spec.optimizer.implementation,
-    }
+@dataclass(frozen=True)
+class _Begin:
+    """Where a trainer begins: at a checkpoint of the run, at another run's weights, or at neither.
+
+    Attributes:
+        spec: with its precision chosen.
+        checkpoint: of the run, to resume from.
+        config: of that checkpoint.
+        skipped: why newer checkpoints were passed over.
+        initial: another run's weights, if it begins there.
+        init_digest: of the weights that the run began with, if not with its own.
+    """
+
+    spec: ExperimentSpec
+    checkpoint: Path | None
+    config: CheckpointConfig | None
+    skipped: list[str]
+    initial: InitialWeights | None
+    init_digest: str | None
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _start(
-    run_dir: RunDir,
-    lease: LeaseDir,
-    spec: ExperimentSpec,
-    events: EventWriter,
-    device: torch.device,
-) -> Path | None:
-    """Find the checkpoint to resume from, and tell what it carries."""
-    here = environment(spec, device)
+def _begin(
+    run_dir: RunDir, spec: ExperimentSpec, settings: StorageSettings, device: torch.device
+) -> _Begin:
     checkpoint, skipped = newest_valid(run_dir)
+    if checkpoint:
+        config = read_config(checkpoint)
+        # What was chosen when training began stays, whatever this machine would choose.
+        spec = spec.model_copy(update={"precision": config.spec.precision})
+        return _Begin(spec, checkpoint, config, skipped, None, config.init_digest)
+    initial = read_initial_weights(spec, settings)
+    digest = initial.digest if initial else None
+    return _Begin(choose_precision(spec, device), None, None, skipped, initial, digest)
+
+
+def _start(lease: LeaseDir, begin: _Begin, here: dict[str, Any], events: EventWriter) -> None:
+    """Tell what the checkpoint to resume from carries, and that a trainer took the run."""
+    checkpoint = begin.checkpoint
     carried = read_carried_events(checkpoint) if checkpoint else []
     events.write_all(carried)
     step = read_manifest(checkpoint).step if checkpoint else 0
@@ -191,15 +200,14 @@ def _start(
             environment=here,
         )
     )
-    for sentence in skipped:
+    for sentence in begin.skipped:
         events.write(WarningEvent(message=f"a broken checkpoint was skipped: {sentence}"))
     before = next((e.environment for e in reversed(carried) if isinstance(e, StartEvent)), here)
-    changed = [f"{k}: {before.get(k)} -> {v}" for k, v in here.items() if before.get(k) != v]
+    changed = [f"{k}: {before[k]} -> {v}" for k, v in here.items() if before.get(k, v) != v]
     if changed:
         text = "resumed in another environment, the result may differ in its bits: "
         events.write(WarningEvent(message=text + "; ".join(changed)))
     _log.info("resumed at step %d" if step else "started at step %d", step)
-    return checkpoint
 
 
 def _basis(

@@ -1,9 +1,9 @@
 """Pretraining with Lightning as the loop over the steps that remain.
 
-Lightning sees one epoch whose batches are step numbers; epochs, learning rate, order, crops and
-masks are functions of (seed, step). A process that starts at step 640 then does exactly what one
-that ran through would do, in the middle of an epoch too, and needs nothing but weights, optimiser
-state and this epoch's running sums.
+Lightning sees one epoch whose batches are micro-step numbers; epochs, learning rate, order, crops
+and masks are functions of (seed, step). A process that starts at step 640 then does exactly what
+one that ran through would do, in the middle of an epoch too, and needs nothing but weights,
+optimiser state and this epoch's running sums.
 """
 
 from __future__ import annotations
@@ -11,76 +11,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from pmae.checkpoints import TrainingState
-from pmae.data.augment import draw_augmentation
+from pmae.data.augment import AugmentationDraw, draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import NonFiniteLossError
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import Draw, Objective
+from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
 
 ONLINE_PROBE_LR = 1e-3
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """How many steps a run has.
-
-    Attributes:
-        num_images: in the train split.
-        batch_size: as in the spec; a smaller train split makes one smaller batch.
-        epochs: as in the spec.
-    """
-
-    num_images: int
-    batch_size: int
-    epochs: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole batches of an epoch; each epoch leaves another remainder out."""
-        return max(1, self.num_images // self.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the run."""
-        return self.steps_per_epoch * self.epochs
-
-    def batch_indices(self, seed: int, step: int) -> Tensor:
-        """Which images step ``step`` (from 0) sees: int64, at most ``batch_size`` of them."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        order = _epoch_order(self.num_images, seed, epoch)
-        return order[position * self.batch_size :][: self.batch_size]
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(num_images, generator=generator(seed, "order", epoch))
-
-
-@dataclass(frozen=True)
-class RemainingSteps:
-    """The "data loader" that Lightning loops over: step numbers from ``first``."""
-
-    first: int
-    total: int
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.total))
-
-    def __len__(self) -> int:
-        return self.total - self.first
 
 
 @dataclass
@@ -113,6 +63,7 @@ class PretrainModule(pl.LightningModule):
         data: the images.
         statistics: of the train split.
         objective: on the device that trains.
+        rank: which of the devices that share a batch this process trains on, from 0.
     """
 
     pixel_mean: Tensor
@@ -124,72 +75,110 @@ class PretrainModule(pl.LightningModule):
         data: ImageData,
         statistics: PixelStatistics,
         objective: Objective,
+        *,
+        rank: int = 0,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.data = data
         self.objective = objective
-        self.plan = StepPlan(len(data.train), spec.batch_size, spec.epochs)
-        self.model = MaskedAutoencoder(
-            spec.model,
-            image_size=spec.resolution,
-            channels=data.image_shape[0],
-            seed=spec.seed,
-        )
+        self.rank = rank
+        self.plan = StepPlan.of(spec, len(data.train))
+        self.model = MaskedAutoencoder.of(spec, data.image_shape[0])
         self.probe = nn.Linear(self.model.encoder.embed_dim, data.num_classes)
         nn.init.zeros_(self.probe.weight)
         nn.init.zeros_(self.probe.bias)
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
         self.sums = EpochSums()
+        self._step_sums = [0.0, 0.0]
         self._ahead: Iterator[Batch] = iter(())
-        self._ahead_step = -1
+        self._ahead_micro_step = -1
+        self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
         self.last_draw: Draw | None = None
         self.last_loss = math.nan
 
     # What a step computes
 
-    def training_step(self, step: int) -> Tensor:
-        """Step ``step`` (from 0): the masked loss plus the online probe's, which share no gradient.
+    def training_step(self, micro_step: int) -> Tensor:
+        """One part of a step: the masked loss plus the online probe's, which share no gradient.
+
+        The gradients of all parts add up to the whole batch's: Lightning averages over the parts
+        that follow each other and DDP over those side by side, and a part's weight is its share of
+        what the batch's mean is taken over, times their number.
+
+        Args:
+            micro_step: from 0.
 
         Raises:
-            NonFiniteLossError: the loss is NaN or infinite.
+            NonFiniteLossError: the loss of the whole batch is NaN or infinite.
         """
-        batch = self._batch(step).to(self.device)
-        _, _, height, width = batch.images.shape
-        crops = draw_augmentation(
-            len(batch.images),
-            height,
-            width,
-            self.spec.augmentation,
-            generator(self.spec.seed, "augment", step),
-        )
-        pixels, objects = crops.apply(batch.images), batch.object_masks
-        if objects is not None:
-            objects = crops.apply_to_object_masks(objects)
-        draw = self.objective.draw(
-            len(pixels), self.spec.masking, generator(self.spec.seed, "mask", step), objects
-        )
-        loss, logits = self._losses(self._standardize(pixels), draw)
-        self.last_draw, self.last_loss = draw, loss.item()
-        if not math.isfinite(self.last_loss):
-            raise NonFiniteLossError(step + 1)
-        correct = correct_predictions(logits, batch.labels).item()
-        self.sums.add(self.last_loss, correct, len(pixels))
-        return loss + classification_loss(logits, batch.labels)
+        step, rows = micro_step // self.plan.accumulate_steps, self.plan.rows(micro_step, self.rank)
+        batch = self._batch(micro_step).to(self.device)
+        augmentation, draw = self._draws(step, batch.object_masks)
+        pixels = augmentation.part(rows).apply(batch.images)
+        masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
+        loss, logits = self._losses(self._standardize(pixels), masked)
+        of_images = len(pixels) / self.plan.images_per_step
+        of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
+        self._step_sums[0] += loss.item() * of_masked
+        self._step_sums[1] += correct_predictions(logits, batch.labels).item()
+        if self.plan.ends_step(micro_step):
+            self._end_step(step, draw)
+        probe_loss = classification_loss(logits, batch.labels)
+        return (loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
-    def _batch(self, step: int) -> Batch:
-        """The images of a step; those of the steps after it are read ahead."""
-        if step != self._ahead_step:
-            steps = range(step, self.plan.total_steps)
-            self._ahead = self.data.train.batches(
-                self.plan.batch_indices(self.spec.seed, each) for each in steps
+    def _draws(self, step: int, object_masks: Tensor | None) -> tuple[AugmentationDraw, Draw]:
+        """Crops, flips and masks of a step's whole batch, whichever part of it is seen here.
+
+        Where masks follow objects the whole batch is seen: a resolved spec cuts it into no parts.
+        """
+        if self._drawn is None or self._drawn[0] != step:
+            seed, images = self.spec.seed, self.plan.images_per_step
+            augmentation = draw_augmentation(
+                images,
+                *self.data.image_shape[1:],
+                self.spec.augmentation,
+                generator(seed, "augment", step),
             )
-        self._ahead_step = step + 1
+            if object_masks is not None:
+                object_masks = augmentation.apply_to_object_masks(object_masks)
+            noise = generator(seed, "mask", step)
+            draw = self.objective.draw(images, self.spec.masking, noise, object_masks)
+            self._drawn = (step, augmentation, draw)
+        return self._drawn[1:]
+
+    def _end_step(self, step: int, draw: Draw) -> None:
+        """Add up what the parts of a step, here and on other devices, told."""
+        loss, correct = self._step_sums
+        self._step_sums = [0.0, 0.0]
+        if self.plan.devices > 1:
+            sums = torch.tensor([loss, correct], dtype=torch.float64, device=self.device)
+            distributed.all_reduce(sums)
+            loss, correct = sums.tolist()
+        self.last_draw, self.last_loss = draw, loss
+        # The first device alone speaks for the run, and its end is the end of the others.
+        if self.rank == 0 and not math.isfinite(loss):
+            raise NonFiniteLossError(step + 1)
+        self.sums.add(loss, correct, self.plan.images_per_step)
+
+    def _batch(self, micro_step: int) -> Batch:
+        """The images of a part; those of the parts after it are read ahead."""
+        if micro_step != self._ahead_micro_step:
+            self._ahead = self.data.train.batches(
+                self._part_indices(each)
+                for each in range(micro_step, self.plan.total_steps * self.plan.accumulate_steps)
+            )
+        self._ahead_micro_step = micro_step + 1
         return next(self._ahead)
 
-    def _losses(self, images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        masked = draw.masked.to(self.device)
+    def _part_indices(self, micro_step: int) -> Tensor:
+        step = micro_step // self.plan.accumulate_steps
+        indices = self.plan.batch_indices(self.spec.seed, step)
+        return indices[self.plan.rows(micro_step, self.rank)]
+
+    def _losses(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        masked = masked.to(self.device)
         bf16 = self.spec.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             prediction, cls = self.objective.predict(self.model, images, masked)
@@ -209,7 +198,7 @@ class PretrainModule(pl.LightningModule):
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
-            loss, logits = self._losses(images, draw)
+            loss, logits = self._losses(images, draw.masked)
             correct = correct_predictions(logits, batch.labels).item()
             sums.add(loss.item(), correct, len(images))
         self.train()
@@ -247,9 +236,9 @@ class PretrainModule(pl.LightningModule):
         return self.spec.learning_rate * factor
 
     def on_train_batch_start(self, batch: int, batch_idx: int) -> None:  # noqa: ARG002
-        """Set the learning rate of the step."""
+        """Set the learning rate of the micro-step's step."""
         for group in self._optimizer().param_groups[:2]:
-            group["lr"] = self.learning_rate(batch)
+            group["lr"] = self.learning_rate(batch // self.plan.accumulate_steps)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = self.trainer.optimizers[0]
@@ -273,4 +262,5 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        self.sums = EpochSums(**state.counters)
+        counted = {name: state.counters[name] for name in vars(EpochSums())}
+        self.sums = EpochSums(**counted)

@@ -18,7 +18,14 @@ from torch import Tensor
 
 from pmae.basis.reach import check_reach
 from pmae.basis.store import BasisStore
-from pmae.checkpoints import CheckpointConfig, Manifest, read_config, read_manifest, read_weights
+from pmae.checkpoints import (
+    CheckpointConfig,
+    Manifest,
+    model_weights,
+    read_config,
+    read_manifest,
+    read_weights,
+)
 from pmae.data.images import Batch, ImageData
 from pmae.data.registry import open_data
 from pmae.data.standardize import PixelStatistics
@@ -145,13 +152,8 @@ class LoadedCheckpoint:
         manifest, config = read_manifest(checkpoint_dir), read_config(checkpoint_dir)
         weights = read_weights(checkpoint_dir)
         spec = config.spec
-        model = MaskedAutoencoder(
-            spec.model, image_size=spec.resolution, channels=config.channels, seed=spec.seed
-        )
-        prefix = "model."
-        model.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        )
+        model = MaskedAutoencoder.of(spec, config.channels)
+        model.load_state_dict(model_weights(weights))
         digest = config.basis_digest
         basis = BasisStore(settings.bases_dir).load(digest) if digest else None
         data, data_digest = _data(

@@ -61,11 +61,12 @@ class StopSignal:
             raise StopRequested
 
 
-def watch_supervisor(descriptor: int, silence_seconds: float) -> None:
+def watch_supervisor(descriptor: int, silence_seconds: float | None) -> None:
     """Kill this process and its children as soon as the supervisor is gone.
 
     The supervisor writes a byte now and then; when the pipe closes, or nothing comes for
-    ``silence_seconds``, the run belongs to somebody else and not another byte may be written.
+    ``silence_seconds`` (None: it may be silent), the run belongs to somebody else and not another
+    byte may be written.
     """
     thread = threading.Thread(
         target=_watch, args=(descriptor, silence_seconds), name="supervisor-pipe", daemon=True
@@ -81,7 +82,7 @@ def kill_group(pid: int) -> None:
         return
 
 
-def _watch(descriptor: int, silence_seconds: float) -> None:
+def _watch(descriptor: int, silence_seconds: float | None) -> None:
     while True:
         readable, _, _ = select.select([descriptor], [], [], silence_seconds)
         if not readable:

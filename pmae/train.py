@@ -32,6 +32,7 @@ from pmae.errors import (
     NonFiniteLossError,
     PmaeError,
     SpecError,
+    TimeLimitError,
 )
 from pmae.events import ErrorEvent, EventWriter
 from pmae.files import write_file
@@ -51,6 +52,7 @@ _log = logging.getLogger("pmae.train")
 
 _CODES: tuple[tuple[type[PmaeError], str], ...] = (
     (NonFiniteLossError, "non_finite_loss"),
+    (TimeLimitError, "time_limit"),
     (DatasetMissingError, "dataset_missing"),
     (DataError, "data_error"),
     (BasisError, "basis_error"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
+from pmae.errors import TimeLimitError
 from pmae.evaluate.run import Evaluator
 from pmae.events import (
     CheckpointRemovedEvent,
@@ -18,11 +20,13 @@ from pmae.events import (
     finite,
 )
 from pmae.layout import LeaseDir
-from pmae.pretrain import EpochSums, PretrainModule, RemainingSteps
+from pmae.pretrain import EpochSums, PretrainModule
+from pmae.ranks import Ranks, trainer_options
 from pmae.retention import retain
 from pmae.supervision import StopSignal
 
 _PROGRESS_SECONDS = 0.5
+_TRAINED_SECONDS = "trained_seconds"
 _log = logging.getLogger(__name__)
 
 
@@ -35,36 +39,61 @@ def pretrain(
     stop: StopSignal,
     evaluator: Evaluator,
     resume: tuple[int, TrainingState] | None,
-    accelerator: str,
+    ranks: Ranks,
 ) -> None:
     """Train from the resumed step, or from the start, to the end.
 
     Raises:
         StopRequested: SIGTERM came; the state of the last finished step is on disk.
         NonFiniteLossError: the loss became NaN; the last good checkpoint is on disk.
+        TimeLimitError: ``max_hours`` are used up; the state of the last finished step is on disk.
+        TrainingError: a process that shares the batches failed.
     """
     first, state = resume or (0, None)
     if first >= module.plan.total_steps:
         return
-    boundary = StepBoundary(lease, events, config, stop, evaluator, first, state)
+    trained_seconds = state.counters.get(_TRAINED_SECONDS, 0.0) if state else 0.0
+    boundary = StepBoundary(lease, events, config, stop, evaluator, first, trained_seconds)
+    with stop.deferred(), ranks:
+        fit(module, first, [Restore(state), boundary], ranks.accelerator)
+
+
+def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accelerator: str) -> None:
+    """Loop over the steps from ``first`` on, with the other processes if devices share a batch."""
+    if module.spec.compile:
+        module.model.compile()
     trainer = pl.Trainer(
         accelerator=accelerator,
-        devices=1,
         max_epochs=1,
         logger=False,
-        callbacks=[boundary],
+        callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         deterministic=True,
+        accumulate_grad_batches=module.plan.accumulate_steps,
+        **trainer_options(module.plan.devices, module.rank),
     )
-    with stop.deferred():
-        trainer.fit(module, RemainingSteps(first, module.plan.total_steps))
+    trainer.fit(module, module.plan.micro_steps(first))
+
+
+class Restore(pl.Callback):
+    """Goes back to a saved state when the optimiser exists."""
+
+    def __init__(self, state: TrainingState | None) -> None:
+        self._state = state
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the state that a checkpoint gave."""
+        assert isinstance(pl_module, PretrainModule)
+        if self._state is not None:
+            pl_module.load_training_state(self._state, trainer.optimizers[0])
+            self._state = None
 
 
 class StepBoundary(pl.Callback):
-    """Does, after each step: metrics, epoch's end, checkpoint, leave if asked, evaluations.
+    """After each optimiser step: metrics, epoch's end, checkpoint, leave if asked or due, evaluate.
 
     A checkpoint at an epoch's last step thus holds the epoch's figures, and a process killed before
     it was written does them again. One killed during evaluations resumes from the checkpoint that
@@ -79,7 +108,7 @@ class StepBoundary(pl.Callback):
         stop: StopSignal,
         evaluator: Evaluator,
         first: int,
-        state: TrainingState | None,
+        trained_seconds: float,
     ) -> None:
         self._lease = lease
         self._events = events
@@ -87,17 +116,18 @@ class StepBoundary(pl.Callback):
         self._stop = stop
         self._evaluator = evaluator
         self._first = first
-        self._state = state
+        self._trained_before = trained_seconds
         self._started = self._saved = time.monotonic()
         self._told = 0.0
         self._epoch_metrics: dict[str, float] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the state that a checkpoint gave; start the clocks."""
+    def on_train_start(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,
+    ) -> None:
+        """Do evaluations that a killed process left undone; start the clocks."""
         assert isinstance(pl_module, PretrainModule)
-        if self._state is not None:
-            pl_module.load_training_state(self._state, trainer.optimizers[0])
-            self._state = None
         # Lightning has put a SIGTERM handler of its own before ours, which would leave unsaved.
         self._stop.install()
         self._evaluate(pl_module, self._first)
@@ -111,15 +141,21 @@ class StepBoundary(pl.Callback):
         batch: int,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Everything that happens between two steps."""
+        """Everything that happens between two optimiser steps."""
         assert isinstance(pl_module, PretrainModule)
-        step = batch + 1
+        if not pl_module.plan.ends_step(batch):
+            return
+        step = (batch + 1) // pl_module.plan.accumulate_steps
         self._tell_metrics(pl_module, step)
         if step % pl_module.plan.steps_per_epoch == 0:
             self._end_epoch(pl_module, step)
         self._tell_progress(pl_module, step)
-        self._checkpoint(pl_module, step)
+        out_of_time = step < pl_module.plan.total_steps and self._out_of_time(pl_module)
+        self._checkpoint(pl_module, step, out_of_time=out_of_time)
         self._stop.check()
+        if out_of_time:
+            assert pl_module.spec.max_hours is not None
+            raise TimeLimitError(pl_module.spec.max_hours, step, pl_module.plan.total_steps)
         self._evaluate(pl_module, step)
 
     def _tell_metrics(self, module: PretrainModule, step: int) -> None:
@@ -161,24 +197,35 @@ class StepBoundary(pl.Callback):
                 epoch=step // plan.steps_per_epoch,
                 total_epochs=plan.epochs,
                 loss=module.last_loss,
-                images_per_second=steps_per_second * min(plan.batch_size, plan.num_images),
+                images_per_second=steps_per_second * plan.images_per_step,
                 eta_seconds=(plan.total_steps - step) / steps_per_second,
             )
         )
 
-    def _checkpoint(self, module: PretrainModule, step: int) -> None:
+    def _trained_seconds(self) -> float:
+        return self._trained_before + time.monotonic() - self._started
+
+    def _out_of_time(self, module: PretrainModule) -> bool:
+        hours = module.spec.max_hours
+        return hours is not None and self._trained_seconds() >= 3600 * hours
+
+    def _checkpoint(self, module: PretrainModule, step: int, *, out_of_time: bool) -> None:
         plan, spec = module.plan, module.spec.checkpoint
         kept = self._is_kept(module, step)
         due = time.monotonic() - self._saved >= spec.latest_seconds
         waiting = self._evaluator.due(step / plan.steps_per_epoch)
-        if not (kept or due or waiting or self._stop.requested):
+        if not (kept or due or waiting or out_of_time or self._stop.requested):
             return
+        state = module.training_state()
+        # Who resumes a run that ran out of time means to give it as much again.
+        seconds = 0.0 if out_of_time else self._trained_seconds()
+        state = replace(state, counters=state.counters | {_TRAINED_SECONDS: seconds})
         manifest = write_checkpoint(
             self._lease,
             kind="kept" if kept else "latest",
             step=step,
             epoch=step / plan.steps_per_epoch,
-            state=module.training_state(),
+            state=state,
             config=self._config,
             events=self._events.carried(),
             metrics=self._epoch_metrics if step % plan.steps_per_epoch == 0 else {},

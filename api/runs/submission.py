@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from api.errors import InvalidRequestError
 from api.validation import body_fields, pointer, spec_error_field, text_with_nul
 from pmae.errors import SpecError
+from pmae.layout import names_stored_checkpoint
 from pmae.presets import get_preset
 from pmae.schema import ProblemField
 from pmae.spec import ExperimentSpec, resolve
@@ -40,12 +41,24 @@ def read_spec(body: Body | None, preset: str | None) -> ExperimentSpec:
         field = ProblemField(pointer=pointer(nul), message="text cannot hold the character U+0000")
         raise _invalid([field])
     try:
-        return resolve(ExperimentSpec.model_validate(fields))
+        spec = resolve(ExperimentSpec.model_validate(fields))
+        _check_init_from(spec)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         raise _invalid(body_fields(errors, fields, ExperimentSpec)) from error
     except SpecError as error:
         raise _invalid([spec_error_field(error)]) from error
+    return spec
+
+
+def _check_init_from(spec: ExperimentSpec) -> None:
+    """A path of the server's is nobody's to name: only checkpoints of its own runs are."""
+    if spec.init_from is not None and not names_stored_checkpoint(spec.init_from):
+        raise SpecError(
+            f"init_from: {spec.init_from!r} names no checkpoint of this service; valid is "
+            "<run id>/<checkpoint name>, for example 3f9c0a1b2c4d/step-00000640",
+            field=("init_from",),
+        )
 
 
 def merge_patch(target: Body, patch: Body) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from pmae.checkpoints import MANIFEST_FILE, newest_valid
 from pmae.errors import CheckpointError, PmaeError, SpecError
 from pmae.evaluate.attention import attention_maps, attention_png
 from pmae.evaluate.measure import Evaluations
@@ -30,7 +29,7 @@ from pmae.evaluate.results import EvaluationResult, Source
 from pmae.evaluate.subject import Subject
 from pmae.events import dump_json
 from pmae.files import write_file
-from pmae.layout import RunDir
+from pmae.loading import find_checkpoint
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluationSpec
 from pmae.spec.evaluation import resolve_evaluation
@@ -58,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pmae.evaluate", description="Evaluate a checkpoint, without any service."
     )
-    parser.add_argument("source", type=Path, help="a run's folder, or a checkpoint's")
+    parser.add_argument(
+        "source",
+        help="a run or a checkpoint: its folder or, of the service on this machine, its id",
+    )
     parser.add_argument("--protocol", help="linear (default), mlp, knn or finetune")
     parser.add_argument("--recipe", help="cached or paper (probes)")
     parser.add_argument("--features", help="cls or mean")
@@ -93,10 +95,10 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     # CUDA reads this when it starts; without it cuBLAS is not deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    folder = find_checkpoint(options.source)
+    settings = StorageSettings()
+    folder = find_checkpoint(options.source, settings.runs_dir)
     evaluation = None if options.attention else evaluation_of(options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings = StorageSettings()
     subject = Subject.load(folder, settings, device)
     if evaluation is None:
         _write_attention(subject, options)
@@ -117,21 +119,6 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     _write(path, folder, results)
     _show(results, console)
     console.print(f"{path}", highlight=False, soft_wrap=True)
-
-
-def find_checkpoint(source: Path) -> Path:
-    """The checkpoint of that folder, or the newest valid one of a run's.
-
-    Raises:
-        CheckpointError: it holds neither.
-    """
-    if (source / MANIFEST_FILE).is_file():
-        return source
-    found, skipped = newest_valid(RunDir(source))
-    if found is None:
-        broken = "".join(f"; {sentence}" for sentence in skipped)
-        raise CheckpointError(f"{source} holds no checkpoint, nor does it hold a run's{broken}")
-    return found
 
 
 def evaluation_of(options: argparse.Namespace) -> EvaluationSpec:

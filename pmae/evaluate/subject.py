@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pmae.checkpoints import MODEL_FILE, pack_weights, read_config, read_manifest, read_weights
+from pmae.checkpoints import (
+    MODEL_FILE,
+    model_weights,
+    pack_weights,
+    read_config,
+    read_manifest,
+    read_weights,
+)
 from pmae.data.catalog import dataset_facts
 from pmae.data.images import ImageData
 from pmae.data.registry import load_data
@@ -21,7 +28,6 @@ from pmae.settings import StorageSettings
 from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec
 
 _BATCH = 1024
-_MODEL = "model."
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Subject:
     def untrained_encoder(self) -> Encoder:
         """The encoder as it was before the first step."""
         channels = self.target.data.image_shape[0]
-        return _model(self.spec, channels).encoder.to(self.device)
+        return MaskedAutoencoder.of(self.spec, channels).encoder.to(self.device)
 
     @classmethod
     def load(cls, folder: Path, settings: StorageSettings, device: torch.device) -> Subject:
@@ -77,11 +83,13 @@ class Subject:
             DataError: its data set cannot be read.
         """
         manifest, config, weights = read_manifest(folder), read_config(folder), read_weights(folder)
-        model = _model(config.spec, config.channels)
-        model.load_state_dict(
-            {k.removeprefix(_MODEL): v for k, v in weights.items() if k.startswith(_MODEL)}
+        model = MaskedAutoencoder.of(config.spec, config.channels)
+        model.load_state_dict(model_weights(weights))
+        data = load_data(
+            config.spec.dataset,
+            settings,
+            object_masks=config.spec.masking.needs_object_masks,  # they are part of the digest
         )
-        data = load_data(config.spec.dataset, settings)
         digest = data.digest()
         if digest != config.data_digest:
             raise CheckpointError(
@@ -127,10 +135,4 @@ def transfer_target(subject: Subject, dataset: DatasetSpec, settings: StorageSet
         statistics=pixel_statistics(batches, dataset.std_floor),
         augmentation=subject.spec.augmentation.model_copy(update={"horizontal_flip": flip}),
         digest=data.digest(),
-    )
-
-
-def _model(spec: ExperimentSpec, channels: int) -> MaskedAutoencoder:
-    return MaskedAutoencoder(
-        spec.model, image_size=spec.resolution, channels=channels, seed=spec.seed
     )

@@ -21,6 +21,7 @@ from pmae.spec.optimization import (
     AugmentationSpec,
     OptimizerSpec,
     ScheduleSpec,
+    check_parts,
     resolve_augmentation,
     resolve_schedule,
 )
@@ -45,8 +46,44 @@ class ExperimentSpec(SpecModel):
     schedule: ScheduleSpec = ScheduleSpec()
     augmentation: AugmentationSpec = AugmentationSpec()
     epochs: PositiveInt = Field(default=800, le=100_000)
-    batch_size: PositiveInt = Field(default=512, le=65_536)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    batch_size: PositiveInt = Field(
+        default=512, le=65_536, description="Images of an optimiser step, over all devices."
+    )
+    accumulate_steps: PositiveInt = Field(
+        default=1,
+        le=1024,
+        description="Cut each batch into so many parts that go through the model one after the "
+        "other: less memory, the same step.",
+    )
+    devices: PositiveInt = Field(
+        default=1,
+        le=64,
+        description="GPUs of one machine that share each batch; without a GPU, CPU processes.",
+    )
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        default="fp32",
+        description="Of the model's arithmetic. auto: bf16 where the hardware computes in it, fp32 "
+        "otherwise; decided when training starts, and kept when it resumes elsewhere.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile the model with torch.compile: faster steps after a slow first one.",
+    )
+    init_from: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="Start from another checkpoint's model weights: <run id>/<checkpoint name>, "
+        "or, for a trainer started by hand, the path of a checkpoint or of a run.",
+        examples=["3f9c0a1b2c4d/step-00000640"],
+    )
+    max_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Stop training after so many hours of it: the run fails with the code "
+        "time_limit, keeps its state, and when resumed has as many hours again.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
     threads: PositiveInt = Field(
         default=1,
@@ -94,6 +131,8 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     resolution = spec.dataset.resolution or facts.resolution
     check_retention(spec.checkpoint, spec.epochs)
     dataset = spec.dataset.model_copy(update={"resolution": resolution})
+    check_parts(spec.batch_size, spec.accumulate_steps, spec.devices)
+    _check_object_masks(spec)
     updates: dict[str, Any] = {
         "dataset": dataset,
         "basis": resolve_basis(
@@ -106,6 +145,16 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
         "evaluations": resolve_evaluations(spec.evaluations, epochs=spec.epochs, dataset=dataset),
     }
     return spec.model_copy(update=updates)
+
+
+def _check_object_masks(spec: ExperimentSpec) -> None:
+    if spec.masking.needs_object_masks and spec.accumulate_steps * spec.devices > 1:
+        field = "accumulate_steps" if spec.accumulate_steps > 1 else "devices"
+        raise SpecError(
+            f"{field}: masks that follow objects are drawn for a whole batch, which cannot be cut "
+            "into parts; valid is 1",
+            field=(field,),
+        )
 
 
 def load_spec(source: str) -> ExperimentSpec:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from pmae.errors import SpecError
-from pmae.spec.base import SpecModel, check_range
+from pmae.spec.base import SpecModel, check_range, divisors
 
 PAPER_WARMUP_EPOCHS = 40
 PAPER_WARMUP_SHARE = 0.05
@@ -57,6 +57,32 @@ class AugmentationSpec(SpecModel):
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         return check_range(value)
+
+
+def check_parts(batch_size: int, accumulate_steps: int, devices: int) -> None:
+    """Refuse a batch that cannot be cut into equal parts.
+
+    Args:
+        batch_size: images of an optimiser step.
+        accumulate_steps: parts that go through the model one after the other.
+        devices: parts that do so side by side.
+
+    Raises:
+        SpecError: names the field to change.
+    """
+    if batch_size % devices:
+        raise SpecError(
+            f"devices: {devices} do not share a batch_size of {batch_size} equally; valid are "
+            f"{divisors(batch_size, 64)}",
+            field=("devices",),
+        )
+    share = batch_size // devices
+    if share % accumulate_steps:
+        raise SpecError(
+            f"accumulate_steps: {accumulate_steps} do not cut a device's {share} images of a batch "
+            f"into equal parts; valid are {divisors(share, 1024)}",
+            field=("accumulate_steps",),
+        )
 
 
 def resolve_schedule(schedule: ScheduleSpec, epochs: int) -> ScheduleSpec:

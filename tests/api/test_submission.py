@@ -171,3 +171,21 @@ def test_merge_patch_is_rfc_7396() -> None:
 
 def test_pointers_are_escaped() -> None:
     assert pointer(("a/b", "~", 0)) == "/a~1b/~0/0"
+
+
+def test_a_run_waits_for_as_many_devices_as_its_spec_asks_for(api: LiveApi) -> None:
+    run = Run.model_validate_json(api.client.post("/runs", json=DIGITS | {"devices": 2}).content)
+    assert run.devices == run.spec.devices == 2
+
+
+@pytest.mark.parametrize(
+    "reference", ["/etc/passwd", "../0123456789ab/step-00000001", "0123456789ab/../step-00000001"]
+)
+def test_only_the_services_own_checkpoints_can_be_started_from(reference: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read_spec(DIGITS | {"init_from": reference}, None)
+    (field,) = caught.value.fields
+    assert field.pointer == "/init_from"
+    assert "<run id>/<checkpoint name>" in field.message
+    own = "0123456789ab/step-00000640"
+    assert read_spec(DIGITS | {"init_from": own}, None).init_from == own

@@ -24,7 +24,6 @@ def submit(
     spec: ExperimentSpec,
     preset: str | None = None,
     priority: int = 0,
-    devices: int = 1,
     max_attempts: int = MAX_ATTEMPTS,
     rerun_of: str | None = None,
     actor: str = "api",
@@ -36,7 +35,6 @@ def submit(
         spec: resolved.
         preset: the preset it was made from, if any.
         priority: higher runs first.
-        devices: how many GPUs it needs, or 1 without any.
         max_attempts: how often it is started, when its trainer is killed or its worker is lost,
             without getting any further.
         rerun_of: id of the run that it repeats, if any.
@@ -51,7 +49,7 @@ def submit(
         preset=preset,
         spec=spec.model_dump(mode="json"),
         tags=list(spec.tags),
-        devices=devices,
+        devices=spec.devices,
         rerun_of=rerun_of,
         state="queued",
         priority=priority,

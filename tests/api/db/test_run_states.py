@@ -208,7 +208,8 @@ def _worker(name: str, **facts: Any) -> WorkerRow:
 
 def test_a_slot_takes_only_what_it_can_serve(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        wide = run_states.submit(session, spec=SPEC, devices=4, priority=9).id
+        spec = SPEC.model_copy(update={"devices": 4})
+        wide = run_states.submit(session, spec=spec, priority=9).id
     narrow = _submit(sessions)
     with sessions.begin() as session:
         nothing = run_states.claim(

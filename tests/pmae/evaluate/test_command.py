@@ -172,4 +172,4 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     with pytest.raises(Exception, match=message.replace("`", ".")):
         evaluation_of(_parser().parse_args([str(tmp_path), *arguments]))
     assert main([str(tmp_path)]) == 1
-    assert "holds no checkpoint" in capsys.readouterr().err
+    assert "there is no checkpoint" in capsys.readouterr().err

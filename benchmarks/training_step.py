@@ -1,0 +1,266 @@
+"""A training step: ours beside ``transformers``' ViTMAE, bf16 beside fp32, each size, its parts.
+
+    python -m benchmarks.training_step                  # all of it
+    python -m benchmarks.training_step peer bf16        # of peer, bf16, sizes, profile
+
+One thread, 32 px RGB, patches of 8, MAE's decoder. Works take turns; times are medians of the
+processor's time, so that time spent waiting for a processor that others use does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+from benchmarks.figure import Figure
+from pmae.basis.basis import Basis
+from pmae.data.augment import augment
+from pmae.data.images import MemorySplit
+from pmae.data.standardize import PixelStatistics
+from pmae.environment import computes_bf16
+from pmae.masking import random_patch_mask, visible_indices
+from pmae.models import MaskedAutoencoder
+from pmae.objectives import ComponentObjective
+from pmae.patches import patchify
+from pmae.seeding import generator
+from pmae.spec import MODEL_PRESETS, DatasetSpec, ExperimentSpec, ModelSpec, resolve
+
+ROUNDS = 5
+BATCH = 64
+PIXELS, PATCH, CHANNELS = 32, 8, 3
+PATCHES = (PIXELS // PATCH) ** 2
+PEER = f"transformers {transformers.__version__} ViTMAE"
+
+
+def peer() -> list[Figure]:
+    """The step with every patch (PMAE's) and with a quarter of them (MAE's), fp32."""
+    found = []
+    for ratio, what in ((0.0, "every patch"), (0.75, "a quarter of the patches")):
+        ours, theirs = _medians(_our_step("vit_tiny", ratio), _peer_step(ratio))
+        name = f"training step, ViT-T, {PIXELS} px, {what} encoded, fp32"
+        found.append(_figure(name, BATCH / ours, PEER, BATCH / theirs, 0.95))
+    return found
+
+
+def bf16() -> list[Figure]:
+    """Our step in bf16 beside our step in fp32."""
+    fast, plain = _medians(_our_step("vit_tiny", 0.0, bf16=True), _our_step("vit_tiny", 0.0))
+    hardware = "in hardware" if computes_bf16(torch.device("cpu")) else "emulated by this CPU"
+    name = f"training step, ViT-T, {PIXELS} px, bf16 ({hardware})"
+    return [_figure(name, BATCH / fast, "the same step in fp32", BATCH / plain, 1.4)]
+
+
+def _figure(name: str, ours: float, peer_name: str, theirs: float, goal: float) -> Figure:
+    ratio = ours / theirs
+    return Figure(name, "images/s", ours, peer_name, theirs, ratio, goal, ratio >= goal)
+
+
+def figures() -> list[Figure]:
+    """What is compared with something else."""
+    return peer() + bf16()
+
+
+def _spec(preset: str) -> ExperimentSpec:
+    model = ModelSpec.model_validate({"preset": preset, "patch_size": PATCH})
+    return resolve(ExperimentSpec(dataset=DatasetSpec(name="cifar10"), model=model))
+
+
+def _model(preset: str) -> MaskedAutoencoder:
+    return MaskedAutoencoder(_spec(preset).model, image_size=PIXELS, channels=CHANNELS, seed=0)
+
+
+def _images(batch: int = BATCH) -> Tensor:
+    return torch.randn(batch, CHANNELS, PIXELS, PIXELS, generator=generator(0, "order"))
+
+
+def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
+    trained = [value for value in model.parameters() if value.requires_grad]
+    return torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _our_step(preset: str, ratio: float, *, bf16: bool = False) -> Callable[[], object]:
+    model, images = _model(preset), _images()
+    optimizer, target = _optimizer(model), patchify(images, PATCH)
+    visible = None
+    if ratio:
+        masked = random_patch_mask(len(images), PATCHES, ratio, generator(0, "mask"))
+        visible = visible_indices(masked)
+
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            prediction, _ = model(images, visible)
+        _step(optimizer, (patchify(prediction.float(), PATCH) - target).square().mean())
+
+    return run
+
+
+def _peer_step(ratio: float) -> Callable[[], object]:
+    # At mask ratio 0 the peer's own loss is 0/0, so both take one on every patch.
+    config = ViTMAEConfig(
+        hidden_size=192,
+        num_hidden_layers=12,
+        num_attention_heads=3,
+        intermediate_size=768,
+        image_size=PIXELS,
+        patch_size=PATCH,
+        mask_ratio=ratio,
+    )
+    model, images = ViTMAEForPreTraining(config), _images()
+    optimizer, target = _optimizer(model), patchify(images, PATCH)
+
+    def run() -> None:
+        _step(optimizer, (model(images).logits - target).square().mean())
+
+    return run
+
+
+def _medians(*works: Callable[[], object]) -> list[float]:
+    """Seconds of each work on the processor, in turns after one uncounted round."""
+    times: list[list[float]] = [[] for _ in works]
+    for turn in range(ROUNDS + 1):
+        for index, work in enumerate(works):
+            began = time.process_time()
+            work()
+            if turn:
+                times[index].append(time.process_time() - began)
+    return [statistics.median(found) for found in times]
+
+
+def size(preset: str) -> dict[str, float]:
+    """Speed and memory of one size; in a process of its own, whose peak is the size's."""
+    step = _our_step(preset, 0.0)
+    before = _peak_bytes()
+    (seconds,) = _medians(step)
+    parameters = sum(value.numel() for value in _model(preset).parameters())
+    return {
+        "parameters": parameters,
+        "images_per_second": BATCH / seconds,
+        "peak_bytes": _peak_bytes(),
+        "before_bytes": before,
+    }
+
+
+def _peak_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _print_sizes() -> None:
+    print(f"| size | parameters | images/s | peak memory (batch {BATCH}) |\n|---|---|---|---|")
+    for preset in MODEL_PRESETS:
+        command = [sys.executable, "-m", "benchmarks.training_step", "--size", preset]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = json.loads(answer.splitlines()[-1])
+        print(
+            f"| {preset} | {found['parameters'] / 1e6:.1f} M | {found['images_per_second']:.0f} "
+            f"| {found['peak_bytes'] / 2**30:.2f} GB |"
+        )
+
+
+def profile() -> dict[str, float]:
+    """Seconds of each part of PMAE's step, ViT-T, fp32: medians."""
+    spec, model = _spec("vit_tiny"), _model("vit_tiny")
+    noise = generator(0, "order")
+    pixels = torch.randint(0, 256, (512, CHANNELS, PIXELS, PIXELS), dtype=torch.uint8)
+    split = MemorySplit(pixels, torch.zeros(512, dtype=torch.int64))
+    ones = torch.ones(CHANNELS, PIXELS, PIXELS)
+    statistics_of = PixelStatistics(ones / 2, ones / 4)
+    num_pixels = ones.numel()
+    components, _ = torch.linalg.qr(torch.randn(num_pixels, num_pixels, generator=noise))
+    share = 0.999 ** torch.arange(num_pixels, dtype=torch.float64)
+    objective = ComponentObjective(Basis(components, share / share.sum()))
+    optimizer = _optimizer(model)
+    times: dict[str, list[float]] = {}
+
+    def lap(name: str, began: float) -> float:
+        now = time.process_time()
+        times.setdefault(name, []).append(now - began)
+        return now
+
+    for step in range(ROUNDS + 1):
+        began = time.process_time()
+        batch = split.take(torch.randperm(512, generator=noise)[:BATCH]).images
+        crops = generator(0, "augment", step)
+        images = statistics_of.standardize(augment(batch, spec.augmentation, crops))
+        began = lap("input", began)
+        masked = objective.draw(BATCH, spec.masking, generator(0, "mask", step)).masked
+        visible = images - objective.hidden_part(images, masked)
+        began = lap("masking", began)
+        tokens = model.encoder(visible)
+        began = lap("encoder, forward", began)
+        prediction = model.decoder(tokens)
+        began = lap("decoder, forward", began)
+        loss = objective.loss(prediction, images, masked)
+        began = lap("loss", began)
+        gradient = torch.autograd.grad(loss, tokens, retain_graph=True)[0]
+        lap("(a second pass, for the split of the backward)", began)
+        began = time.process_time()
+        loss.backward(inputs=[value for value in model.decoder.parameters() if value.requires_grad])
+        began = lap("decoder, backward", began)
+        trained = [value for value in model.encoder.parameters() if value.requires_grad]
+        torch.autograd.backward([tokens], [gradient], inputs=trained)
+        began = lap("encoder, backward", began)
+        optimizer.step()
+        optimizer.zero_grad()
+        lap("optimiser", began)
+    times.pop("(a second pass, for the split of the backward)")
+    return {name: statistics.median(found[1:]) for name, found in times.items()}
+
+
+def _print_profile() -> None:
+    parts = profile()
+    total = sum(parts.values())
+    print(f"| part of a step (batch {BATCH}, {total:.2f} s) | share |\n|---|---|")
+    for name, seconds in parts.items():
+        print(f"| {name} | {100 * seconds / total:.1f} % |")
+
+
+def _print_figures(found: list[Figure]) -> None:
+    print("| figure | ours | peer | ratio | goal |\n|---|---|---|---|---|")
+    for f in found:
+        goal = f"{f.goal:g}x, {'met' if f.met else 'not met'}"
+        print(
+            f"| {f.name} | {f.ours:,.1f} {f.unit} | {f.peer:,.1f} {f.unit} ({f.peer_name}) "
+            f"| {f.ratio:.2f} | {goal} |"
+        )
+
+
+def main() -> None:
+    """Print the tables."""
+    works: dict[str, Callable[[], None]] = {
+        "peer": lambda: _print_figures(peer()),
+        "bf16": lambda: _print_figures(bf16()),
+        "sizes": _print_sizes,
+        "profile": _print_profile,
+    }
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step")
+    parser.add_argument("names", nargs="*", choices=[*works, []], help="default: all of them")
+    parser.add_argument("--size", choices=list(MODEL_PRESETS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.size:
+        print(json.dumps(size(arguments.size)))
+        return
+    for name in arguments.names or works:
+        works[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What a run's bits depend on beside its spec and its data, and what is chosen by the hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+
+from pmae import __version__
+from pmae.errors import TrainingError
+from pmae.spec import ExperimentSpec
+
+
+def environment(
+    spec: ExperimentSpec, device: torch.device, init_digest: str | None = None
+) -> dict[str, Any]:
+    """What decides the bits beside the spec and the data.
+
+    Args:
+        spec: with its precision chosen.
+        device: that trains.
+        init_digest: SHA-256 of the weights that training began with, if not with its own.
+    """
+    name = torch.cuda.get_device_name() if device.type == "cuda" else _cpu_name()
+    facts = {
+        "pmae": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": version("pytorch-lightning"),
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+        "device": device.type,
+        "device_name": name,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": spec.threads,
+        "devices": spec.devices,
+        "precision": spec.precision,
+        "compile": spec.compile,
+        "optimizer_implementation": spec.optimizer.implementation,
+    }
+    return facts if init_digest is None else facts | {"init_from_sha256": init_digest}
+
+
+def choose_precision(spec: ExperimentSpec, device: torch.device) -> ExperimentSpec:
+    """The spec with ``auto`` replaced by what ``device`` computes in."""
+    if spec.precision != "auto":
+        return spec
+    return spec.model_copy(update={"precision": "bf16" if computes_bf16(device) else "fp32"})
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bf16 matrices in hardware rather than emulating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def require_compiler(spec: ExperimentSpec, device: torch.device) -> None:
+    """Refuse to compile for a CPU without a C++ compiler, which torch.compile needs there.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if spec.compile and device.type == "cpu" and shutil.which(compiler) is None:
+        raise TrainingError(
+            f"compile: torch.compile needs a C++ compiler on a CPU, and there is no {compiler}; "
+            "install one (CXX names another), or submit the run without compile"
+        )
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

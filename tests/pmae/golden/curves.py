@@ -1,0 +1,103 @@
+"""Ten steps of each method, as losses in a file: a change of the code must not change them.
+
+Where a change means to (another default, another initialisation), make them anew and say why::
+
+    python -m tests.pmae.golden.curves
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pmae.events import EventWriter, MetricsEvent, read_events
+from pmae.layout import RunDir
+from pmae.pipeline import run
+from pmae.settings import StorageSettings
+from pmae.spec import ExperimentSpec, resolve
+from pmae.supervision import StopSignal
+
+FOLDER = Path(__file__).parent
+METHODS = ("pmae", "mae")
+_IMAGES, _EDGE, _CLASSES = 160, 8, 4
+
+
+def golden_spec(method: str) -> ExperimentSpec:
+    """A small model for ten steps on images of :func:`write_images`."""
+    return resolve(
+        ExperimentSpec.model_validate(
+            {
+                "method": method,
+                "dataset": {"name": "npz:golden", "resolution": _EDGE},
+                "model": {
+                    "patch_size": 2,
+                    "embed_dim": 24,
+                    "depth": 2,
+                    "num_heads": 3,
+                    "decoder_embed_dim": 16,
+                    "decoder_depth": 1,
+                    "decoder_num_heads": 2,
+                },
+                "masking": {"ratio": 0.3 if method == "pmae" else 0.75},
+                "optimizer": {"base_lr": 1e-2},
+                "augmentation": {"crop_scale": [0.6, 1.0], "horizontal_flip": True},
+                "epochs": 2,
+                "batch_size": 32,
+                "seed": 1,
+                "log_every_steps": 1,
+                "evaluations": [],
+            }
+        )
+    )
+
+
+def write_images(storage: StorageSettings) -> None:
+    """Images whose components have variances of their own, so that every machine orders them alike.
+
+    Noise in a random basis with a falling spectrum, around 128.
+    """
+    random = np.random.default_rng(7)
+    pixels = 3 * _EDGE * _EDGE
+    axes, _ = np.linalg.qr(random.standard_normal((pixels, pixels)))
+    spread = 60 * 0.985 ** np.arange(pixels)
+    arrays: dict[str, np.ndarray] = {}
+    for split, count in (("train", _IMAGES), ("val", 16), ("test", 16)):
+        values = 128 + (random.standard_normal((count, pixels)) * spread) @ axes.T * 3
+        images = values.round().clip(0, 255).astype(np.uint8)
+        arrays[f"{split}_images"] = images.reshape(count, _EDGE, _EDGE, 3)
+        arrays[f"{split}_labels"] = (np.arange(count) % _CLASSES)[:, None].astype(np.uint8)
+    storage.data_dir.mkdir(parents=True)
+    np.savez(storage.data_dir / "golden.npz", **arrays)  # type: ignore[arg-type]
+
+
+def losses(method: str, home: Path) -> list[float]:
+    """Train ten steps in ``home``, with one thread, and give the loss of each."""
+    torch.set_num_threads(1)
+    storage = StorageSettings(home=home)
+    write_images(storage)
+    run_dir = RunDir(home / "run")
+    lease = run_dir.lease(1)
+    lease.path.mkdir(parents=True)
+    events = EventWriter(lease.events)
+    try:
+        run(run_dir, lease, golden_spec(method), storage, events, StopSignal())
+    finally:
+        events.close()
+    told = [event for event in read_events(lease.events) if isinstance(event, MetricsEvent)]
+    return [event.values["loss"] for event in told if "loss" in event.values]
+
+
+def main() -> None:
+    """Write the files anew."""
+    for method in METHODS:
+        with tempfile.TemporaryDirectory() as home:
+            curve = losses(method, Path(home))
+        (FOLDER / f"{method}.json").write_text(json.dumps(curve, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""``pmae.load``: a trained model on any images, without its service."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pmae
+from pmae.data.registry import load_data
+from pmae.errors import BasisError, CheckpointError, SpecError
+from pmae.evaluate.features import extract
+from pmae.events import EventWriter
+from pmae.layout import RunDir
+from pmae.loading import LoadedModel
+from pmae.pipeline import run
+from pmae.reconstruct import LoadedCheckpoint
+from pmae.settings import StorageSettings
+from pmae.spec import ExperimentSpec, MaskingSpec
+from pmae.supervision import StopSignal
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning"),
+]
+RUN_ID = "0123456789ab"
+FINAL = "step-00000012"
+
+
+@pytest.fixture
+def trained(storage: StorageSettings, tiny_spec: ExperimentSpec) -> Iterator[RunDir]:
+    """A run of two epochs in the service's place."""
+    handler = signal.getsignal(signal.SIGTERM)
+    run_dir = RunDir(storage.runs_dir / RUN_ID)
+    lease = run_dir.lease(1)
+    lease.path.mkdir(parents=True)
+    events = EventWriter(lease.events)
+    spec = tiny_spec.model_copy(update={"epochs": 2, "evaluations": ()})
+    run(run_dir, lease, spec, storage, events, StopSignal())
+    events.close()
+    yield run_dir
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_it_encodes_as_the_probe_does(trained: RunDir, storage: StorageSettings) -> None:
+    loaded = pmae.load(RUN_ID, storage)
+    val = load_data(loaded.spec.dataset, storage).val
+    images = val.take(torch.arange(7)).images
+    features = loaded.encode(images, batch_size=3)
+    assert features.shape == (7, 16)
+    expected = extract(loaded.model.encoder, val, loaded.statistics, "cls", "last")
+    torch.testing.assert_close(features, expected.values[0, :7])
+    as_floats = loaded.encode(images.numpy().astype(np.float32) / 255)
+    torch.testing.assert_close(as_floats, features)
+    assert loaded.class_names == tuple(str(digit) for digit in range(10))
+    for reference in (f"{RUN_ID}/{FINAL}", trained.path, str(loaded.folder)):
+        assert torch.equal(pmae.load(reference, storage).encode(images), loaded.encode(images))
+
+
+def test_it_reconstructs_as_the_service_does(trained: RunDir, storage: StorageSettings) -> None:
+    loaded = pmae.load(trained.path, storage)
+    images = load_data(loaded.spec.dataset, storage).val.take(torch.arange(3)).images
+    parts, losses = loaded.reconstruct(images, masking=MaskingSpec(ratio=0.4), seed=5)
+    service = LoadedCheckpoint.load(loaded.folder, storage).reconstruct(
+        split="val", indices=[0, 1, 2], masking=MaskingSpec(ratio=0.4), seed=5
+    )
+    assert losses.tolist() == pytest.approx(service.masked_error, rel=1e-5)
+    torch.testing.assert_close(parts.visible + parts.target, parts.original)
+
+
+def test_a_downloaded_checkpoint_encodes_without_its_basis(
+    trained: RunDir, storage: StorageSettings, tmp_path: Path
+) -> None:
+    here = pmae.load(trained.path, storage)
+    folder = tmp_path / "downloaded"
+    shutil.copytree(here.folder, folder)
+    elsewhere = StorageSettings(home=tmp_path / "nowhere")
+    loaded = pmae.load(folder, elsewhere)
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    assert torch.equal(loaded.encode(images), here.encode(images))
+    digest = here.config.basis_digest
+    assert digest is not None
+    with pytest.raises(BasisError, match=f"basis {digest}.*copy the folder"):
+        loaded.reconstruct(images)
+    shutil.copytree(storage.bases_dir / digest, folder / "bases" / digest)
+    ours, theirs = loaded.reconstruct(images)[1], here.reconstruct(images)[1]
+    assert torch.equal(ours, theirs)
+
+
+@pytest.fixture
+def loaded(trained: RunDir, storage: StorageSettings) -> LoadedModel:
+    return pmae.load(trained.path, storage)
+
+
+def test_what_cannot_be_used_is_refused_with_what_would_be(
+    loaded: LoadedModel, storage: StorageSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"\(2, 8, 8\); valid is \(n, 1, 8, 8\)"):
+        loaded.encode(torch.zeros(2, 8, 8))
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        loaded.encode(torch.full((1, 1, 8, 8), 2.0))
+    with pytest.raises(ValueError, match="int64; valid are uint8"):
+        loaded.encode(torch.zeros(1, 1, 8, 8, dtype=torch.int64))
+    with pytest.raises(SpecError):
+        pmae.load(_mae_like(loaded, tmp_path), storage).reconstruct(
+            torch.zeros(1, 1, 8, 8), masking=MaskingSpec(scope="batch")
+        )
+    with pytest.raises(CheckpointError, match="there is no checkpoint nothing"):
+        pmae.load("nothing", storage)
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        pmae.load("../../etc/step-00000001", storage)
+
+
+def _mae_like(loaded: LoadedModel, folder: Path) -> Path:
+    """The same weights as a checkpoint of an MAE run."""
+    from pmae.checkpoints import TrainingState, read_weights, write_checkpoint
+    from pmae.layout import LeaseDir
+
+    spec = loaded.spec.model_copy(
+        update={"method": "mae", "basis": None, "masking": MaskingSpec(ratio=0.5, scope="image")}
+    )
+    config = loaded.config.model_copy(update={"spec": spec, "basis_digest": None})
+    manifest = write_checkpoint(
+        LeaseDir(folder / "lease-0001", 1),
+        kind="kept",
+        step=1,
+        epoch=1.0,
+        state=TrainingState(read_weights(loaded.folder), {}, {}),
+        config=config,
+        events=b"",
+        metrics={},
+    )
+    return folder / "lease-0001" / "checkpoints" / manifest.name
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    script = "import sys, pmae; sys.exit('torch' in sys.modules or not callable(pmae.load))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
