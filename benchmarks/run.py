@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import augmentation, bases, evaluation
+from benchmarks import augmentation, bases, evaluation, training_step
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -47,6 +47,8 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "pca_memory": bases.fit_memory,
     "pca_growth": bases.growth,
     "input_pipeline": input_pipeline,
+    "training_step": training_step.peer,
+    "bf16": training_step.bf16,
     "probe": evaluation.probe_figures,
     "knn": evaluation.knn_figures,
 }

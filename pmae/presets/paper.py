@@ -75,7 +75,19 @@ def _table_variants() -> Iterator[Variant]:
 
 
 ABLATIONS: tuple[Variant, ...] = (
-    # Bases, and strategies that mask other components than random ones, belong here.
+    *(
+        Variant("pmae", f"basis_{kind}", f"on the basis {kind}", {"basis": {"kind": kind}})
+        for kind in ("pca_augmented", "dct", "random", "kernel")
+    ),
+    *(
+        Variant(
+            "pmae",
+            f"strategy_{strategy}",
+            f"masking components by the strategy {strategy}",
+            {"masking": {"strategy": strategy}},
+        )
+        for strategy in ("top", "bottom", "block")
+    ),
     *(
         Variant(
             method,

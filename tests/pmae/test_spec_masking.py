@@ -92,3 +92,16 @@ def test_what_does_not_go_together_is_refused(
 def test_a_spec_stored_before_there_were_strategies_still_counts() -> None:
     stored = {"strategy": "random", "ratio": 0.2, "scope": "batch"}
     assert _resolved("pmae", "digits", **stored) == MaskingSpec.model_validate(stored)
+
+
+@pytest.mark.parametrize("field", ["accumulate_steps", "devices"])
+def test_masks_that_follow_objects_need_whole_batches(field: str) -> None:
+    fields = {
+        "method": "mae",
+        "dataset": {"name": "clevr"},
+        "masking": {"strategy": "segmentation"},
+        field: 2,
+    }
+    with pytest.raises(SpecError, match="cannot be cut into parts; valid is 1") as caught:
+        resolve(ExperimentSpec.model_validate(fields))
+    assert caught.value.field == (field,)
