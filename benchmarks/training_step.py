@@ -54,10 +54,11 @@ def peer() -> list[Figure]:
 
 
 def bf16() -> list[Figure]:
-    """Our step in bf16 beside our step in fp32."""
+    """Our step in bf16 beside our step in fp32; nothing where it is emulated."""
+    if not computes_bf16(torch.device("cpu")):
+        return []
     fast, plain = _medians(_our_step("vit_tiny", 0.0, bf16=True), _our_step("vit_tiny", 0.0))
-    hardware = "in hardware" if computes_bf16(torch.device("cpu")) else "emulated by this CPU"
-    name = f"training step, ViT-T, {PIXELS} px, bf16 ({hardware})"
+    name = f"training step, ViT-T, {PIXELS} px, every patch encoded, bf16"
     return [_figure(name, BATCH / fast, "the same step in fp32", BATCH / plain, 1.4)]
 
 
@@ -233,6 +234,9 @@ def _print_profile() -> None:
 
 
 def _print_figures(found: list[Figure]) -> None:
+    if not found:
+        print("not measured: this CPU emulates bf16")
+        return
     print("| figure | ours | peer | ratio | goal |\n|---|---|---|---|---|")
     for f in found:
         goal = f"{f.goal:g}x, {'met' if f.met else 'not met'}"

@@ -63,6 +63,16 @@ def computes_bf16(device: torch.device) -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def emulation_warning(spec: ExperimentSpec, device: torch.device) -> str | None:
+    """What to tell a researcher whose precision the hardware only emulates."""
+    if spec.precision != "bf16" or computes_bf16(device):
+        return None
+    return (
+        f"precision: this {device.type} emulates bf16, which is many times slower than fp32; "
+        "auto takes bf16 only where a new run's hardware computes in it"
+    )
+
+
 def require_compiler(spec: ExperimentSpec, device: torch.device) -> None:
     """Refuse to compile for a CPU without a C++ compiler, which torch.compile needs there.
 

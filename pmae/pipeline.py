@@ -26,7 +26,7 @@ from pmae.checkpoints import (
 from pmae.data.images import ImageData
 from pmae.data.registry import load_data
 from pmae.data.standardize import PixelStatistics, pixel_statistics
-from pmae.environment import choose_precision, environment, require_compiler
+from pmae.environment import choose_precision, emulation_warning, environment, require_compiler
 from pmae.errors import CheckpointError
 from pmae.evaluate.run import Evaluator
 from pmae.events import (
@@ -82,6 +82,9 @@ def run(
     begin = _begin(run_dir, spec, settings, device)
     spec, checkpoint, resumed_config = begin.spec, begin.checkpoint, begin.config
     _start(lease, begin, environment(spec, device, begin.init_digest), events)
+    emulated = emulation_warning(spec, device)
+    if emulated:
+        events.write(WarningEvent(message=emulated))
 
     events.write(StageEvent(stage="data"))
     data = load_data(spec.dataset, settings, object_masks=spec.masking.needs_object_masks)

@@ -16,7 +16,7 @@ from torch import Tensor
 from pmae.checkpoints import newest_valid, read_config, read_manifest
 from pmae.environment import choose_precision, computes_bf16, require_compiler
 from pmae.errors import CheckpointError, SpecError, TimeLimitError, TrainingError
-from pmae.events import EventWriter, MetricsEvent, StartEvent, read_events
+from pmae.events import EventWriter, MetricsEvent, StartEvent, WarningEvent, read_events
 from pmae.layout import RunDir
 from pmae.pipeline import run
 from pmae.settings import StorageSettings
@@ -195,6 +195,12 @@ def test_the_precision_that_was_chosen_stays(
     folder, _ = newest_valid(RunDir(tmp_path / "run"))
     assert folder is not None
     assert read_config(folder).spec.precision == "bf16"
+    first, second = (
+        [e.message for e in read_events(lease.events) if isinstance(e, WarningEvent)]
+        for lease in RunDir(tmp_path / "run").leases()
+    )
+    assert first == []
+    assert any("emulates bf16" in message for message in second)
 
 
 @pytest.mark.parametrize(
