@@ -149,7 +149,8 @@ def test_without_its_supervisor_it_stops_at_once(
     how: str, tmp_path: Path, tiny_spec: ExperimentSpec, start: Start
 ) -> None:
     run = _new_run(tmp_path / "run", tiny_spec.model_copy(update={"epochs": 4000}))
-    process = start(run, "--supervised", "--silence-seconds", "8")
+    seconds = "8" if how == "silent" else "120"
+    process = start(run, "--supervised", "--silence-seconds", seconds)
     assert process.stdin is not None
     if how == "closed":
         _wait_for_step(run.lease(1), 2, process)
