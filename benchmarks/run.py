@@ -47,8 +47,7 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "pca_memory": bases.fit_memory,
     "pca_growth": bases.growth,
     "input_pipeline": input_pipeline,
-    "training_step": training_step.peer,
-    "bf16": training_step.bf16,
+    "training_step": training_step.figures,
     "probe": evaluation.probe_figures,
     "knn": evaluation.knn_figures,
 }
