@@ -38,4 +38,4 @@ def run_of(epochs: int) -> ExperimentSpec:
     )
 
 
-SHORT_RUN = run_of(60)
+SHORT_RUN = run_of(120)

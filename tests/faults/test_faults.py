@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,6 @@ from tests.faults.table import Row, Table
 from tests.support.postgres import PostgresServer
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
-FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 ON_SQLITE = (faults.worker_child_killed, faults.worker_stopped, faults.database_locked)
 """The short form has every fault on PostgreSQL, and on SQLite those that lean on the database."""
 
@@ -87,15 +87,22 @@ def test_a_run_survives_a_full_disk(
     table.rows.append(Row("disk full, resumed", "postgresql", row.lease_number, None, None))
 
 
-@pytest.mark.skipif(not FAKETIME, reason="needs libfaketime")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_a_run_survives_clocks_that_differ(
-    crashing_postgres: PostgresServer, spec: ExperimentSpec, expected: Outcome, table: Table
+    crashing_postgres: PostgresServer,
+    spec: ExperimentSpec,
+    expected: Outcome,
+    table: Table,
+    tmp_path: Path,
 ) -> None:
     """The workers' hosts are three hours ahead of the API's and the database's."""
+    library = tmp_path / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    command = ["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(command, check=True)
 
     def three_hours_ahead(_home: Path, command: list[str]) -> list[str]:
-        faked = [f"LD_PRELOAD={FAKETIME[0]}", "FAKETIME=+3h", "FAKETIME_DONT_FAKE_MONOTONIC=1"]
-        return ["env", *faked, *command]
+        return ["env", f"LD_PRELOAD={library}", *command]
 
     with Lab(crashing_postgres, worker_wrapper=three_hours_ahead) as lab:
         run_id = lab.submit(spec)

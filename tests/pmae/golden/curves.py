@@ -23,7 +23,7 @@ from pmae.supervision import StopSignal
 
 FOLDER = Path(__file__).parent
 METHODS = ("pmae", "mae")
-_IMAGES, _EDGE, _CLASSES = 160, 8, 4
+_IMAGES, _EDGE, _CLASSES = 400, 8, 4
 
 
 def golden_spec(method: str) -> ExperimentSpec:
@@ -45,8 +45,8 @@ def golden_spec(method: str) -> ExperimentSpec:
                 "masking": {"ratio": 0.3 if method == "pmae" else 0.75},
                 "optimizer": {"base_lr": 1e-2},
                 "augmentation": {"crop_scale": [0.6, 1.0], "horizontal_flip": True},
-                "epochs": 2,
-                "batch_size": 32,
+                "epochs": 1,
+                "batch_size": 40,
                 "seed": 1,
                 "log_every_steps": 1,
                 "evaluations": [],
@@ -58,7 +58,8 @@ def golden_spec(method: str) -> ExperimentSpec:
 def write_images(storage: StorageSettings) -> None:
     """Images whose components have variances of their own, so that every machine orders them alike.
 
-    Noise in a random basis with a falling spectrum, around 128.
+    Noise in a random basis with a falling spectrum, around 128. There are more images than pixels:
+    of components without variance, rounding decides how many are masked.
     """
     random = np.random.default_rng(7)
     pixels = 3 * _EDGE * _EDGE
