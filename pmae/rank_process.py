@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+import pytorch_lightning as pl
 import torch
 
 from pmae.basis.store import BasisStore
@@ -27,9 +28,7 @@ from pmae.training_loop import Restore, fit
 
 def main() -> int:
     """Compute until the run's steps are done; returns the exit status."""
-    # A scheduler signals the whole group; the trainer decides when its helpers have done enough.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _ignore_signals()
     reasons = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     task = RankTask.model_validate_json(_first_line(sys.stdin.fileno()))
@@ -79,7 +78,21 @@ def _compute(task: RankTask) -> None:
         objective_for(spec, basis),
         rank=task.rank,
     )
-    fit(module, first, [Restore(state)], accelerator)
+    fit(module, first, [Restore(state), IgnoreSignals()], accelerator)
+
+
+class IgnoreSignals(pl.Callback):
+    """Undoes what Lightning does at the start: its SIGTERM handler talks to the other ranks."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Ignore signals again."""
+        _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    """A scheduler signals the whole group; the trainer decides when its helpers have done enough."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _resume(task: RankTask) -> tuple[int, TrainingState | None]:
