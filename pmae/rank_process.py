@@ -90,7 +90,7 @@ class IgnoreSignals(pl.Callback):
 
 
 def _ignore_signals() -> None:
-    """A scheduler signals the whole group; the trainer decides when its helpers have done enough."""
+    """A scheduler signals the whole group; the trainer decides when its helpers are done."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PMAE = (sys.executable, "-c", "from pmae.cli import main; main()")
+PMAE = (sys.executable, "-P", "-c", "from pmae.cli import main; main()")
+"""Without the current folder on the path: an installation from it has left its metadata there."""
 
 
 def run_pmae(
