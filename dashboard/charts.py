@@ -176,7 +176,7 @@ def spectrum(facts: Spectrum, *, color: str, cumulative: bool) -> alt.Chart:
     ).encode(
         x=alt.X(
             "component:Q",
-            title="component",
+            title="component, counted from 1",
             scale=alt.Scale(type="log", nice=False),
             axis=alt.Axis(grid=False, format=","),
         ),

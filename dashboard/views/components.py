@@ -74,16 +74,16 @@ def _facts(spectrum: Spectrum) -> str:
 
 
 def _gallery(run_id: str, spectrum: Spectrum) -> None:
-    st.subheader("Components")
+    st.subheader("Components", help="Counted from 0, as a mask names them.")
     last_first = max(0, spectrum.num_components - GALLERY_SIZE)
     first = 0
     if last_first:
-        st.session_state[_FIRST] = min(st.session_state.get(_FIRST, 1), last_first + 1)
-        first = int(st.slider("From component", 1, last_first + 1, key=_FIRST, width=460)) - 1
+        st.session_state[_FIRST] = min(st.session_state.get(_FIRST, 0), last_first)
+        first = int(st.slider("From component", 0, last_first, key=_FIRST, width=460))
     indices = range(first, min(first + GALLERY_SIZE, spectrum.num_components))
     pngs = _pictures(spectrum.basis_digest, run_id, indices.start, indices.stop)
     captions = [
-        f"{index + 1} · {100 * spectrum.explained_variance_ratio[index]:.2g} %" for index in indices
+        f"{index} · {100 * spectrum.explained_variance_ratio[index]:.2g} %" for index in indices
     ]
     st.html(gallery(pngs, captions, PICTURE_EDGE))
 
