@@ -17,16 +17,13 @@ from playwright.sync_api import Browser, Locator, expect
 from pmae.schema import TERMINAL_STATES
 from pmae.spec import (
     CheckpointSpec,
-    DatasetSpec,
-    ExperimentSpec,
-    LinearProbeSpec,
-    ModelSpec,
 )
 from tests.dashboard.app import SCRIPT
 from tests.dashboard.browser import TIMEOUT_MS, Watched, chromium, watched_page
 from tests.dashboard.fake_service import FakeService, serving
 from tests.stack import RunningStack
 from tests.support.ports import free_port
+from tests.support.specs import TINY
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -291,32 +288,12 @@ def test_it_comes_back_by_itself_when_the_service_does(
     assert is_same_document(watched)
 
 
-TINY = ExperimentSpec(
-    name="browser test",
-    dataset=DatasetSpec(name="digits", max_train_images=300, std_floor=0.2),
-    model=ModelSpec(
-        patch_size=4,
-        embed_dim=16,
-        depth=1,
-        num_heads=2,
-        decoder_embed_dim=16,
-        decoder_depth=1,
-        decoder_num_heads=2,
-    ),
-    epochs=5,
-    batch_size=64,
-    log_every_steps=1,
-    checkpoint=CheckpointSpec(every_epochs=2, latest_seconds=0.5),
-    evaluations=(LinearProbeSpec(epochs=5, baselines=("raw_pixels",)),),
-)
-
-
 @pytest.mark.stack
 def test_each_page_of_a_finished_run_of_the_real_service(
     browser: Browser, stack: RunningStack, tmp_path: Path
 ) -> None:
     with stack.client as client:
-        run = client.submit(TINY)
+        run = client.submit(TINY.model_copy(update={"name": "browser test"}))
         wait_until(
             lambda: client.run(run.id).state in TERMINAL_STATES, "the run's end", seconds=180
         )

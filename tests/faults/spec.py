@@ -8,10 +8,10 @@ from pmae.spec import (
     DatasetSpec,
     ExperimentSpec,
     LinearProbeSpec,
-    ModelSpec,
     OptimizerSpec,
     resolve,
 )
+from tests.support.specs import SMALL_MODEL
 
 
 def run_of(epochs: int) -> ExperimentSpec:
@@ -19,14 +19,7 @@ def run_of(epochs: int) -> ExperimentSpec:
     return resolve(
         ExperimentSpec(
             dataset=DatasetSpec(name="digits", max_train_images=200, std_floor=0.1),
-            model=ModelSpec(
-                embed_dim=16,
-                depth=1,
-                num_heads=2,
-                decoder_embed_dim=16,
-                decoder_depth=1,
-                decoder_num_heads=2,
-            ),
+            model=SMALL_MODEL,
             optimizer=OptimizerSpec(base_lr=1e-2),
             augmentation=AugmentationSpec(crop_scale=(0.8, 1.0)),
             epochs=epochs,

@@ -12,18 +12,18 @@ from pmae.spec import (
     ScheduleSpec,
 )
 
+SMALL_MODEL = ModelSpec(
+    embed_dim=16,
+    depth=1,
+    num_heads=2,
+    decoder_embed_dim=16,
+    decoder_depth=1,
+    decoder_num_heads=2,
+)
 TINY = ExperimentSpec(
     name="tiny",
     dataset=DatasetSpec(name="digits", max_train_images=300, std_floor=0.2),
-    model=ModelSpec(
-        patch_size=4,
-        embed_dim=16,
-        depth=1,
-        num_heads=2,
-        decoder_embed_dim=16,
-        decoder_depth=1,
-        decoder_num_heads=2,
-    ),
+    model=SMALL_MODEL.model_copy(update={"patch_size": 4}),
     epochs=5,
     batch_size=64,
     log_every_steps=1,
