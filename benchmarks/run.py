@@ -73,8 +73,8 @@ def main() -> None:
         recorded[name] = [asdict(figure) | facts for figure in figures]
         for figure in figures:
             print(_row(figure), flush=True)
-    kept = {name: recorded[name] for name in MEASUREMENTS if name in recorded}
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        kept = {name: recorded[name] for name in MEASUREMENTS if name in recorded}
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _row(figure: Figure) -> str:
