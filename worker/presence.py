@@ -23,6 +23,10 @@ _log = logging.getLogger(__name__)
 class Presence:
     """Keeps the worker's row fresh until it is stopped.
 
+    The main process forks, for example a new child when one was killed. A library's lock that this
+    thread holds at that moment would stay locked in the child for ever (SQLite has such locks), so
+    a fork waits until the thread is not in the database.
+
     Args:
         sessions: of the run database.
         settings: of the worker.
@@ -42,10 +46,16 @@ class Presence:
         self._tell_drain = tell_drain
         self._tend = tend
         self._stopped = threading.Event()
+        self._in_database = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
         """Begin."""
+        os.register_at_fork(
+            before=self._in_database.acquire,
+            after_in_parent=self._in_database.release,
+            after_in_child=self._in_database.release,
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -64,7 +74,9 @@ class Presence:
         while True:
             try:
                 self._tend()
-                self._tell_drain(self._renew())
+                with self._in_database:
+                    drain_requested = self._renew()
+                self._tell_drain(drain_requested)
             except SQLAlchemyError as error:
                 _log.warning("the database did not take this worker's sign of life: %s", error)
             except OSError:
