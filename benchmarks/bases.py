@@ -9,7 +9,6 @@ peers' figures hold the table of all images, which they need. Threads: the machi
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.figure import Figure, median_seconds
+from benchmarks.figure import Figure, median_seconds, peak_bytes
 from pmae.basis.pca import fit_pca, fit_randomized_pca
 
 IMAGES, EDGE = 20_000, 32
@@ -130,12 +129,11 @@ def _limit(name: str, mib: float, limit: float) -> Figure:
 
 def main() -> None:
     """Measure one case here."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     began = time.perf_counter()
     CASES[sys.argv[1]]()
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps([seconds, (peak - before) / 1024]))
+    print(json.dumps([seconds, (peak_bytes() - before) / 2**20]))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One comparison; ``ratio`` above 1 means ours is ahead."""
+    """A comparison, ``ratio`` above 1 where ours is ahead; without a peer, what something costs."""
 
     name: str
     unit: str
     ours: float
-    peer_name: str
-    peer: float
-    ratio: float
-    goal: float
-    met: bool
+    peer_name: str | None = None
+    peer: float | None = None
+    ratio: float | None = None
+    goal: float | None = None
+    met: bool | None = None
     note: str = ""
+
+    def row(self) -> str:
+        """A row of the table ``figure | ours | peer | ratio | goal``."""
+        note = f" ({self.note})" if self.note else ""
+        line = f"| {self.name} | {self.ours:,.3g} {self.unit} |"
+        if self.peer is None or self.ratio is None or self.goal is None:
+            return f"{line} | {note.strip()} | |"
+        return (
+            f"{line} {self.peer:,.3g} {self.unit} ({self.peer_name}) | {self.ratio:.2f}{note} "
+            f"| {self.goal:g}x, {'met' if self.met else 'not met'} |"
+        )
 
 
 def median_seconds(runs: int, *works: Callable[[], object]) -> list[float]:
@@ -33,3 +48,18 @@ def median_seconds(runs: int, *works: Callable[[], object]) -> list[float]:
             if turn:
                 times[index].append(time.perf_counter() - began)
     return [statistics.median(found) for found in times]
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held.
+
+    Linux's ``ru_maxrss`` counts what the process that started this one held before, so the figure
+    is the kernel's own for this program where there is one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        assert found
+        return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -48,6 +48,7 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "pca_growth": bases.growth,
     "input_pipeline": input_pipeline,
     "training_step": training_step.figures,
+    "sizes": training_step.sizes,
     "probe": evaluation.probe_figures,
     "knn": evaluation.knn_figures,
 }
@@ -72,18 +73,9 @@ def main() -> None:
         figures = MEASUREMENTS[name]()
         recorded[name] = [asdict(figure) | facts for figure in figures]
         for figure in figures:
-            print(_row(figure), flush=True)
+            print(figure.row(), flush=True)
         kept = {name: recorded[name] for name in MEASUREMENTS if name in recorded}
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-
-
-def _row(figure: Figure) -> str:
-    goal = f"{figure.goal:g}x, {'met' if figure.met else 'not met'}"
-    note = f" ({figure.note})" if figure.note else ""
-    return (
-        f"| {figure.name} | {figure.ours:,.3g} {figure.unit} | {figure.peer:,.3g} {figure.unit} "
-        f"({figure.peer_name}) | {figure.ratio:.1f}{note} | {goal} |"
-    )
 
 
 def _commit() -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import transformers
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, peak_bytes
 from pmae.basis.basis import Basis
 from pmae.data.augment import augment
 from pmae.data.images import MemorySplit
@@ -147,32 +146,26 @@ def _medians(*works: Callable[[], object]) -> list[float]:
 def size(preset: str) -> dict[str, float]:
     """Speed and memory of one size; in a process of its own, whose peak is the size's."""
     step = _our_step(preset, 0.0)
-    before = _peak_bytes()
     (seconds,) = _medians(step)
     parameters = sum(value.numel() for value in _model(preset).parameters())
     return {
         "parameters": parameters,
         "images_per_second": BATCH / seconds,
-        "peak_bytes": _peak_bytes(),
-        "before_bytes": before,
+        "peak_bytes": peak_bytes(),
     }
 
 
-def _peak_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _print_sizes() -> None:
-    print(f"| size | parameters | images/s | peak memory (batch {BATCH}) |\n|---|---|---|---|")
+def sizes() -> list[Figure]:
+    """Speed and memory of each preset size."""
+    found = []
     for preset in MODEL_PRESETS:
         command = [sys.executable, "-m", "benchmarks.training_step", "--size", preset]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found = json.loads(answer.splitlines()[-1])
-        print(
-            f"| {preset} | {found['parameters'] / 1e6:.1f} M | {found['images_per_second']:.0f} "
-            f"| {found['peak_bytes'] / 2**30:.2f} GB |"
-        )
+        cost = json.loads(answer.splitlines()[-1])
+        name = f"training step, {preset}, {cost['parameters'] / 1e6:.1f} M, batch {BATCH}, fp32"
+        found.append(Figure(name, "images/s", cost["images_per_second"]))
+        found.append(Figure(f"{name}, peak memory", "GiB", cost["peak_bytes"] / 2**30))
+    return found
 
 
 def profile() -> dict[str, float]:
@@ -238,12 +231,8 @@ def _print_figures(found: list[Figure]) -> None:
         print("not measured: this CPU emulates bf16")
         return
     print("| figure | ours | peer | ratio | goal |\n|---|---|---|---|---|")
-    for f in found:
-        goal = f"{f.goal:g}x, {'met' if f.met else 'not met'}"
-        print(
-            f"| {f.name} | {f.ours:,.1f} {f.unit} | {f.peer:,.1f} {f.unit} ({f.peer_name}) "
-            f"| {f.ratio:.2f} | {goal} |"
-        )
+    for figure in found:
+        print(figure.row())
 
 
 def main() -> None:
@@ -251,7 +240,7 @@ def main() -> None:
     works: dict[str, Callable[[], None]] = {
         "peer": lambda: _print_figures(peer()),
         "bf16": lambda: _print_figures(bf16()),
-        "sizes": _print_sizes,
+        "sizes": lambda: _print_figures(sizes()),
         "profile": _print_profile,
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step")

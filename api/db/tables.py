@@ -48,6 +48,14 @@ class RunRow(Base):
     devices: Mapped[int] = mapped_column(Integer, default=1)
     """How many GPUs a slot needs to serve it."""
     rerun_of: Mapped[str | None] = mapped_column(String(32))
+    parent_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    """Of an evaluation: id of the run whose checkpoint it is of."""
+    owner: Mapped[str | None] = mapped_column(String(64))
+    """Name of the API key that submitted it; None where keys are off."""
+    notes: Mapped[str] = mapped_column(Text, default="")
+    """For people, like name and tags: changing them changes nothing of the spec."""
+    pinned: Mapped[bool] = mapped_column(Boolean, default=False)
+    """It is not to be deleted."""
 
     state: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(Text)
@@ -174,3 +182,55 @@ class WorkerRow(Base):
     """How many GPUs it has; 1 without any."""
     drain_requested: Mapped[bool] = mapped_column(Boolean, default=False)
     """It gives back what it runs and takes nothing, until this is taken back."""
+
+
+class IdempotencyKeyRow(Base):
+    """A submission that was answered: the same key gets the same answer again."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Name of the API key that used it, empty where keys are off: others' keys are their own."""
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    """Of all of the request that decides its answer."""
+    run_id: Mapped[str] = mapped_column(String(32))
+    answer: Mapped[dict[str, Any]]
+    created_at: Mapped[float] = mapped_column(index=True)
+
+
+class ApiKeyRow(Base):
+    """Who may use the service. Of the key itself only a digest is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """The public part of the key."""
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    """Of 256 random bits, which no dictionary holds: a plain digest is enough."""
+    created_at: Mapped[float]
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    last_used_at: Mapped[float | None]
+
+
+class AuditRow(Base):
+    """A request that changed something, or tried to."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    at: Mapped[float]
+    actor: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Name of the API key; None without a valid one."""
+    role: Mapped[str | None] = mapped_column(String(16))
+    operation: Mapped[str] = mapped_column(String(64))
+    """Name of the route."""
+    method: Mapped[str] = mapped_column(String(8))
+    path: Mapped[str] = mapped_column(Text)
+    status: Mapped[int]
+    request_id: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))

@@ -49,6 +49,7 @@ def submit(
         preset=preset,
         spec=spec.model_dump(mode="json"),
         tags=list(spec.tags),
+        notes=spec.notes,
         devices=spec.devices,
         rerun_of=rerun_of,
         state="queued",
