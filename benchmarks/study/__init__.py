@@ -1,0 +1,1 @@
+"""The study of docs/study.md, one resumable command: ``make study``."""

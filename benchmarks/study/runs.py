@@ -1,0 +1,119 @@
+"""The study's pretrainings, some at a time, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.study.records import Results, read_record
+from pmae.files import write_file
+from pmae.layout import RunDir
+from pmae.presets.study import STUDY_PRESETS
+from pmae.spec import ExperimentSpec, resolve
+
+SEEDS = (0, 1, 2)
+_LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 60
+"""How long a trainer that was asked to stop may take to checkpoint."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A preset with one of the seeds; the spec is resolved."""
+
+    preset: str
+    spec: ExperimentSpec
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.preset}-seed{self.spec.seed}"
+
+
+def cases(words: Sequence[str], seeds: Sequence[int]) -> list[Case]:
+    """Every preset whose name holds all of ``words`` with every seed, a seed at a time."""
+    chosen = [p for p in STUDY_PRESETS if all(word in p.name for word in words)]
+    return [
+        Case(preset.name, resolve(preset.spec.model_copy(update={"seed": seed})))
+        for seed in seeds
+        for preset in chosen
+    ]
+
+
+class Study:
+    """Runs what is not recorded.
+
+    Args:
+        folder: of the runs.
+        results: where what has ended is recorded.
+        jobs: pretrainings at once.
+    """
+
+    def __init__(self, folder: Path, results: Results, *, jobs: int) -> None:
+        self._folder = folder
+        self._results = results
+        self._jobs = jobs
+        self._running: dict[str, tuple[Case, subprocess.Popen[bytes]]] = {}
+
+    def run(self, wanted: Sequence[Case]) -> list[str]:
+        """Run the cases that are not recorded, in their order.
+
+        Returns:
+            The names of those that failed.
+        """
+        waiting = [case for case in wanted if not self._results.has(case.spec)]
+        total, failed = len(waiting), list[str]()
+        try:
+            while waiting or self._running:
+                while waiting and len(self._running) < self._jobs:
+                    self._start(waiting.pop(0))
+                time.sleep(_LOOK_SECONDS)
+                failed += self._collect(total - len(waiting) - len(self._running), total)
+        finally:
+            self._stop()
+        return failed
+
+    def _start(self, case: Case) -> None:
+        run = RunDir(self._folder / case.name)
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_file(run.spec, case.spec.model_dump_json(indent=1).encode())
+        with (run.path / "output.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pmae.train", str(run.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                # Ctrl-C reaches this process only, which then asks each trainer to checkpoint.
+                start_new_session=True,
+            )
+        self._running[case.name] = (case, process)
+
+    def _collect(self, done: int, total: int) -> list[str]:
+        failed = []
+        for name, (case, process) in list(self._running.items()):
+            if process.poll() is None:
+                continue
+            del self._running[name]
+            record = read_record(RunDir(self._folder / name), case.preset, case.spec)
+            if process.returncode or record is None:
+                failed.append(name)
+                continue
+            self._results.add(record)
+            sys.stdout.write(f"{time.strftime('%H:%M')} {done + 1}/{total} {name}\n")
+            sys.stdout.flush()
+        return failed
+
+    def _stop(self) -> None:
+        for _, process in self._running.values():
+            process.terminate()
+        for _, process in self._running.values():
+            try:
+                process.wait(_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
