@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test soak lint types format bench clean
+.PHONY: help demo up test soak lint types format bench study clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,9 @@ format: .venv/dev  ## format the code
 
 bench: .venv/dev  ## measure the README's figures, or only those of NAME
 	$(BIN)/python -m benchmarks.run $(NAME)
+
+study: .venv/dev  ## run the study of docs/study.md (hours), go on with one that was stopped
+	$(BIN)/python -m benchmarks.study
 
 clean:  ## remove the installation (not the state in var/)
 	rm -rf .venv

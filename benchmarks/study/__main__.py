@@ -38,7 +38,7 @@ def main() -> int:
         if not options.report:
             wanted = cases(options.only, options.seeds)
             failed = Study(options.folder, results, jobs=options.jobs).run(wanted)
-            measure_costs(options.folder, results, wanted)
+            measure_costs(results, wanted)
         write_tables(results, RESULTS.parent / "tables.md")
         write_plots(results, RESULTS.parent)
     except KeyboardInterrupt:

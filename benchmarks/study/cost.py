@@ -1,69 +1,60 @@
-"""What an epoch of pretraining costs: processor time, which waiting for a processor is no part of.
-
-The real trainer runs the same spec for a few epochs and for some more; the difference of their
-processor times is that of the epochs between, without what starting and reading the data takes.
-"""
+"""What a step of pretraining costs: processor time, which waiting for a processor is no part of."""
 
 from __future__ import annotations
 
-import os
-import resource
 import statistics
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
+
+import torch
 
 from benchmarks.study.records import Results
 from benchmarks.study.runs import Case
-from pmae.files import write_file
-from pmae.layout import RunDir
-from pmae.spec import ExperimentSpec, ScheduleSpec, resolve
+from pmae.basis.fit import fit_basis
+from pmae.data.registry import load_data
+from pmae.data.standardize import pixel_statistics
+from pmae.objectives import objective_for
+from pmae.pretrain import PretrainModule
+from pmae.settings import StorageSettings
+from pmae.spec import ExperimentSpec
 
-_ROUNDS = 3
-_FEW, _MORE = 1, 5
-
-
-def measure_costs(folder: Path, results: Results, wanted: Sequence[Case]) -> None:
-    """Measure one case of each preset that has no figure yet."""
-    by_preset = {case.preset: case.spec for case in reversed(wanted)}
-    for preset, spec in by_preset.items():
-        if preset not in results.costs:
-            results.add_cost(preset, epoch_seconds(spec, folder))
+_ROUNDS = 40
+_UNCOUNTED = 3
 
 
-def epoch_seconds(spec: ExperimentSpec, folder: Path) -> float:
-    """Median processor time of one epoch of a resolved spec, in seconds."""
-    return statistics.median(
-        (_train_seconds(spec, _MORE, folder) - _train_seconds(spec, _FEW, folder)) / (_MORE - _FEW)
-        for _ in range(_ROUNDS)
-    )
+def measure_costs(results: Results, wanted: Sequence[Case]) -> None:
+    """Measure a step of every preset, those of a data set in turns, and record the medians."""
+    torch.set_num_threads(1)
+    by_preset = {case.preset: case.spec for case in wanted}
+    for dataset in {spec.dataset.name: None for spec in by_preset.values()}:
+        steps = {n: _step(s) for n, s in by_preset.items() if s.dataset.name == dataset}
+        for preset, seconds in _medians(steps).items():
+            results.add_cost(preset, seconds)
 
 
-def _train_seconds(spec: ExperimentSpec, epochs: int, folder: Path) -> float:
-    """Processor time of a trainer that evaluates nothing."""
-    changes = {
-        "epochs": epochs,
-        "evaluations": (),
-        "schedule": ScheduleSpec(warmup_epochs=0),
-        "checkpoint": spec.checkpoint.model_copy(update={"every_epochs": epochs}),
-    }
-    short = resolve(spec.model_copy(update=changes))
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        run = RunDir(Path(name))
-        write_file(run.spec, short.model_dump_json().encode())
-        before = _children_seconds()
-        subprocess.run(
-            [sys.executable, "-m", "pmae.train", name],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        return _children_seconds() - before
+def _step(spec: ExperimentSpec) -> Callable[[int], None]:
+    """The training step of a resolved spec, the online probe and the optimiser included."""
+    data = load_data(spec.dataset, StorageSettings())
+    batches = (batch.images for batch in data.train.in_order(1024))
+    pixels = pixel_statistics(batches, spec.dataset.std_floor)
+    basis = fit_basis(spec, data.train, pixels, lambda *_: None) if spec.basis else None
+    module = PretrainModule(spec, data, pixels, objective_for(spec, basis))
+    optimizer = module.configure_optimizers()
+
+    def step(number: int) -> None:
+        module.training_step(number).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
 
 
-def _children_seconds() -> float:
-    """Of the child processes that have ended and were waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _medians(steps: dict[str, Callable[[int], None]]) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(_UNCOUNTED + _ROUNDS):
+        for name, step in steps.items():
+            began = time.process_time()
+            step(number)
+            if number >= _UNCOUNTED:
+                times[name].append(time.process_time() - began)
+    return {name: statistics.median(found) for name, found in times.items()}

@@ -23,18 +23,15 @@ from benchmarks.study.report import (
 
 _COLOURS = {"pmae": "#0072b2", "mae": "#d55e00"}
 _GREY = "#777777"
-# The same file for the same figures: no date, no random names of elements.
-_STYLE = {
-    "svg.hashsalt": "pmae",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def write_plots(results: Results, folder: Path) -> None:
     """Draw every data set that has records: ``<data set>-<what>.svg``."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context():
+        # The same file for the same figures: no random names of elements.
+        mpl.rc("svg", hashsalt="pmae")
+        mpl.rc("font", size=9)
+        mpl.rc("axes.spines", top=False, right=False)
         for dataset, title in DATASETS.items():
             records = [record for record in results.records if record.dataset == dataset]
             if not records:
@@ -102,7 +99,7 @@ def _layer_line(axis: Axes, runs: Sequence[Record], probe: Probe, style: str, la
 
 
 def _over_cost(groups: dict[str, list[Record]], costs: dict[str, float], title: str) -> Figure:
-    """Accuracy over the processor time of the pretraining: equal epochs beside equal computing."""
+    """Accuracy over what the pretraining costs: equal epochs beside equal computing."""
     figure = Figure(figsize=(9, 3.4))
     axes = figure.subplots(1, 2, sharey=True)
     for axis, probe in zip(axes, PROBES[:2], strict=True):

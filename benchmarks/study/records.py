@@ -64,7 +64,7 @@ class Results:
             for run in content["runs"]
         ]
         self.costs: dict[str, float] = content["costs"]
-        """By preset: seconds of processor time of an epoch of pretraining."""
+        """By preset: seconds of processor time of a step of pretraining."""
 
     def has(self, spec: ExperimentSpec) -> bool:
         """Whether a run of exactly this resolved spec is recorded."""
@@ -78,8 +78,8 @@ class Results:
         self._write()
 
     def add_cost(self, preset: str, seconds: float) -> None:
-        """Record what an epoch costs."""
-        self.costs = dict(sorted({**self.costs, preset: round(seconds, 3)}.items()))
+        """Record what a step costs."""
+        self.costs = dict(sorted({**self.costs, preset: round(seconds, 5)}.items()))
         self._write()
 
     def clear(self) -> None:
@@ -133,12 +133,13 @@ def _events(run: RunDir) -> Iterator[object]:
 
 def _measured(event: EvaluationEvent) -> Measured:
     details = event.details
+    spec = details["spec"]
     layers = details.get("by_layer") or []
     return Measured(
         key=event.key,
         protocol=event.protocol,
-        recipe=details.get("recipe"),
-        features=details["features"],
+        recipe=spec.get("recipe"),
+        features=spec["features"],
         source=event.features,
         top1=round(event.top1, 5),
         val_top1=round(details["val_top1"], 5),

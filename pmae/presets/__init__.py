@@ -1,8 +1,7 @@
 """Presets: named specs. Each says its command, its cost and what to expect.
 
-``small`` and ``study`` ones run on one CPU core, and their figures are this project's own. ``paper``
-ones are the
-cells of the paper's table; what is published is labelled so. Names are stable.
+``small`` and ``study`` ones run on one CPU core; their figures are this project's own. ``paper``
+ones are the cells of the paper's table; what is published is labelled so. Names are stable.
 """
 
 from __future__ import annotations

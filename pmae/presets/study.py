@@ -121,7 +121,8 @@ def _epochs(dataset: str, variant: _Variant) -> int:
     if not variant.equal_compute:
         return epochs
     every = _NUM_PATCHES[dataset] + 1
-    visible = every - round(_NUM_PATCHES[dataset] * variant.fields["masking"]["ratio"])
+    ratio: float = variant.fields["masking"]["ratio"]
+    visible = every - round(_NUM_PATCHES[dataset] * ratio)
     decoding = _DECODER_DEPTH * every
     return round(epochs * (_DEPTH * every + decoding) / (_DEPTH * visible + decoding))
 
