@@ -8,6 +8,7 @@
     │   └── DatasetMissingError it is not where it was looked for; says how to get it
     ├── BasisError              a basis that cannot be fitted, stored or applied
     ├── CheckpointError         a checkpoint that is absent, broken or of another basis
+    ├── FilmstripError          a frame of a filmstrip that is damaged
     ├── EventError              a line of events.jsonl that is not an event
     ├── TrainingError           training cannot go on; the reason is for a researcher
     │   ├── NonFiniteLossError  the loss became NaN or infinite; names the step
@@ -51,6 +52,10 @@ class BasisError(PmaeError):
 
 class CheckpointError(PmaeError):
     """A checkpoint that is absent, broken, or belongs to another basis."""
+
+
+class FilmstripError(PmaeError):
+    """A frame of a filmstrip that is damaged."""
 
 
 class EventError(PmaeError, ValueError):

@@ -9,6 +9,7 @@
         train.log                      the trainer's standard output and error
         checkpoints/step-00000640/     kept checkpoints (pmae.checkpoints)
         latest/step-00000712/          the newest state: goes when a newer checkpoint is there
+      filmstrip/step-00000640.npz    what it made of some images by then (pmae.filmstrip)
       lease-0002/ ...
 
 A lease's folder is written by that lease's trainer only, so a zombie of an older lease harms
@@ -54,6 +55,11 @@ class LeaseDir:
     def latest(self) -> Path:
         """Folder of the rolling checkpoint."""
         return self.path / "latest"
+
+    @property
+    def filmstrip(self) -> Path:
+        """Folder of the filmstrip's frames."""
+        return self.path / "filmstrip"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -63,12 +63,21 @@ def sheet_png(panels: Mapping[str, np.ndarray]) -> bytes:
     Args:
         panels: by name, each ``(n, height, width, 3)`` uint8.
     """
+    return columns_png([(name, list(images)) for name, images in panels.items()])
+
+
+def columns_png(columns: Sequence[tuple[str, Sequence[np.ndarray]]]) -> bytes:
+    """Columns of images, each under its name, enlarged without smoothing.
+
+    Args:
+        columns: names and images ``(height, width, 3)`` uint8, from the top.
+    """
     cell = _SHEET_IMAGE + _SHEET_GAP
-    rows = len(next(iter(panels.values())))
-    size = (cell * len(panels) + _SHEET_GAP, cell * rows + _SHEET_HEADER + _SHEET_GAP)
+    rows = max(len(images) for _, images in columns)
+    size = (cell * len(columns) + _SHEET_GAP, cell * rows + _SHEET_HEADER + _SHEET_GAP)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    for column, (name, images) in enumerate(panels.items()):
+    for column, (name, images) in enumerate(columns):
         left = _SHEET_GAP + column * cell
         draw.text((left, 4), name, fill="black")
         for row, image in enumerate(images):

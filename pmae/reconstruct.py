@@ -202,7 +202,7 @@ class LoadedCheckpoint:
         draw = given or self.objective.draw(len(images), masking, noise, chosen.object_masks)
         parts, squares = reconstruct(self.model, self.objective, images, draw.masked)
         return ReconstructionResult(
-            panels=_panels(parts, self.statistics),
+            panels=panels(parts, self.statistics),
             labels=[data.label_text(label) for label in chosen.labels],
             masked_error=squares.per_image.tolist(),
             mean_squares=squares,
@@ -270,7 +270,14 @@ def _choose(data: ImageData, split: str, indices: Sequence[int]) -> Batch:
     return images.take(torch.tensor(list(indices)))
 
 
-def _panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:
+def panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:
+    """The parts as pictures: :data:`PANELS`, each ``(n, height, width, 3)`` uint8.
+
+    Args:
+        parts: on the CPU.
+        statistics: of the pixels that they are standardised by.
+    """
+
     def pixels(standardized: Tensor) -> np.ndarray:
         return statistics.destandardize(standardized).numpy()
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pmae.events import FileFacts
+from pmae.schema_reconstruction import FilmFrame as FilmFrame
+from pmae.schema_reconstruction import Filmstrip as Filmstrip
 from pmae.schema_reconstruction import ImageChoice as ImageChoice
 from pmae.schema_reconstruction import ReconstructedImage as ReconstructedImage
 from pmae.schema_reconstruction import Reconstruction as Reconstruction

@@ -101,6 +101,31 @@ class ReconstructedImage(_Answer):
     )
 
 
+class FilmFrame(_Answer):
+    """What the run made of an image by a step: each panel a PNG in base64 at its native size."""
+
+    step: int
+    epoch: int
+    prediction: str
+    full: str
+
+
+class Filmstrip(_Answer):
+    """One image under one mask, as the run learned (docs/reconstructions.md)."""
+
+    run_id: str
+    image: int = Field(description="Which of the images, from 0.")
+    num_images: int = Field(description="How many images there are, the first of the val split.")
+    label: str
+    original: str = Field(description="This and the next two are PNGs in base64.")
+    visible: str
+    target: str
+    total: int = Field(description="How many frames there are; more than given if thinned out.")
+    frames: list[FilmFrame] = Field(
+        description="By rising step, the first and the last among them."
+    )
+
+
 class Residuals(_Answer):
     """What is left of each masked component or patch: parallel arrays, by rising index.
 

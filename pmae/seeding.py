@@ -23,6 +23,7 @@ Purpose = Literal[
     "subset",
     "reconstruct",
     "val",
+    "filmstrip",
     "basis",
     "basis_augment",
 ]

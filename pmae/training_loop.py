@@ -19,6 +19,7 @@ from pmae.events import (
     ProgressEvent,
     finite,
 )
+from pmae.filming import Film
 from pmae.layout import LeaseDir
 from pmae.pretrain import EpochSums, PretrainModule
 from pmae.ranks import Ranks, trainer_options
@@ -53,7 +54,8 @@ def pretrain(
     if first >= module.plan.total_steps:
         return
     trained_seconds = state.counters.get(_TRAINED_SECONDS, 0.0) if state else 0.0
-    boundary = StepBoundary(lease, events, config, stop, evaluator, first, trained_seconds)
+    film = Film(lease, module.spec.epochs)
+    boundary = StepBoundary(lease, events, config, stop, evaluator, film, first, trained_seconds)
     with stop.deferred(), ranks:
         fit(module, first, [Restore(state), boundary], ranks.accelerator)
 
@@ -107,6 +109,7 @@ class StepBoundary(pl.Callback):
         config: CheckpointConfig,
         stop: StopSignal,
         evaluator: Evaluator,
+        film: Film,
         first: int,
         trained_seconds: float,
     ) -> None:
@@ -115,6 +118,7 @@ class StepBoundary(pl.Callback):
         self._config = config
         self._stop = stop
         self._evaluator = evaluator
+        self._film = film
         self._first = first
         self._trained_before = trained_seconds
         self._started = self._saved = time.monotonic()
@@ -130,6 +134,8 @@ class StepBoundary(pl.Callback):
         assert isinstance(pl_module, PretrainModule)
         # Lightning has put a SIGTERM handler of its own before ours, which would leave unsaved.
         self._stop.install()
+        if self._first == 0:
+            self._film.take(pl_module, 0)
         self._evaluate(pl_module, self._first)
         self._started = self._saved = time.monotonic()
 
@@ -149,6 +155,7 @@ class StepBoundary(pl.Callback):
         self._tell_metrics(pl_module, step)
         if step % pl_module.plan.steps_per_epoch == 0:
             self._end_epoch(pl_module, step)
+            self._film.take(pl_module, step)
         self._tell_progress(pl_module, step)
         out_of_time = step < pl_module.plan.total_steps and self._out_of_time(pl_module)
         self._checkpoint(pl_module, step, out_of_time=out_of_time)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
@@ -13,10 +13,19 @@ from api.parameters import RunId, refuse_unknown_parameters
 from api.runs import service
 from api.runs.components import get_component_png, get_spectrum
 from api.runs.events import open_stream
+from api.runs.filmstrip import get_filmstrip, get_filmstrip_png
 from api.runs.log import read_log
 from api.runs.metrics import get_metrics
 from pmae.layout import RunDir
-from pmae.schema import HISTORY_PAGE, CheckpointList, History, LogChunk, Metrics, Spectrum
+from pmae.schema import (
+    HISTORY_PAGE,
+    CheckpointList,
+    Filmstrip,
+    History,
+    LogChunk,
+    Metrics,
+    Spectrum,
+)
 
 MOST_BYTES_OF_LOG = 1_048_576
 LARGEST_INTEGER = 2**53
@@ -143,6 +152,36 @@ def list_run_checkpoints(services: ServicesDep, run_id: RunId) -> CheckpointList
     """A run's checkpoints, newest first; of those of the kind `latest` there is one at most."""
     with services.sessions() as session:
         return service.list_checkpoints(session, run_id)
+
+
+@router.get(
+    "/{run_id}/filmstrip",
+    response_model=Filmstrip,
+    summary="See a run learn",
+    responses=binary("image/png", "With `format=png`: the frames in one labelled sheet.")
+    | problems(not_found="There is no such run or image, or it was not filmed (yet)."),
+)
+def get_run_filmstrip(
+    services: ServicesDep,
+    run_id: RunId,
+    image: Annotated[int, Query(ge=0, le=LARGEST_INTEGER, description="Which image.")] = 0,
+    max_frames: Annotated[int, Query(ge=2, le=101, description="Most frames.")] = 101,
+    form: Annotated[
+        Literal["json", "png"], Query(alias="format", description="Single PNGs, or one sheet.")
+    ] = "json",
+) -> Filmstrip | Response:
+    """One validation image under one mask, after ever more steps.
+
+    A run is filmed while it trains, at up to 100 epochs that lie the farther apart the later they
+    are, and before its first step: no checkpoint needs to have been kept.
+    """
+    with services.sessions() as session:
+        row = service.find_run(session, run_id)
+        run = RunDir(services.settings.runs_dir / run_id)
+        if form == "png":
+            png = get_filmstrip_png(row, run, image=image, max_frames=max_frames)
+            return Response(png, media_type="image/png")
+        return get_filmstrip(row, run, image=image, max_frames=max_frames)
 
 
 @router.get(

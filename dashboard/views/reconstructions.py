@@ -9,7 +9,7 @@ from typing import TypeVar
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import address, charts, formatting, mask_controls
+from dashboard import address, charts, filmstrip, formatting, mask_controls
 from dashboard.choices import choose_run
 from dashboard.numbers import NumbersError, expanded, parse_parts
 from dashboard.palette import run_color
@@ -59,6 +59,7 @@ def show() -> None:
     with grid:
         every = refresh_seconds(choice.run) if choice.checkpoint == NEWEST else None
         live(lambda: _grid(choice), key="grid", every=every)
+        filmstrip.show(choice.run)
 
 
 def _take(came: Mapping[str, str]) -> None:

@@ -25,6 +25,7 @@ from pmae.schema import (
     Checkpoint,
     CheckpointList,
     DatasetView,
+    Filmstrip,
     History,
     HistoryEntry,
     LogChunk,
@@ -275,6 +276,18 @@ class PmaeClient:
     def spectrum(self, run_id: str) -> Spectrum:
         """How the variance spreads over the components of the run's basis."""
         return self._read(self._send("GET", _path("runs", run_id, "components")), Spectrum)
+
+    def filmstrip(self, run_id: str, *, image: int = 0, max_frames: int = 101) -> Filmstrip:
+        """One validation image under one mask, as the run learned; PNGs in base64."""
+        return self._read(self._film(run_id, image, max_frames, "json"), Filmstrip)
+
+    def filmstrip_png(self, run_id: str, *, image: int = 0, max_frames: int = 101) -> bytes:
+        """The same as one labelled PNG sheet."""
+        return self._film(run_id, image, max_frames, "png").content
+
+    def _film(self, run_id: str, image: int, max_frames: int, form: str) -> httpx.Response:
+        params = {"image": image, "max_frames": max_frames, "format": form}
+        return self._send("GET", _path("runs", run_id, "filmstrip"), params=params)
 
     def component_png(self, run_id: str, index: int) -> bytes:
         """Component ``index`` (from 0) of the run's basis as an image on a diverging scale."""

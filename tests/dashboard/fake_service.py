@@ -32,6 +32,8 @@ from pmae.schema import (
     CheckpointList,
     DatasetView,
     Evaluation,
+    FilmFrame,
+    Filmstrip,
     History,
     HistoryEntry,
     LogChunk,
@@ -124,6 +126,8 @@ class FakeService:
                 return _history(self._run(run_id))
             case "GET", "runs", run_id, "checkpoints":
                 return CheckpointList(items=_checkpoints(self._run(run_id)))
+            case "GET", "runs", run_id, "filmstrip":
+                return self._film(self._run(run_id), query)
             case "GET", "runs", run_id, "components":
                 return self._spectrum(self._run(run_id))
             case "GET", "runs", run_id, "components", name:
@@ -192,6 +196,37 @@ class FakeService:
                 if checkpoint.id == checkpoint_id:
                     return checkpoint
         raise Refusal(404, "checkpoint_replaced", f"there is no checkpoint {checkpoint_id}")
+
+    def _film(self, run: Run, query: dict[str, str]) -> Filmstrip:
+        checkpoints = _checkpoints(run)
+        if not checkpoints:
+            raise Refusal(404, "filmstrip_not_ready", "nothing was filmed yet")
+        image, newest = int(query["image"]), checkpoints[0]
+        request = ReconstructionRequest.model_validate({"images": {"indices": [image]}})
+        epochs = [epoch for epoch in (0, 1, 2, 4, 8, 16, 32, EPOCHS) if epoch <= newest.epoch]
+        shown = [
+            self._reconstruct(newest.model_copy(update={"epoch": epoch}), request).images[0]
+            for epoch in epochs
+        ]
+        return Filmstrip(
+            run_id=run.id,
+            image=image,
+            num_images=8,
+            label=shown[0].label,
+            original=shown[0].panels["original"],
+            visible=shown[0].panels["visible"],
+            target=shown[0].panels["target"],
+            total=len(epochs),
+            frames=[
+                FilmFrame(
+                    step=epoch * STEPS_PER_EPOCH,
+                    epoch=epoch,
+                    prediction=seen.panels["prediction"],
+                    full=seen.panels["full"],
+                )
+                for epoch, seen in zip(epochs, shown, strict=True)
+            ],
+        )
 
     def _spectrum(self, run: Run) -> Spectrum:
         if run.basis_digest is None:

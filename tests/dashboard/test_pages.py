@@ -164,7 +164,8 @@ def test_reconstructions_follow_a_running_run(app: App, service: FakeService) ->
     view.check()
     for panel in ("original", "visible", "target", "prediction", "full", "error"):
         assert panel in view.text
-    assert view.html.count("data:image/png;base64,") == 8 * 6
+    frames = sum(epoch <= 23 for epoch in (0, 1, 2, 4, 8, 16, 32))
+    assert view.html.count("data:image/png;base64,") == 8 * 6 + 3 + 2 * frames
     assert "Step 253" in view.text
     assert "of the variance masked" in view.text
     checkpoint, request = asked_for(service)
@@ -174,6 +175,19 @@ def test_reconstructions_follow_a_running_run(app: App, service: FakeService) ->
     service.advance(run.id, 2)
     view.app.run()
     assert "Step 275" in view.text
+
+
+def test_the_filmstrip_shows_the_chosen_image(app: App, service: FakeService) -> None:
+    run = service.of_state("running")
+    view = app.open("reconstructions", run=run.id)
+    assert "As it learned" in [heading.value for heading in view.app.subheader]
+    assert "epoch 16" in view.text
+    image = next(field for field in view.app.number_input if "Image of" in field.label)
+    image.set_value(3).run()
+    view.check()
+    assert f"GET /api/v1/runs/{run.id}/filmstrip?image=3&max_frames=20&format=json" in (
+        service.requests
+    )
 
 
 def test_a_deep_link_is_taken_up_and_written_back(app: App, service: FakeService) -> None:
