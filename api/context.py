@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from api.broker import Doorbell
     from api.checkpoints.reconstructions import Reconstructor
     from api.runs.streams import RunStreams
+    from api.system.instruments import Instruments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Services:
     doorbell: Doorbell
     streams: RunStreams
     reconstructor: Reconstructor
+    instruments: Instruments
 
 
 async def get_services(request: Request) -> Services:

@@ -32,6 +32,8 @@ from api.runs.details import router as run_details_router
 from api.runs.routes import router as runs_router
 from api.runs.streams import RunStreams
 from api.settings import ApiSettings
+from api.system.instruments import Instruments, ServiceCollector
+from api.system.routes import metrics_router
 from api.system.routes import router as system_router
 from pmae.logs import log_context
 
@@ -53,10 +55,11 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or ApiSettings()
+    instruments = Instruments()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_services(settings) as services:
+        async with running_services(settings, instruments) as services:
             app.state.services = services
             yield
 
@@ -73,7 +76,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
         middleware=[
-            Middleware(RequestLogMiddleware),
+            Middleware(RequestLogMiddleware, observe=instruments.observe_request),
             Middleware(
                 OriginMiddleware, hosts=settings.allowed_hosts, origins=settings.allowed_origins
             ),
@@ -83,18 +86,23 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     install_error_handlers(app)
     for router in (runs_router, run_details_router, checkpoints_router, system_router):
         app.include_router(router, prefix=API_PREFIX)
+    app.include_router(metrics_router)
     app.state.document = Document(app)
     app.openapi = app.state.document  # type: ignore[method-assign]
     return app
 
 
 @asynccontextmanager
-async def running_services(settings: ApiSettings) -> AsyncIterator[Services]:
+async def running_services(
+    settings: ApiSettings, instruments: Instruments
+) -> AsyncIterator[Services]:
     """Open what the requests share, and run what goes on beside them."""
     if settings.migrates_on_start:
         await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
     engine = make_engine(settings.sqlalchemy_url)
     sessions = make_sessions(engine)
+    collector = ServiceCollector(sessions, settings)
+    instruments.registry.register(collector)
     streams = RunStreams(
         sessions,
         poll_seconds=settings.stream_poll_seconds,
@@ -108,7 +116,7 @@ async def running_services(settings: ApiSettings) -> AsyncIterator[Services]:
         ):
             async with (
                 streams.running(),
-                reconciling(settings, sessions, doorbell),
+                reconciling(settings, sessions, doorbell, instruments),
                 deleting(settings, sessions),
             ):
                 yield Services(
@@ -117,14 +125,19 @@ async def running_services(settings: ApiSettings) -> AsyncIterator[Services]:
                     doorbell=doorbell,
                     streams=streams,
                     reconstructor=reconstructor,
+                    instruments=instruments,
                 )
     finally:
+        instruments.registry.unregister(collector)
         engine.dispose()
 
 
 @asynccontextmanager
 async def reconciling(
-    settings: ApiSettings, sessions: sessionmaker[Session], doorbell: Doorbell
+    settings: ApiSettings,
+    sessions: sessionmaker[Session],
+    doorbell: Doorbell,
+    instruments: Instruments,
 ) -> AsyncIterator[None]:
     """Expire leases and wake workers every few seconds meanwhile."""
 
@@ -141,6 +154,7 @@ async def reconciling(
         except SQLAlchemyError as error:
             _logger.warning("leases are not looked at, the database does not answer: %s", error)
         else:
+            instruments.leases_lost.inc(len(expired))
             for run_id in expired:
                 with log_context(run_id=run_id):
                     _logger.warning("its lease had ended: the run was taken back")

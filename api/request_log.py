@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,19 +17,23 @@ from pmae.logs import annotate
 LOGGER_NAME = "api.requests"
 REQUEST_ID_HEADER = "X-Request-ID"
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PROBES = frozenset({f"{API_PREFIX}/livez", f"{API_PREFIX}/readyz"})
+_PROBES = frozenset({f"{API_PREFIX}/livez", f"{API_PREFIX}/readyz", "/metrics"})
 _logger = logging.getLogger(LOGGER_NAME)
 
 
 class RequestLogMiddleware:
     """Logs method, path, status and duration of each request when its answer has ended.
 
+    ``observe`` is told scope, status and seconds of each, but of event streams, whose duration says
+    nothing.
+
     The id is the one that a proxy gave in ``X-Request-ID``, or a new one; it stands in every line
     that is logged meanwhile, and in the answer. The query is not logged: it may sign a link.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, observe: Callable[[Scope, int, float], None]) -> None:
         self._app = app
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -41,19 +46,25 @@ class RequestLogMiddleware:
         # a task, and so a context, of its own.
         annotate(request_id=request_id)
         status = 500  # what a fault that comes through here is answered with
+        is_stream = False
         started = time.perf_counter()
 
         async def send_and_note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_stream
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                is_stream = headers.get("content-type", "").startswith("text/event-stream")
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            _tell(scope, status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            _tell(scope, status, seconds)
+            if not is_stream:
+                self._observe(scope, status, seconds)
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import shutil
+from typing import NamedTuple
 
 from api.errors import StorageFullError
 from api.settings import ApiSettings
 
 
-def free_bytes(settings: ApiSettings) -> int:
-    """What is free where runs write; the folder is made if it is not there yet."""
+class Space(NamedTuple):
+    """Of a disk, in bytes."""
+
+    size: int
+    free: int
+
+
+def artifact_space(settings: ApiSettings) -> Space:
+    """Of the disk that runs write to; the folder is made if it is not there yet."""
     settings.artifact_dir.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(settings.artifact_dir).free
+    usage = shutil.disk_usage(settings.artifact_dir)
+    return Space(usage.total, usage.free)
+
+
+def free_bytes(settings: ApiSettings) -> int:
+    """What is free where runs write."""
+    return artifact_space(settings).free
 
 
 def refuse_when_full(settings: ApiSettings) -> None:

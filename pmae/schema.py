@@ -23,6 +23,7 @@ from pmae.spec import ExperimentSpec
 RunKind = Literal["pretrain", "evaluate"]
 RUN_KINDS: tuple[RunKind, ...] = ("pretrain", "evaluate")
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+RUN_STATES: tuple[RunState, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
 TERMINAL_STATES: frozenset[RunState] = frozenset({"succeeded", "failed", "cancelled"})
 
 

@@ -6,11 +6,12 @@ import http
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from api.context import ServicesDep
 from api.errors import NotFoundError
-from api.openapi import problems
+from api.openapi import binary, problems
 from api.runs import waiting
 from api.system import service
 from pmae.errors import SpecError
@@ -23,6 +24,8 @@ WorkerName = Annotated[
 _NO_WORKER = problems(not_found="There is no such worker.")
 
 router = APIRouter()
+metrics_router = APIRouter()
+"""Where Prometheus looks, beside the versioned routes."""
 
 
 class Liveness(BaseModel):
@@ -127,3 +130,18 @@ def readyz(services: ServicesDep, response: Response) -> Readiness:
     if not readiness.ready:
         response.status_code = http.HTTPStatus.SERVICE_UNAVAILABLE
     return readiness
+
+
+@metrics_router.get(
+    "/metrics",
+    response_class=Response,
+    tags=["service"],
+    summary="Figures for Prometheus",
+    responses=binary(CONTENT_TYPE_LATEST.partition(";")[0], "Prometheus's text format."),
+)
+def read_figures(services: ServicesDep) -> Response:
+    """Runs by state, queues and how long they wait, workers, disk, lost leases, request durations.
+
+    What is counted (requests, lost leases) is counted since this process started.
+    """
+    return Response(services.instruments.text(), media_type=CONTENT_TYPE_LATEST)
