@@ -21,7 +21,7 @@ from api.checkpoints.reconstructions import Reconstructor
 from api.checkpoints.routes import router as checkpoints_router
 from api.context import Services
 from api.db.migrate import upgrade
-from api.db.reconcile import reconcile_once
+from api.db.reconcile import ring_once, take_back_lost
 from api.db.session import make_engine, make_sessions
 from api.deletion import finish_deletions
 from api.errors import install_error_handlers
@@ -143,7 +143,12 @@ async def reconciling(
 
     def once() -> None:
         try:
-            expired = reconcile_once(
+            lost = take_back_lost(sessions)
+            instruments.leases_lost.inc(len(lost))
+            for run_id in lost:
+                with log_context(run_id=run_id):
+                    _logger.warning("its lease had ended: the run was taken back")
+            ring_once(
                 sessions,
                 ring=doorbell.ring,
                 waiting_messages=doorbell.waiting_messages,
@@ -153,11 +158,6 @@ async def reconciling(
             _logger.warning("workers are not woken, the broker does not answer: %s", error)
         except SQLAlchemyError as error:
             _logger.warning("leases are not looked at, the database does not answer: %s", error)
-        else:
-            instruments.leases_lost.inc(len(expired))
-            for run_id in expired:
-                with log_context(run_id=run_id):
-                    _logger.warning("its lease had ended: the run was taken back")
 
     async with again_and_again(once, settings.reconcile_seconds, "reconciler"):
         yield

@@ -13,14 +13,20 @@ from api.db.tables import RunRow, WorkerRow
 from pmae.schema import RUN_KINDS, RunKind
 
 
-def reconcile_once(
+def take_back_lost(sessions: sessionmaker[Session]) -> list[str]:
+    """Expire leases; the ids of the runs whose leases had ended. Safe to run twice at once."""
+    with sessions.begin() as session:
+        return expire_leases(session)
+
+
+def ring_once(
     sessions: sessionmaker[Session],
     *,
     ring: Callable[[RunKind], None],
     waiting_messages: Callable[[RunKind], int],
     worker_silence_seconds: float,
-) -> list[str]:
-    """Expire leases, then ring while runs wait and fewer rings are in the queues than can be used.
+) -> None:
+    """Ring while runs wait and fewer rings are in the queues than can be used.
 
     Safe to run twice at once: a ring too many is a no-op.
 
@@ -29,19 +35,13 @@ def reconcile_once(
         ring: puts one message into the queue of a kind.
         waiting_messages: how many are in it.
         worker_silence_seconds: a worker not heard of for so long is not there.
-
-    Returns:
-        The ids of the runs whose leases had ended.
     """
-    with sessions.begin() as session:
-        expired = expire_leases(session)
     with sessions() as session:
         wanted = {kind: _rings(session, kind, worker_silence_seconds) for kind in RUN_KINDS}
     for kind, rings in wanted.items():
         if rings:
             for _ in range(rings - waiting_messages(kind)):
                 ring(kind)
-    return expired
 
 
 def _rings(session: Session, kind: RunKind, silence_seconds: float) -> int:

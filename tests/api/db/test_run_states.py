@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db import run_states
 from api.db.clock import database_now
 from api.db.errors import LeaseLostError, RunNotFoundError, TransitionRefusedError
-from api.db.reconcile import reconcile_once
+from api.db.reconcile import ring_once
 from api.db.run_states import Claim, Slot
 from api.db.tables import RunEventRow, RunRow, WorkerRow
 from pmae.presets import get_preset
@@ -171,7 +171,7 @@ def test_the_reconciler_rings_while_runs_wait(sessions: Sessions) -> None:
     queue: list[str] = []
 
     def reconcile() -> None:
-        reconcile_once(
+        ring_once(
             sessions,
             ring=queue.append,
             waiting_messages=queue.count,
