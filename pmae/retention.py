@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from pmae.checkpoints import Manifest, parse_manifest
 from pmae.errors import CheckpointError
-from pmae.layout import PINNED_FILE, LeaseDir, RunDir
+from pmae.layout import LeaseDir, RunDir
+from pmae.removal import remove_unless_pinned
 from pmae.spec import CheckpointSpec
 
 
@@ -57,23 +57,3 @@ def retain(lease: LeaseDir, spec: CheckpointSpec, milestone_steps: frozenset[int
     removed = [(m.name, remove_unless_pinned(folder)) for folder, m in found if m.step in going]
     staying = {name for name, is_gone in removed if not is_gone}
     return sorted({name for name, _ in removed} - staying)
-
-
-def remove_unless_pinned(folder: Path) -> bool:
-    """Remove a checkpoint, in one step for every reader.
-
-    It is renamed before its pin is looked at, so that one that is pinned meanwhile stays.
-
-    Returns:
-        Whether it is gone.
-    """
-    hidden = folder.with_name(f".removed-{folder.name}")
-    try:
-        folder.rename(hidden)
-    except FileNotFoundError:
-        return True
-    if (hidden / PINNED_FILE).exists():
-        hidden.rename(folder)
-        return False
-    shutil.rmtree(hidden)
-    return True

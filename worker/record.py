@@ -38,7 +38,7 @@ from pmae.events import (
     parse_event,
     split_lines,
 )
-from pmae.layout import LeaseDir
+from pmae.layout import LeaseDir, RunDir
 
 _CHUNK_BYTES = 256 * 1024
 _HEADLINE_EVALUATION = "linear/encoder"
@@ -199,6 +199,8 @@ class Recorder:
             self.advanced = True
             # So a run fails only when it was started too often without getting any further.
             batch.run["attempt"] = 1
+        elif event.kind == "kept" and not self._is_there(event):
+            return  # somebody deleted it before this lease began, which the checkpoint carries on
         batch.removed.discard(event.name)
         batch.checkpoints[event.name] = {
             "id": f"{self._claim.run_id}-{event.step:08d}",
@@ -212,6 +214,10 @@ class Recorder:
             "files": event.model_dump(mode="json")["files"],
             "metrics": event.metrics,
         }
+
+    def _is_there(self, event: CheckpointEvent) -> bool:
+        lease = RunDir(self._lease.path.parent).lease(event.lease)
+        return (lease.checkpoints / event.name).is_dir()
 
     def _event(self, kind: str, message: str, data: Row) -> Row:
         return {

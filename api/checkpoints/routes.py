@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
 from api.checkpoints.download import respond_with_file
+from api.checkpoints.removal import delete_checkpoint
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
 from api.context import Services, ServicesDep
 from api.openapi import binary, problems
@@ -62,6 +64,23 @@ def change_checkpoint(
     """Keep a checkpoint that the spec's retention would remove, or let it go."""
     with services.sessions.begin() as session:
         return pin(session, checkpoint_id, services.settings.runs_dir, pinned=change.pinned)
+
+
+@router.delete(
+    "/{checkpoint_id}",
+    status_code=http.HTTPStatus.NO_CONTENT,
+    response_model=None,
+    summary="Delete a checkpoint",
+    responses=_NO_CHECKPOINT
+    | problems(
+        conflict="It is pinned, the rolling one, the newest of a run that has not ended, or needed "
+        "by a run that waits."
+    ),
+)
+def remove_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> None:
+    """Remove a kept checkpoint's files. What was measured of it stays with its run."""
+    with services.sessions.begin() as session:
+        delete_checkpoint(session, checkpoint_id, services.settings.runs_dir, actor="api")
 
 
 @router.head("/{checkpoint_id}/files/{file_name}", include_in_schema=False)

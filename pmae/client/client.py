@@ -204,6 +204,15 @@ class PmaeClient:
         """One checkpoint."""
         return self._read(self._send("GET", _path("checkpoints", checkpoint_id)), Checkpoint)
 
+    def pin_checkpoint(self, checkpoint_id: str, *, pinned: bool = True) -> Checkpoint:
+        """Keep a checkpoint that the spec's retention would remove, or let it go."""
+        path = _path("checkpoints", checkpoint_id)
+        return self._read(self._send("PATCH", path, json={"pinned": pinned}), Checkpoint)
+
+    def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Remove a kept checkpoint that is neither pinned nor needed."""
+        self._send("DELETE", _path("checkpoints", checkpoint_id))
+
     def download_url(
         self, checkpoint_id: str, file_name: str, *, base_url: str | None = None
     ) -> str:

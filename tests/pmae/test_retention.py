@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pmae.checkpoints import MANIFEST_FILE, Manifest, checkpoint_name
 from pmae.errors import SpecError
 from pmae.layout import PINNED_FILE, LeaseDir, RunDir
-from pmae.retention import remove_unless_pinned, retain, superfluous
+from pmae.removal import remove_unless_pinned
+from pmae.retention import retain, superfluous
 from pmae.spec import CheckpointSpec, ExperimentSpec, resolve
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,7 @@ from pmae.events import (
     StageEvent,
     StartEvent,
 )
-from pmae.layout import LeaseDir
+from pmae.layout import LeaseDir, RunDir
 from worker.record import Recorder
 
 Sessions = sessionmaker[Session]
@@ -128,3 +129,21 @@ def test_a_stale_lease_records_nothing(sessions: Sessions, claimed: Claim, lease
     with pytest.raises(LeaseLostError):
         Recorder(sessions, claimed, lease).record()
     assert _contents(sessions) == before
+
+
+def test_a_checkpoint_that_was_deleted_does_not_come_back_with_a_resume(
+    sessions: Sessions, claimed: Claim, tmp_path: Path
+) -> None:
+    first, second = RunDir(tmp_path).lease(1), RunDir(tmp_path).lease(2)
+    for lease in (first, second):
+        lease.path.mkdir()
+    (first.checkpoints / "step-00000008").mkdir(parents=True)
+    carried = [_checkpoint(6, "kept"), _checkpoint(8, "kept")]
+    lines = [event.model_dump_json().encode() + b"\n" for event in carried]
+    second.events.write_bytes(b"".join(lines))
+    resumed = replace(claimed, lease_number=2)
+    with sessions.begin() as session:
+        session.execute(update(RunRow).values(lease_number=2))
+    Recorder(sessions, resumed, second).record_all()
+    with sessions() as session:
+        assert session.scalars(select(CheckpointRow.step)).all() == [8]

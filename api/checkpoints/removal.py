@@ -1,0 +1,74 @@
+"""Deleting a kept checkpoint that nobody needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from api.checkpoints.service import StoredCheckpoint, find_checkpoint
+from api.db.clock import database_now
+from api.db.tables import CheckpointRow, RunEventRow, RunRow
+from api.errors import ConflictError
+from pmae.removal import remove_unless_pinned
+from pmae.schema import TERMINAL_STATES
+
+
+def delete_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path, *, actor: str) -> None:
+    """Remove a checkpoint's files and its row. What was measured of it stays with its run.
+
+    Raises:
+        NotFoundError: there is none of that id.
+        ConflictError: it is pinned, a rolling one, or something that has not ended needs it.
+    """
+    stored = find_checkpoint(session, checkpoint_id, runs_dir)
+    _refuse_if_needed(session, stored)
+    if not remove_unless_pinned(stored.folder):
+        raise _pinned(stored)
+    row = session.execute(
+        delete(CheckpointRow)
+        .where(CheckpointRow.id == checkpoint_id)
+        .returning(CheckpointRow.run_number)
+    ).one_or_none()
+    if row is not None:
+        session.add(
+            RunEventRow(
+                run_number=row.run_number,
+                at=database_now(),
+                type="checkpoint",
+                actor=actor,
+                message=f"deleted the checkpoint {stored.view.name}",
+                data={"name": stored.view.name, "step": stored.view.step},
+            )
+        )
+
+
+def _refuse_if_needed(session: Session, stored: StoredCheckpoint) -> None:
+    view = stored.view
+    if view.kind == "latest":
+        raise ConflictError(f"{view.id} is the rolling checkpoint, which the next one replaces")
+    if view.pinned:
+        raise _pinned(stored)
+    run = session.scalars(select(RunRow).where(RunRow.id == view.run_id)).one()
+    newest = session.scalar(
+        select(func.max(CheckpointRow.step)).where(CheckpointRow.run_number == run.number)
+    )
+    if run.state not in TERMINAL_STATES and view.step == newest:
+        raise ConflictError(
+            f"{view.id} is the newest checkpoint of a run that is {run.state}, which would go on "
+            "from it"
+        )
+    reference = f"{view.run_id}/{view.name}"
+    waiting = select(RunRow.id, RunRow.state, RunRow.spec).where(
+        RunRow.state.not_in(TERMINAL_STATES), RunRow.deleted_at.is_(None)
+    )
+    for other, state, spec in session.execute(waiting):
+        if reference in (spec.get("init_from"), spec.get("checkpoint")):
+            raise ConflictError(f"{view.id} is needed by the run {other}, which is {state}")
+
+
+def _pinned(stored: StoredCheckpoint) -> ConflictError:
+    return ConflictError(
+        f"{stored.view.id} is pinned; PATCH it with pinned false first", code="checkpoint_pinned"
+    )
