@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -64,9 +65,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     running.stop()
 
 
-@pytest.fixture
-def broker_url() -> Iterator[str]:
-    """A real Redis-protocol broker, empty."""
+@contextmanager
+def running_broker() -> Iterator[str]:
+    """A real Redis-protocol broker, empty; its address."""
     folder = Path(tempfile.mkdtemp(prefix="pmae-"))
     socket = folder / "broker.sock"
     process = subprocess.Popen(broker.command(socket), stdout=subprocess.DEVNULL)
@@ -77,3 +78,10 @@ def broker_url() -> Iterator[str]:
         process.terminate()
         process.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def broker_url() -> Iterator[str]:
+    """The address of a broker of the test's own."""
+    with running_broker() as url:
+        yield url
