@@ -39,6 +39,7 @@ _CHECKS = [
 _DOCUMENT = schemathesis.openapi.from_dict(create_app(ApiSettings()).openapi())
 _OPERATIONS = [found.ok() for found in _DOCUMENT.get_all_operations() if isinstance(found, Ok)]
 Case = schemathesis.Case[Any]
+Operation = schemathesis.APIOperation[Any, Any, Any, Any]
 _CHECKPOINT_FILE = "model.safetensors"
 generated = settings(
     max_examples=20,
@@ -86,7 +87,7 @@ def existing(served: LiveApi) -> dict[str, str]:
 
 @each_operation
 def test_what_fits_is_answered_as_described(
-    operation: schemathesis.APIOperation[Any, Any, Any, Any],
+    operation: Operation,
     served: LiveApi,
     existing: dict[str, str],
 ) -> None:
@@ -104,9 +105,7 @@ def test_what_fits_is_answered_as_described(
 
 
 @each_operation
-def test_what_does_not_fit_is_refused_as_described(
-    operation: schemathesis.APIOperation[Any, Any, Any, Any], served: LiveApi
-) -> None:
+def test_what_does_not_fit_is_refused_as_described(operation: Operation, served: LiveApi) -> None:
     cases = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
     @generated
