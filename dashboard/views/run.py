@@ -132,6 +132,8 @@ def _figures(run: Run) -> Markup:
     if seconds is not None:
         pairs.append(("Time", formatting.duration(seconds)))
     pairs.append(("Submitted", formatting.age(run.created_at)))
+    if run.owner:
+        pairs.append(("Owner", run.owner))
     if run.worker:
         pairs.append(("Worker", run.worker))
     if run.lease_number > 1:

@@ -47,7 +47,8 @@ def bearer(key: str) -> dict[str, str]:
 
 @pytest.fixture
 def locked_settings(api_settings: ApiSettings) -> ApiSettings:
-    return api_settings.model_copy(update={"require_keys": True})
+    unlimited = {"writes_per_minute": 0, "failed_keys_per_minute": 0}
+    return api_settings.model_copy(update={"require_keys": True, **unlimited})
 
 
 @pytest.fixture
