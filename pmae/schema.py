@@ -73,9 +73,7 @@ class RunSummary(_Wire):
     method: str
     dataset: str
     tags: list[str]
-    owner: str | None = Field(
-        default=None, description="Name of the API key that submitted it; null where keys are off."
-    )
+    owner: str | None = Field(default=None, description="The API key's name; null: keys are off.")
     priority: int
     attempt: int = Field(description="How often it was started since it last got further.")
     reason: str | None = Field(default=None, description="Why it is in this state, in a sentence.")
@@ -131,9 +129,7 @@ class HistoryEntry(_Wire):
     id: int
     at: datetime
     type: str = Field(description="state, cancel, stage, checkpoint, evaluation, warning or error.")
-    actor: str = Field(
-        description="Who: an API key's name (api where keys are off), reconciler, a worker's."
-    )
+    actor: str = Field(description="Who: an API key's name, api, reconciler, or a worker's name.")
     message: str
     data: dict[str, Any] = Field(default_factory=dict)
 

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from api.access.needs import Permissions
 from api.main import ROUTERS
-from api.openapi import API_PREFIX
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
 from worker.settings import WorkerSettings
@@ -87,7 +86,7 @@ def test_no_key_of_one_visitor_is_given_to_the_dashboard() -> None:
 
 
 def test_health_checks_ask_what_strangers_may() -> None:
-    permissions = Permissions(ROUTERS, API_PREFIX)
+    permissions = Permissions(ROUTERS)
     test = SERVICES["api"]["healthcheck"]["test"][-1]
     (address,) = re.findall(r"'(http://[^']+)'", test)
     assert urlsplit(address).path in permissions.open_paths
