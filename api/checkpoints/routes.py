@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.access.needs import OWNER, VIEWER
+from api.access.principal import PrincipalDep
 from api.checkpoints.download import respond_with_file
 from api.checkpoints.removal import delete_checkpoint
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
@@ -90,10 +91,12 @@ def change_checkpoint(
     ),
     dependencies=[OWNER],
 )
-def remove_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> None:
+def remove_checkpoint(
+    services: ServicesDep, principal: PrincipalDep, checkpoint_id: CheckpointId
+) -> None:
     """Remove a kept checkpoint's files. What was measured of it stays with its run."""
     with services.sessions.begin() as session:
-        delete_checkpoint(session, checkpoint_id, services.settings.runs_dir, actor="api")
+        delete_checkpoint(session, checkpoint_id, services.settings.runs_dir, actor=principal.actor)
 
 
 @router.head("/{checkpoint_id}/files/{file_name}", include_in_schema=False, dependencies=[VIEWER])
