@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import uvicorn
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from api.main import create_app
 from api.request_log import LOGGER_NAME
@@ -14,7 +17,10 @@ from pmae.logs import configure_logging
 
 def main() -> None:
     """Serve until a signal comes."""
-    settings = ApiSettings()
+    try:
+        settings = ApiSettings()
+    except ValidationError as error:
+        sys.exit("\n".join(f"api: {_sentence(fault)}" for fault in error.errors()))
     configure_logging(settings.log_format)
     if settings.log_format == "text":
         # A dashboard asks every second: for people only the requests that fail are told.
@@ -28,6 +34,12 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    """What is wrong with a setting, without its value: it may be a secret."""
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"PMAE_{str(fault['loc'][0]).upper()}: {message}" if fault["loc"] else message
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.access.audit import forget_old
 from api.db.session import make_sessions
 from api.garbage import Garbage
 from api.gc import find_garbage, open_database, remove_garbage
@@ -34,12 +35,22 @@ def collect_garbage(
             "may need one.",
         ),
     ] = False,
+    audit_days: Annotated[
+        int,
+        typer.Option(
+            "--audit-days",
+            min=1,
+            envvar="PMAE_AUDIT_RETENTION_DAYS",
+            help="Entries of the audit trail that are older go too.",
+        ),
+    ] = 365,
 ) -> None:
     """Remove files that nothing needs: safe while the service runs, and to run again.
 
     What is left of deleted runs; folders of runs that the database does not know; half-written
     checkpoints and bases; rolling checkpoints of ended runs that no resume can need; bases that no
-    run uses. Settings are those of the API (PMAE_HOME, PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT).
+    run uses; old entries of the audit trail. Settings are those of the API (PMAE_HOME,
+    PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT).
     """
     settings = ServiceSettings()
     engine = open_database(settings)
@@ -49,9 +60,15 @@ def collect_garbage(
             sessions, settings, min_age_seconds=3600 * min_age_hours, keep_bases=keep_bases
         )
         gone = found if dry_run else remove_garbage(sessions, settings, found)
+        forgotten = forget_old(sessions, audit_days, dry_run=dry_run)
     finally:
         engine.dispose()
     console.print(_table(gone, dry_run=dry_run) if gone else "nothing to remove")
+    if forgotten:
+        verb = "would be" if dry_run else "were"
+        console.print(
+            f"{forgotten} entries of the audit trail {verb} removed, older than {audit_days} days"
+        )
     left = len(found) - len(gone)
     if left:
         console.print(f"{left} could not be removed, or are in use again", style="yellow")

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.settings import ApiSettings
 
 if TYPE_CHECKING:
+    from api.access.access import Access
     from api.broker import Doorbell
     from api.checkpoints.reconstructions import Reconstructor
     from api.runs.streams import RunStreams
@@ -27,6 +28,7 @@ class Services:
     streams: RunStreams
     reconstructor: Reconstructor
     instruments: Instruments
+    access: Access
 
 
 async def get_services(request: Request) -> Services:

@@ -148,7 +148,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.exception_handler(Exception)(_unexpected)
 
 
-async def _api_error(_request: Request, error: ApiError) -> Response:
+def error_response(error: ApiError) -> Response:
+    """What a request that met ``error`` is answered with."""
     if error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("%s: %s", error.code, error)
     return problem_response(
@@ -158,6 +159,10 @@ async def _api_error(_request: Request, error: ApiError) -> Response:
         fields=error.fields,
         headers=error.headers,
     )
+
+
+async def _api_error(_request: Request, error: ApiError) -> Response:
+    return error_response(error)
 
 
 async def _db_error(request: Request, error: DbError) -> Response:

@@ -16,6 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.middleware import Middleware
 
+from api.access.access import Access
+from api.access.middleware import AccessMiddleware, AuditMiddleware
+from api.access.needs import Permissions
+from api.access.routes import router as access_router
 from api.broker import BROKER_ERRORS, Doorbell
 from api.checkpoints.reconstructions import Reconstructor
 from api.checkpoints.routes import router as checkpoints_router
@@ -39,12 +43,23 @@ from pmae.logs import log_context
 
 _logger = logging.getLogger(__name__)
 
+ROUTERS = (
+    (API_PREFIX, runs_router),
+    (API_PREFIX, run_details_router),
+    (API_PREFIX, checkpoints_router),
+    (API_PREFIX, access_router),
+    (API_PREFIX, system_router),
+    ("", metrics_router),
+)
+"""All routes, and what their addresses begin with."""
 DESCRIPTION = """\
 Pretrain vision models by masking principal components (PMAE) or patches (MAE): submit an experiment
 spec, follow the run, fetch its checkpoints, look at reconstructions.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code` and, in `errors`, a pointer to
 each bad field. Times are in UTC. Lists come in pages with an opaque cursor.
+
+Where the service asks for keys, each request carries `Authorization: Bearer pmae_...`.
 """
 
 
@@ -56,6 +71,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     """
     settings = settings or ApiSettings()
     instruments = Instruments()
+    permissions = Permissions(ROUTERS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -80,14 +96,15 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             Middleware(
                 OriginMiddleware, hosts=settings.allowed_hosts, origins=settings.allowed_origins
             ),
+            Middleware(AuditMiddleware, permissions=permissions),
+            Middleware(AccessMiddleware, permissions=permissions),
             Middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes),
         ],
     )
     install_error_handlers(app)
-    for router in (runs_router, run_details_router, checkpoints_router, system_router):
-        app.include_router(router, prefix=API_PREFIX)
-    app.include_router(metrics_router)
-    app.state.document = Document(app)
+    for prefix, router in ROUTERS:
+        app.include_router(router, prefix=prefix)
+    app.state.document = Document(app, permissions)
     app.openapi = app.state.document  # type: ignore[method-assign]
     return app
 
@@ -126,6 +143,7 @@ async def running_services(
                     streams=streams,
                     reconstructor=reconstructor,
                     instruments=instruments,
+                    access=Access(settings, sessions),
                 )
     finally:
         instruments.registry.unregister(collector)

@@ -11,7 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import problem_response
 from api.settings import LOOPBACK_HOSTS
 
-_READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""What changes nothing, by HTTP's own rules."""
+_OWN_PAGES = frozenset({"same-origin", "none"})
+"""``Sec-Fetch-Site`` of what a page of this service, or the reader's own hand, has asked for."""
 _DRAINED_BODIES = 64
 """Of a body that is too long this many times the limit is read and thrown away, so that its sender
 gets to see the answer rather than a connection that was reset."""
@@ -86,7 +89,7 @@ class OriginMiddleware:
     Without keys, what can reach the port can write. A browser on the same machine can, for any page
     that it shows; so the Host header must be a name of this service (which keeps away a foreign
     name that resolves to this machine), and a write whose Origin header is another site's is
-    refused. Programs send no Origin.
+    refused, or that a browser says is one without naming its origin. Programs send neither.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], origins: Iterable[str]) -> None:
@@ -111,13 +114,17 @@ class OriginMiddleware:
             await response(scope, receive, send)
             return
         origin = headers.get("origin")
-        writes = scope["method"] not in _READING_METHODS
-        if writes and origin is not None and not self._may_write(origin.lower(), scope, host):
+        writes = scope["method"] not in READING_METHODS
+        if origin is None:
+            foreign = headers.get("sec-fetch-site", "none").lower() not in _OWN_PAGES
+        else:
+            foreign = not self._may_write(origin.lower(), scope, host)
+        if writes and foreign:
             response = problem_response(
                 403,
                 code="origin_not_allowed",
-                detail=f"pages of {origin} may not write here; PMAE_ALLOWED_ORIGINS names those "
-                "that may",
+                detail=f"pages of {origin or 'other sites'} may not write here; "
+                "PMAE_ALLOWED_ORIGINS names those that may",
             )
             await response(scope, receive, send)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -12,10 +12,26 @@ from starlette.routing import compile_path
 
 from pmae.schema import Problem
 
+if TYPE_CHECKING:
+    from api.access.needs import Needs, Permissions
+
 API_PREFIX = "/api/v1"
 PROBLEM_JSON = "application/problem+json"
 _SCHEMAS = "#/components/schemas/"
 _PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
+_SECURITY_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`pmae keys create`). Not needed where keys are off.",
+    },
+    "link": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "Of a download link: fetches that one file while the link holds.",
+    },
+}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
@@ -42,10 +58,16 @@ def binary(media_type: str, description: str) -> Responses:
 
 
 class Document:
-    """The OpenAPI document of an application whose routes are all there."""
+    """The OpenAPI document of an application whose routes are all there.
 
-    def __init__(self, app: FastAPI) -> None:
+    Args:
+        app: the application.
+        permissions: what each of its routes needs.
+    """
+
+    def __init__(self, app: FastAPI, permissions: Permissions) -> None:
         self._app = app
+        self._permissions = permissions
 
     def __call__(self) -> dict[str, Any]:
         """The document; takes the place of ``app.openapi``."""
@@ -67,9 +89,11 @@ class Document:
             schemas.pop(name, None)
         problem = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}")
         schemas |= problem.pop("$defs") | {"Problem": problem}
+        content["components"]["securitySchemes"] = _SECURITY_SCHEMES
         for path_item in content["paths"].values():
             for operation in path_item.values():
                 _describe_errors(operation)
+                _describe_access(operation, self._permissions.of(operation["operationId"]))
         return content
 
     @cached_property
@@ -96,6 +120,28 @@ class Document:
             if compile_path(template)[0].fullmatch(path)
             for method in path_item
         ]
+
+
+def _describe_access(operation: dict[str, Any], needs: Needs) -> None:
+    """Who may call it, and what is answered to others."""
+    if needs.role is None:
+        operation["security"] = []
+        return
+    by_link = any(p["name"] == "signature" for p in operation.get("parameters", ()))
+    operation["security"] = [{"key": []}, *([{"link": []}] if by_link else [])]
+    operation["description"] += f"\n\nNeeds the role {needs.role}" + (
+        ", and to own the run or be an admin." if needs.owns_run else "."
+    )
+    told = problems(unauthorized="There is no key, or none that holds.")
+    if needs.writes:
+        why = f"The key's role is smaller than {needs.role}" + (
+            ", or the run is somebody else's." if needs.owns_run else "."
+        )
+        told |= problems(forbidden=why, too_many_requests="Too many writes; see `Retry-After`.")
+    elif by_link:
+        told |= problems(forbidden="The link has expired, or its signature does not hold.")
+    answers = {str(status): answer for status, answer in told.items()}
+    operation["responses"] = answers | operation["responses"]
 
 
 def _describe_errors(operation: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ class RequestLogMiddleware:
         # Not undone at the end, since an error is logged further out; the server gives each request
         # a task, and so a context, of its own.
         annotate(request_id=request_id)
+        scope.setdefault("state", {})["request_id"] = request_id
         status = 500  # what a fault that comes through here is answered with
         is_stream = False
         started = time.perf_counter()

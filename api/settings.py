@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from pmae.loopback import is_loopback
 from pmae.settings import ServiceSettings
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -34,6 +35,31 @@ class ApiSettings(ServiceSettings):
         default=(),
         description="Origins (https://host:port) whose pages may write besides the API's own, "
         "with commas between.",
+    )
+    require_keys: bool | None = Field(
+        default=None,
+        description="Whether requests need an API key; default: unless the service is embedded: "
+        "SQLite, and reached from this machine only (PMAE_API_HOST, PMAE_ALLOWED_HOSTS).",
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Signs download links; the same for all API processes. Default: made once and "
+        "kept in HOME/link-secret.",
+    )
+    link_seconds: int = Field(
+        default=600, ge=1, le=86_400, description="How long a signed download link holds."
+    )
+    writes_per_minute: int = Field(
+        default=600,
+        ge=0,
+        description="Most requests that change something, for each key; 0: no limit. Not where "
+        "keys are off.",
+    )
+    failed_keys_per_minute: int = Field(
+        default=60,
+        ge=0,
+        description="Most keys and links that do not hold, for each address; 0: no limit.",
     )
     max_body_bytes: int = Field(
         default=1_048_576, gt=0, description="Longest request body that is read."
@@ -74,6 +100,30 @@ class ApiSettings(ServiceSettings):
         if isinstance(value, str):
             return tuple(name.strip().lower() for name in value.split(",") if name.strip())
         return value
+
+    @model_validator(mode="after")
+    def _keys_are_not_off_for_others(self) -> Self:
+        if self.require_keys is False and self._is_exposed:
+            raise ValueError(
+                "PMAE_REQUIRE_KEYS=false is refused: without keys everybody who reaches the "
+                f"service may do everything, and with PMAE_API_HOST={self.api_host} and "
+                f"PMAE_ALLOWED_HOSTS={','.join(self.allowed_hosts)} it is to be reached by others. "
+                "Leave it out and make keys (`pmae keys create`), or listen on 127.0.0.1 and "
+                "allow no other host"
+            )
+        return self
+
+    @property
+    def _is_exposed(self) -> bool:
+        """Whether it is to be reached under a name that is not this machine's own."""
+        return not all(map(is_loopback, (self.api_host, *self.allowed_hosts)))
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether requests need an API key."""
+        if self.require_keys is None:
+            return self._is_exposed or not self.sqlalchemy_url.startswith("sqlite")
+        return self.require_keys
 
     @property
     def migrates_on_start(self) -> bool:

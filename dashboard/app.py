@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.navigation import all_pages
 from dashboard.service import shown_errors
+from dashboard.session import signed_in
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -19,7 +20,8 @@ def main() -> None:
     st.html(_ASSETS / "style.css")
     page = st.navigation(all_pages(), position="top")
     with shown_errors():
-        page.run()
+        if signed_in():
+            page.run()
 
 
 main()

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import http
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import streamlit as st
 
 from dashboard.settings import DashboardSettings
-from pmae.client import ClientError, PmaeClient, ServiceUnreachableError
-from pmae.schema import TERMINAL_STATES, RunSummary
+from pmae.client import ApiError, ClientError, PmaeClient, ServiceUnreachableError
+from pmae.schema import TERMINAL_STATES, Checkpoint, RunSummary
 
 LIVE_SECONDS = 2.0
 """Between two refreshes of what changes while a run is under way."""
 RETRY_SECONDS = 2.0
+API_KEY = "api_key"
+"""Where a session keeps its key, who it is by that, and why it has none any more."""
+IDENTITY, KEY_FAULT = "identity", "key_fault"
+_LINKS = "download_links"
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Signed links to the files of a checkpoint, by name."""
+
+    urls: dict[str, str]
+    renew_at: datetime
 
 
 @st.cache_resource
@@ -24,14 +39,48 @@ def settings() -> DashboardSettings:
 
 
 @st.cache_resource
-def client() -> PmaeClient:
-    """The one client that all sessions share."""
+def connection() -> PmaeClient:
+    """The connections that all sessions share. It has no key."""
     return PmaeClient(settings().service_url)
 
 
-def download_url(checkpoint_id: str, file_name: str) -> str:
-    """Where the reader's browser fetches a checkpoint's file."""
-    return client().download_url(checkpoint_id, file_name, base_url=settings().download_url)
+def client() -> PmaeClient:
+    """The service as this session may use it: with its own key, if it has one."""
+    api_key = st.session_state.get(API_KEY)
+    return connection().with_key(api_key) if api_key else connection()
+
+
+def download_urls(checkpoint: Checkpoint) -> dict[str, str]:
+    """Where the reader's browser fetches each of a checkpoint's files.
+
+    Where the service asks for keys these are links that hold for some minutes, made with the
+    session's key and again when half of their time is over. None for a checkpoint that is gone.
+    """
+    public = settings().download_url
+    if API_KEY not in st.session_state:
+        url = connection().download_url
+        return {name: url(checkpoint.id, name, base_url=public) for name in checkpoint.files}
+    made: dict[str, _Links] = st.session_state.setdefault(_LINKS, {})
+    known = made.get(checkpoint.id)
+    now = datetime.now(UTC)
+    if known is None or now >= known.renew_at:
+        try:
+            found = client().download_links(checkpoint.id, base_url=public)
+        except ApiError as error:
+            if error.problem.status != http.HTTPStatus.NOT_FOUND:
+                raise
+            return {}
+        left = min((link.expires_at for link in found), default=now) - now
+        known = _Links({link.file_name: link.url for link in found}, now + left / 2)
+        made[checkpoint.id] = known
+    return known.urls
+
+
+def forget_key(fault: str | None = None) -> None:
+    """Sign the session out; ``fault`` is told with the question for another key."""
+    for name in (API_KEY, IDENTITY, _LINKS):
+        st.session_state.pop(name, None)
+    st.session_state[KEY_FAULT] = fault
 
 
 def refresh_seconds(run: RunSummary) -> float | None:
@@ -62,6 +111,9 @@ def shown_errors() -> Iterator[None]:
         )
         _wait_for_service()
     except ClientError as error:
+        if isinstance(error, ApiError) and error.problem.status == http.HTTPStatus.UNAUTHORIZED:
+            forget_key(str(error))
+            st.rerun()
         st.error(str(error))
 
 

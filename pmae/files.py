@@ -16,9 +16,9 @@ def write_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write_new_file(path: Path, data: bytes) -> None:
+def write_new_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``path`` in one step unless it is there: of several writers the first one wins."""
-    temporary = _write_temporary(path, data)
+    temporary = _write_temporary(path, data, mode)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -68,12 +68,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_temporary(path: Path, data: bytes) -> Path:
+def _write_temporary(path: Path, data: bytes, mode: int = 0o644) -> Path:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     temporary = Path(name)
-    temporary.chmod(0o644)
+    temporary.chmod(mode)
     return temporary

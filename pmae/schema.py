@@ -73,6 +73,7 @@ class RunSummary(_Wire):
     method: str
     dataset: str
     tags: list[str]
+    owner: str | None = Field(default=None, description="The API key's name; null: keys are off.")
     priority: int
     attempt: int = Field(description="How often it was started since it last got further.")
     reason: str | None = Field(default=None, description="Why it is in this state, in a sentence.")
@@ -128,7 +129,7 @@ class HistoryEntry(_Wire):
     id: int
     at: datetime
     type: str = Field(description="state, cancel, stage, checkpoint, evaluation, warning or error.")
-    actor: str = Field(description="Who: api, reconciler, or a worker's name.")
+    actor: str = Field(description="Who: an API key's name, api, reconciler, or a worker's name.")
     message: str
     data: dict[str, Any] = Field(default_factory=dict)
 
@@ -290,7 +291,9 @@ class Readiness(_Wire):
     """Whether the service can do its work, and what of it cannot."""
 
     ready: bool
-    checks: dict[str, str] = Field(description="`ok`, or what is wrong: database, broker, storage.")
+    checks: dict[str, str] = Field(
+        description="`ok`, or what is wrong: database, broker, storage. Empty for strangers."
+    )
 
 
 Problem.model_rebuild()

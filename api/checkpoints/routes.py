@@ -7,7 +7,10 @@ import http
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from pydantic import BaseModel, Field
 
+from api.access.needs import OWNER, VIEWER
+from api.access.principal import PrincipalDep
 from api.checkpoints.download import respond_with_file
 from api.checkpoints.removal import delete_checkpoint
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
@@ -36,6 +39,14 @@ _FILE_RESPONSES = (
 )
 
 
+class LinkParameters(BaseModel):
+    """What a signed link carries in place of a key."""
+
+    expires: str | None = Field(default=None, description="Unix time at which the link ends.")
+    signed_by: str | None = Field(default=None, description="Id of the key that made the link.")
+    signature: str | None = Field(default=None, description="Of the file, `expires` and the key.")
+
+
 def _find(services: Services, checkpoint_id: str) -> StoredCheckpoint:
     with services.sessions() as session:
         return find_checkpoint(session, checkpoint_id, services.settings.runs_dir)
@@ -46,6 +57,7 @@ def _find(services: Services, checkpoint_id: str) -> StoredCheckpoint:
     response_model=Checkpoint,
     summary="Get a checkpoint",
     responses=_NO_CHECKPOINT,
+    dependencies=[VIEWER],
 )
 def get_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> Checkpoint:
     """When it was made, and its files with their sizes and SHA-256."""
@@ -57,6 +69,7 @@ def get_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> Checkp
     response_model=Checkpoint,
     summary="Pin a checkpoint",
     responses=_NO_CHECKPOINT | problems(conflict="A rolling checkpoint cannot be pinned."),
+    dependencies=[OWNER],
 )
 def change_checkpoint(
     services: ServicesDep, checkpoint_id: CheckpointId, change: CheckpointChange
@@ -76,30 +89,36 @@ def change_checkpoint(
         conflict="It is pinned, the rolling one, the newest of a run that has not ended, or needed "
         "by a run that waits."
     ),
+    dependencies=[OWNER],
 )
-def remove_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> None:
+def remove_checkpoint(
+    services: ServicesDep, principal: PrincipalDep, checkpoint_id: CheckpointId
+) -> None:
     """Remove a kept checkpoint's files. What was measured of it stays with its run."""
     with services.sessions.begin() as session:
-        delete_checkpoint(session, checkpoint_id, services.settings.runs_dir, actor="api")
+        delete_checkpoint(session, checkpoint_id, services.settings.runs_dir, actor=principal.actor)
 
 
-@router.head("/{checkpoint_id}/files/{file_name}", include_in_schema=False)
+@router.head("/{checkpoint_id}/files/{file_name}", include_in_schema=False, dependencies=[VIEWER])
 @router.get(
     "/{checkpoint_id}/files/{file_name}",
     response_class=Response,
     summary="Download a file",
     responses=_FILE_RESPONSES,
+    dependencies=[VIEWER],
 )
 def download_file(
     services: ServicesDep,
     request: Request,
     checkpoint_id: CheckpointId,
     file_name: Annotated[str, Path(description="A name in the checkpoint's `files`.")],
+    link: Annotated[LinkParameters, Query()],  # noqa: ARG001 - checked before the route is
 ) -> Response:
     """A file of a checkpoint, or its `manifest.json`.
 
     The ETag is the file's SHA-256. `Range` with `If-Range` resumes a download that broke off;
-    `If-None-Match` spares one of a file that is there.
+    `If-None-Match` spares one of a file that is there. A signed link
+    (`POST .../links`) needs no key.
     """
     checkpoint = _find(services, checkpoint_id)
     facts = checkpoint.file_facts(file_name)
@@ -127,6 +146,7 @@ def download_file(
         "not suit the run.",
         service_unavailable="Too many reconstructions wait; `Retry-After` says when to come back.",
     ),
+    dependencies=[VIEWER],
 )
 async def reconstruct(
     services: ServicesDep,

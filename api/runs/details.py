@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
+from api.access.needs import VIEWER
 from api.context import ServicesDep
 from api.openapi import binary, problems
 from api.parameters import RunId, refuse_unknown_parameters
@@ -37,7 +38,11 @@ _NO_RUN = problems(not_found="There is no such run.")
 
 
 @router.get(
-    "/{run_id}/metrics", response_model=Metrics, summary="Get metric series", responses=_NO_RUN
+    "/{run_id}/metrics",
+    response_model=Metrics,
+    summary="Get metric series",
+    responses=_NO_RUN,
+    dependencies=[VIEWER],
 )
 def get_run_metrics(
     services: ServicesDep,
@@ -66,7 +71,13 @@ def get_run_metrics(
         return get_metrics(session, run_id, names=chosen, max_points=max_points)
 
 
-@router.get("/{run_id}/log", response_model=LogChunk, summary="Read the log", responses=_NO_RUN)
+@router.get(
+    "/{run_id}/log",
+    response_model=LogChunk,
+    summary="Read the log",
+    responses=_NO_RUN,
+    dependencies=[VIEWER],
+)
 def get_run_log(
     services: ServicesDep,
     run_id: RunId,
@@ -92,7 +103,13 @@ def get_run_log(
     return read_log(RunDir(services.settings.runs_dir / run_id), offset=offset, limit=limit)
 
 
-@router.get("/{run_id}/history", response_model=History, summary="Get history", responses=_NO_RUN)
+@router.get(
+    "/{run_id}/history",
+    response_model=History,
+    summary="Get history",
+    responses=_NO_RUN,
+    dependencies=[VIEWER],
+)
 def get_run_history(
     services: ServicesDep,
     run_id: RunId,
@@ -119,6 +136,7 @@ def get_run_history(
         200: {"description": "Server-sent events until the run has ended."},
         204: {"description": "The run has ended, and everything was told: do not connect again."},
     },
+    dependencies=[VIEWER],
 )
 async def follow_run(
     services: ServicesDep,
@@ -147,6 +165,7 @@ async def follow_run(
     response_model=CheckpointList,
     summary="List checkpoints",
     responses=_NO_RUN,
+    dependencies=[VIEWER],
 )
 def list_run_checkpoints(services: ServicesDep, run_id: RunId) -> CheckpointList:
     """A run's checkpoints, newest first; of those of the kind `latest` there is one at most."""
@@ -160,6 +179,7 @@ def list_run_checkpoints(services: ServicesDep, run_id: RunId) -> CheckpointList
     summary="See a run learn",
     responses=binary("image/png", "With `format=png`: the frames in one labelled sheet.")
     | problems(not_found="There is no such run or image, or it was not filmed (yet)."),
+    dependencies=[VIEWER],
 )
 def get_run_filmstrip(
     services: ServicesDep,
@@ -189,6 +209,7 @@ def get_run_filmstrip(
     response_model=Spectrum,
     summary="Get the spectrum",
     responses=problems(not_found="There is no such run, or it has no basis (yet)."),
+    dependencies=[VIEWER],
 )
 def get_run_spectrum(services: ServicesDep, run_id: RunId) -> Spectrum:
     """How the variance of the train set spreads over the components of the run's basis."""
@@ -203,6 +224,7 @@ def get_run_spectrum(services: ServicesDep, run_id: RunId) -> Spectrum:
     summary="Draw a component",
     responses=binary("image/png", "The component on a diverging scale, one pixel for each.")
     | problems(not_found="There is no such run, basis or component."),
+    dependencies=[VIEWER],
 )
 def get_run_component(services: ServicesDep, run_id: RunId, index: int) -> Response:
     """One component of the run's basis as an image; 0 is the one of the greatest variance."""

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 
+from api.access.needs import OWNER, SUBMITTER, VIEWER
+from api.access.principal import Principal, PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
 from api.openapi import API_PREFIX, Responses, problems
@@ -18,8 +20,6 @@ from api.storage import refuse_when_full
 from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run, RunPage
 from pmae.spec import ExperimentSpec
-
-ACTOR = "api"
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
@@ -60,9 +60,11 @@ _SPEC_BODY = {
     | _NO_SPACE
     | _LOCATION,
     openapi_extra=_SPEC_BODY,
+    dependencies=[SUBMITTER],
 )
 def submit_run(
     services: ServicesDep,
+    principal: PrincipalDep,
     response: Response,
     body: Annotated[dict[str, Any] | None, Body()] = None,
     preset: Annotated[
@@ -79,11 +81,12 @@ def submit_run(
     preset back to its default (RFC 7396).
     """
     spec = read_spec(body, preset)
-    return _submit(services, response, spec, preset=preset, priority=priority)
+    return _submit(services, principal, response, spec, preset=preset, priority=priority)
 
 
 def _submit(
     services: Services,
+    principal: Principal,
     response: Response,
     spec: ExperimentSpec,
     *,
@@ -94,7 +97,13 @@ def _submit(
     refuse_when_full(services.settings)
     with services.sessions.begin() as session:
         row = run_states.submit(
-            session, spec=spec, preset=preset, priority=priority, rerun_of=rerun_of, actor=ACTOR
+            session,
+            spec=spec,
+            preset=preset,
+            priority=priority,
+            rerun_of=rerun_of,
+            owner=principal.name,
+            actor=principal.actor,
         )
         run = run_view(row, [])
     services.doorbell.ring_soon(spec.kind)
@@ -114,6 +123,7 @@ def _get(services: Services, run_id: str) -> Run:
     response_model=RunPage,
     summary="List runs",
     responses=problems(unprocessable_entity="A filter is not valid."),
+    dependencies=[VIEWER],
 )
 def list_runs(services: ServicesDep, filters: Annotated[service.RunFilters, Query()]) -> RunPage:
     """The newest runs first, in pages; filters are combined by "and"."""
@@ -121,7 +131,9 @@ def list_runs(services: ServicesDep, filters: Annotated[service.RunFilters, Quer
         return service.list_runs(session, filters)
 
 
-@router.get("/{run_id}", response_model=Run, summary="Get a run", responses=_NO_RUN)
+@router.get(
+    "/{run_id}", response_model=Run, summary="Get a run", responses=_NO_RUN, dependencies=[VIEWER]
+)
 def get_run(services: ServicesDep, run_id: RunId) -> Run:
     """A run in full: its resolved spec, state, newest figures and evaluations."""
     return _get(services, run_id)
@@ -133,14 +145,15 @@ def get_run(services: ServicesDep, run_id: RunId) -> Run:
     response_model=Run,
     summary="Cancel a run",
     responses=_NO_RUN | problems(conflict="The run has ended already."),
+    dependencies=[OWNER],
 )
-def cancel_run(services: ServicesDep, run_id: RunId) -> Run:
+def cancel_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> Run:
     """Stop a run: a queued one at once, a running one as soon as its process is gone.
 
     Until then its state stays `running` and `cancel_requested` is true. Asking twice is no error.
     """
     with services.sessions.begin() as session:
-        run_states.request_cancel(session, run_id, actor=ACTOR)
+        run_states.request_cancel(session, run_id, actor=principal.actor)
     return _get(services, run_id)
 
 
@@ -150,15 +163,16 @@ def cancel_run(services: ServicesDep, run_id: RunId) -> Run:
     response_model=Run,
     summary="Resume a run",
     responses=_NO_RUN | _NO_SPACE | problems(conflict="The run has neither failed nor cancelled."),
+    dependencies=[OWNER],
 )
-def resume_run(services: ServicesDep, run_id: RunId) -> Run:
+def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> Run:
     """Queue a failed or cancelled run again. It goes on from its newest valid checkpoint.
 
     It ends with the same bits as if nothing had happened.
     """
     refuse_when_full(services.settings)
     with services.sessions.begin() as session:
-        run_states.resume(session, run_id, actor=ACTOR)
+        run_states.resume(session, run_id, actor=principal.actor)
     run = _get(services, run_id)
     services.doorbell.ring_soon(run.spec.kind)
     return run
@@ -170,16 +184,21 @@ def resume_run(services: ServicesDep, run_id: RunId) -> Run:
     response_model=Run,
     summary="Repeat a run",
     responses=_NO_RUN | _NO_SPACE | _LOCATION,
+    dependencies=[SUBMITTER],
 )
-def rerun_run(services: ServicesDep, response: Response, run_id: RunId) -> Run:
+def rerun_run(
+    services: ServicesDep, principal: PrincipalDep, response: Response, run_id: RunId
+) -> Run:
     """Submit a run's resolved spec again, as a new run from its first step.
 
     On the same hardware and versions it ends with the same bits. `rerun_of` names the old one.
+    Anybody's run can be repeated; the new one is the caller's.
     """
     with services.sessions() as session:
         row = service.find_run(session, run_id)
     return _submit(
         services,
+        principal,
         response,
         ExperimentSpec.model_validate(row.spec),
         preset=row.preset,
@@ -194,6 +213,7 @@ def rerun_run(services: ServicesDep, response: Response, run_id: RunId) -> Run:
     response_model=None,
     summary="Delete a run",
     responses=_NO_RUN | problems(conflict="The run has not ended; cancel it first."),
+    dependencies=[OWNER],
 )
 def delete_run(services: ServicesDep, run_id: RunId) -> None:
     """Delete a run that has ended: nobody sees it from now on, and its files go within moments."""

@@ -9,6 +9,8 @@ from fastapi import APIRouter, Path, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from api.access.needs import ADMIN, EVERYBODY, VIEWER
+from api.access.principal import StrangerOrPrincipalDep
 from api.context import ServicesDep
 from api.errors import NotFoundError
 from api.openapi import binary, problems
@@ -34,7 +36,13 @@ class Liveness(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/presets", response_model=list[PresetView], tags=["catalogue"], summary="List presets")
+@router.get(
+    "/presets",
+    response_model=list[PresetView],
+    tags=["catalogue"],
+    summary="List presets",
+    dependencies=[VIEWER],
+)
 def list_presets() -> list[PresetView]:
     """The named specs, resolved: what each shows, costs, and gives."""
     return [service.preset_view(preset) for preset in PRESETS.values()]
@@ -46,6 +54,7 @@ def list_presets() -> list[PresetView]:
     tags=["catalogue"],
     summary="Get a preset",
     responses=problems(not_found="There is no such preset."),
+    dependencies=[VIEWER],
 )
 def read_preset(name: str) -> PresetView:
     """One named spec, resolved. `POST /runs?preset=<name>` submits it."""
@@ -57,14 +66,24 @@ def read_preset(name: str) -> PresetView:
 
 
 @router.get(
-    "/datasets", response_model=list[DatasetView], tags=["catalogue"], summary="List data sets"
+    "/datasets",
+    response_model=list[DatasetView],
+    tags=["catalogue"],
+    summary="List data sets",
+    dependencies=[VIEWER],
 )
 def list_datasets(services: ServicesDep) -> list[DatasetView]:
     """The data sets that a spec can name, and whether their files are where the API looks."""
     return service.list_datasets(services.settings)
 
 
-@router.get("/workers", response_model=list[WorkerView], tags=["service"], summary="List workers")
+@router.get(
+    "/workers",
+    response_model=list[WorkerView],
+    tags=["service"],
+    summary="List workers",
+    dependencies=[VIEWER],
+)
 def list_workers(services: ServicesDep) -> list[WorkerView]:
     """The workers that were heard of within a lease's time, and what each one runs."""
     with services.sessions() as session:
@@ -78,6 +97,7 @@ def list_workers(services: ServicesDep) -> list[WorkerView]:
     tags=["service"],
     summary="Drain a worker",
     responses=_NO_WORKER,
+    dependencies=[ADMIN],
 )
 def drain_worker(services: ServicesDep, name: WorkerName) -> None:
     """Ask a worker to take no more runs, and to checkpoint and give back the one it has.
@@ -95,6 +115,7 @@ def drain_worker(services: ServicesDep, name: WorkerName) -> None:
     tags=["service"],
     summary="Let a worker take runs again",
     responses=_NO_WORKER,
+    dependencies=[ADMIN],
 )
 def undrain_worker(services: ServicesDep, name: WorkerName) -> None:
     """Take a request to drain back."""
@@ -102,34 +123,49 @@ def undrain_worker(services: ServicesDep, name: WorkerName) -> None:
         service.ask_to_drain(session, name, drain=False)
 
 
-@router.get("/queue", response_model=Queue, tags=["service"], summary="List what waits")
+@router.get(
+    "/queue",
+    response_model=Queue,
+    tags=["service"],
+    summary="List what waits",
+    dependencies=[VIEWER],
+)
 def list_queue(services: ServicesDep) -> Queue:
     """The runs that wait, in the order in which they start, each with why it has not begun."""
     with services.sessions() as session:
         return waiting.list_queue(session, silence_seconds=services.settings.lease_seconds)
 
 
-@router.head("/livez", include_in_schema=False)
-@router.get("/livez", response_model=Liveness, tags=["service"], summary="Is the process alive?")
+@router.head("/livez", include_in_schema=False, dependencies=[EVERYBODY])
+@router.get(
+    "/livez",
+    response_model=Liveness,
+    tags=["service"],
+    summary="Is the process alive?",
+    dependencies=[EVERYBODY],
+)
 async def livez() -> Liveness:
     """Asks nothing of the database or the broker."""
     return Liveness()
 
 
-@router.head("/readyz", include_in_schema=False)
+@router.head("/readyz", include_in_schema=False, dependencies=[EVERYBODY])
 @router.get(
     "/readyz",
     response_model=Readiness,
     tags=["service"],
     summary="Can the service do its work?",
     responses={503: {"model": Readiness, "description": "Not now; `checks` says what is wrong."}},
+    dependencies=[EVERYBODY],
 )
-def readyz(services: ServicesDep, response: Response) -> Readiness:
-    """Asks the database, the broker and the artifact disk."""
+def readyz(
+    services: ServicesDep, principal: StrangerOrPrincipalDep, response: Response
+) -> Readiness:
+    """Asks the database, the broker and the artifact disk. Strangers are not told which."""
     readiness = service.check_readiness(services)
     if not readiness.ready:
         response.status_code = http.HTTPStatus.SERVICE_UNAVAILABLE
-    return readiness
+    return readiness if principal else readiness.model_copy(update={"checks": {}})
 
 
 @metrics_router.get(
@@ -138,6 +174,7 @@ def readyz(services: ServicesDep, response: Response) -> Readiness:
     tags=["service"],
     summary="Figures for Prometheus",
     responses=binary(CONTENT_TYPE_LATEST.partition(";")[0], "Prometheus's text format."),
+    dependencies=[VIEWER],
 )
 def read_figures(services: ServicesDep) -> Response:
     """Runs by state, queues and how long they wait, workers, disk, lost leases, request durations.

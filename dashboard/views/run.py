@@ -13,7 +13,7 @@ from dashboard import charts, formatting, markup
 from dashboard.links import clicked_link
 from dashboard.navigation import components_page, reconstructions_page, runs_page
 from dashboard.palette import STATE_COLORS, run_color
-from dashboard.service import client, download_url, live, refresh_seconds
+from dashboard.service import client, download_urls, live, refresh_seconds
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
 LOG_TAIL_BYTES = 16_384
@@ -132,6 +132,8 @@ def _figures(run: Run) -> Markup:
     if seconds is not None:
         pairs.append(("Time", formatting.duration(seconds)))
     pairs.append(("Submitted", formatting.age(run.created_at)))
+    if run.owner:
+        pairs.append(("Owner", run.owner))
     if run.worker:
         pairs.append(("Worker", run.worker))
     if run.lease_number > 1:
@@ -205,6 +207,7 @@ def _checkpoint_table(checkpoints: list[Checkpoint]) -> Markup:
 def _checkpoint_row(checkpoint: Checkpoint) -> tuple[str | Markup, ...]:
     latest = checkpoint.kind == "latest"
     chosen = "newest" if latest else checkpoint.id
+    urls = download_urls(checkpoint)
     address = urlencode({"run": checkpoint.run_id, "checkpoint": chosen})
     return (
         formatting.count(checkpoint.step),
@@ -214,7 +217,9 @@ def _checkpoint_row(checkpoint: Checkpoint) -> tuple[str | Markup, ...]:
             formatting.clock(checkpoint.created_at), formatting.age(checkpoint.created_at)
         ),
         Markup('<span class="pm-files">{}</span>').format(
-            markup.joined(_file_link(checkpoint, name) for name in sorted(checkpoint.files))
+            markup.joined(
+                _file_link(checkpoint, name, urls.get(name)) for name in sorted(checkpoint.files)
+            )
         ),
         Markup('<a href="reconstructions?{}" data-open="{}">reconstruct</a>').format(
             address, chosen
@@ -222,12 +227,12 @@ def _checkpoint_row(checkpoint: Checkpoint) -> tuple[str | Markup, ...]:
     )
 
 
-def _file_link(checkpoint: Checkpoint, name: str) -> Markup:
+def _file_link(checkpoint: Checkpoint, name: str, url: str | None) -> Markup:
     facts = checkpoint.files[name]
     return Markup('<span title="{}, SHA-256 {}">{}</span>').format(
         formatting.size(facts.size),
         facts.sha256,
-        markup.download_link(download_url(checkpoint.id, name), name),
+        markup.download_link(url, name) if url else name,
     )
 
 

@@ -11,7 +11,7 @@ from dashboard import formatting, markup
 from dashboard.links import clicked_link
 from dashboard.navigation import run_page
 from dashboard.palette import STATE_COLORS
-from dashboard.service import LIVE_SECONDS, client, live
+from dashboard.service import API_KEY, LIVE_SECONDS, client, live
 from pmae.schema import RunPage, RunState, RunSummary
 
 PAGE_SIZE = 50
@@ -202,4 +202,6 @@ def _turn(cursor: str | None) -> None:
 def _first_steps() -> None:
     st.info("No run yet. Submit one, and it appears here:")
     url = f"{client().base_url}/api/v1/runs?preset=quickstart"
-    st.code(f"curl -X POST '{url}' -H 'Content-Type: application/json' -d '{{}}'", language="bash")
+    key = ' -H "Authorization: Bearer $PMAE_API_KEY"' if API_KEY in st.session_state else ""
+    command = f"curl -X POST '{url}'{key} -H 'Content-Type: application/json' -d '{{}}'"
+    st.code(command, language="bash")

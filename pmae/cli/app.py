@@ -11,12 +11,11 @@ import typer
 from rich.console import Console
 
 from pmae.cli.data import data_app
-from pmae.cli.options import LOCAL_API, ApiUrl
+from pmae.cli.options import LOCAL_API, ApiUrl, connect
 from pmae.cli.plugins import PluginGroup
 from pmae.cli.table import presets, table
 from pmae.cli.watch import show_result, watch_run
 from pmae.cli.worker import worker_app
-from pmae.client import PmaeClient
 from pmae.spec import load_spec
 from pmae.up.demo import run_demo
 from pmae.up.interrupts import Interrupts
@@ -75,7 +74,7 @@ def submit(
     priority: Annotated[int, typer.Option(help="Higher runs first.")] = 0,
 ) -> None:
     """Submit a run and print its id."""
-    with PmaeClient(api_url) as client:
+    with connect(api_url) as client:
         is_file = Path(spec).is_file()
         run = client.submit(
             load_spec(spec) if is_file else None,
@@ -90,7 +89,7 @@ def watch(
     run_id: Annotated[str, typer.Argument(help="Id of the run.")], api_url: ApiUrl = LOCAL_API
 ) -> None:
     """Follow a run to its end."""
-    with PmaeClient(api_url) as client, Interrupts() as interrupts:
+    with connect(api_url) as client, Interrupts() as interrupts:
 
         def pause(seconds: float) -> bool:
             interrupts.pause(seconds)
@@ -113,6 +112,6 @@ def download(
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """Download a file of a checkpoint; goes on where it was cut off, and verifies its digest."""
-    with PmaeClient(api_url) as client:
+    with connect(api_url) as client:
         path = client.download(checkpoint_id, file_name, destination)
     console.print(f"{path}: sha256 verified", highlight=False)

@@ -1,9 +1,9 @@
 """Commands that other packages add to ``pmae``, through the entry-point group ``pmae.commands``.
 
 An entry point's name is the command's, or ``group.command`` for one in a group that is here
-(``worker.run``); its value is a :class:`typer.Typer` of one command. It is loaded when its command
-is asked for, so that what a command needs (SQL, torch) slows no other one down, and one that cannot
-be loaded breaks no other one.
+(``worker.run``); its value is a :class:`typer.Typer` of one command, or of a group (``keys``).
+It is loaded when its command is asked for, so that what a command needs (SQL, torch) slows no other
+one down, and one that cannot be loaded breaks no other one.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pmae.cli.options import LOCAL_API, ApiUrl
+from pmae.cli.options import LOCAL_API, ApiUrl, connect
 from pmae.cli.plugins import PluginGroup
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.5
 @worker_app.command("list")
 def list_workers(api_url: ApiUrl = LOCAL_API) -> None:
     """Say which workers are up and what each one does."""
-    with PmaeClient(api_url) as client:
+    with connect(api_url) as client:
         workers = client.workers()
     if not workers:
         console.print("no worker is up")
@@ -53,7 +53,7 @@ def drain(
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """Let a worker take no more runs, and give back the one it has; another one goes on with it."""
-    with PmaeClient(api_url) as client:
+    with connect(api_url) as client:
         client.drain(name)
         console.print(f"{name} was asked to drain; `pmae worker undrain` takes it back")
         if wait:
@@ -63,7 +63,7 @@ def drain(
 @worker_app.command()
 def undrain(name: WorkerName, api_url: ApiUrl = LOCAL_API) -> None:
     """Let a worker take runs again."""
-    with PmaeClient(api_url) as client:
+    with connect(api_url) as client:
         client.undrain(name)
     console.print(f"{name} takes runs again")
 

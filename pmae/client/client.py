@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from pmae.client.access import API_PREFIX, AccessMethods
+from pmae.client.access import path_of as _path
 from pmae.client.download import ProgressCallback, download_file
 from pmae.client.errors import (
     DownloadError,
@@ -20,6 +21,7 @@ from pmae.client.errors import (
     mapped_errors,
 )
 from pmae.client.sse import ServerSentEvent, parse_stream
+from pmae.loopback import is_loopback
 from pmae.schema import (
     HISTORY_PAGE,
     Checkpoint,
@@ -42,7 +44,6 @@ from pmae.schema import (
 )
 from pmae.spec import ExperimentSpec
 
-API_PREFIX = "/api/v1"
 RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
 """The first one after the service's start loads the library and the data set."""
 STREAM_SILENCE_SECONDS = 60.0
@@ -54,11 +55,12 @@ _DATASETS = TypeAdapter(list[DatasetView])
 _WORKERS = TypeAdapter(list[WorkerView])
 
 
-class PmaeClient:
+class PmaeClient(AccessMethods):
     """Speaks to one service. Safe to share between threads; close it, or use it in a ``with``.
 
     Args:
         base_url: address of the API, without ``/api/v1``.
+        api_key: ``pmae_...``, where the service asks for keys; never shown in a message.
         timeout: seconds to wait for a connection and for each piece of an answer.
         transport: replaces the network, for tests.
     """
@@ -67,17 +69,19 @@ class PmaeClient:
         self,
         base_url: str = "http://127.0.0.1:8000",
         *,
+        api_key: str | SecretStr | None = None,
         timeout: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._api_key = None if api_key is None else _secret(api_key)
         with mapped_errors(self.base_url):
             self._http = httpx.Client(
                 base_url=self.base_url + API_PREFIX,
                 timeout=timeout,
                 transport=transport,
                 # A proxy named by the environment cannot reach this machine's loopback.
-                trust_env=not _is_loopback(httpx.URL(self.base_url).host),
+                trust_env=not is_loopback(httpx.URL(self.base_url).host),
             )
 
     def __enter__(self) -> Self:
@@ -89,6 +93,12 @@ class PmaeClient:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def with_key(self, api_key: str | SecretStr) -> Self:
+        """The same service under another key. Both share connections, and close together."""
+        other = copy(self)
+        other._api_key = _secret(api_key)  # noqa: SLF001 - its own class
+        return other
 
     # Runs
 
@@ -340,7 +350,15 @@ class PmaeClient:
     def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         with mapped_errors(self.base_url):
             params = {k: v for k, v in arguments.pop("params", {}).items() if v is not None}
-            return self._http.request(method, path, params=params, **arguments)
+            return self._http.request(
+                method, path, params=params, headers=self._authorization, **arguments
+            )
+
+    @property
+    def _authorization(self) -> dict[str, str]:
+        if self._api_key is None:
+            return {}
+        return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         response = self._request(method, path, **arguments)
@@ -354,7 +372,9 @@ class PmaeClient:
     ) -> Iterator[httpx.Response]:
         with (
             mapped_errors(self.base_url),
-            self._http.stream("GET", path, headers=headers, **arguments) as response,
+            self._http.stream(
+                "GET", path, headers={**headers, **self._authorization}, **arguments
+            ) as response,
         ):
             if not response.is_success:
                 response.read()
@@ -374,14 +394,6 @@ class PmaeClient:
             ) from error
 
 
-def _path(*segments: str) -> str:
-    return "".join("/" + quote(segment, safe="") for segment in segments)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _secret(api_key: str | SecretStr) -> SecretStr:
+    """Kept so that no traceback or repr shows it."""
+    return SecretStr(api_key) if isinstance(api_key, str) else api_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from pmae.cli.options import connect
 from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient
 from pmae.presets import PRESETS
@@ -43,7 +44,7 @@ def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
             stack.start()
         except Interrupted:
             return 130
-        with PmaeClient(settings.api_url) as client:
+        with connect(settings.api_url) as client:
             run = client.submit(preset=source) if preset else client.submit(spec)
             what = preset.summary if preset else run.name
             console.print(f"run {run.id}: {what}", highlight=False, soft_wrap=True, markup=False)

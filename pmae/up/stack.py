@@ -13,7 +13,8 @@ from typing import Self
 
 import httpx
 
-from pmae.client import PmaeClient
+from pmae.cli.options import connect
+from pmae.client import ApiError, PmaeClient
 from pmae.errors import ClientError, StackError
 from pmae.up import broker
 from pmae.up.home import HomeLock, broker_socket
@@ -82,7 +83,7 @@ class Stack:
         self.settings.logs_dir.mkdir(parents=True, exist_ok=True)
         self._environment = self.settings.environment(self._start_broker())
         self._migrate()
-        client = self._resources.enter_context(PmaeClient(self.settings.api_url))
+        client = self._resources.enter_context(connect(self.settings.api_url))
         for service in (self._api(), self._worker(client), self._dashboard()):
             self._launch(service)
         for name in ("api", "worker", "dashboard"):
@@ -176,6 +177,9 @@ class Stack:
         def is_ready() -> bool:
             try:
                 return any(worker.name == name for worker in client.workers())
+            except ApiError as error:
+                # Without a key it is not told; a worker that cannot work ends, which is seen.
+                return error.problem.status == httpx.codes.UNAUTHORIZED
             except ClientError:
                 return False
 

@@ -13,10 +13,11 @@ from tests.api.live import LiveApi, live_api
 
 @pytest.fixture
 def api_settings(database_url: str, tmp_path: Path) -> ApiSettings:
-    """No broker: requests must be served all the same."""
+    """No broker: requests must be served all the same. No keys, also on PostgreSQL."""
     return ApiSettings(
         home=tmp_path / "home",
         database_url=database_url,
+        require_keys=False,
         broker_url=f"redis+socket://{tmp_path}/no-broker.sock",
         broker_timeout_seconds=0.1,
         stream_poll_seconds=0.02,

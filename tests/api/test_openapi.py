@@ -51,3 +51,20 @@ def test_the_spec_is_documented_with_examples(document: dict[str, Any]) -> None:
     assert body["schema"] == {"$ref": "#/components/schemas/ExperimentSpec"}
     quickstart = body["examples"]["quickstart"]["value"]
     assert ExperimentSpec.model_validate(quickstart) == PRESETS["quickstart"].spec
+
+
+def test_every_operation_says_who_may_call_it(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert (schemes["key"]["type"], schemes["key"]["scheme"]) == ("http", "bearer")
+    for operation in operations(document):
+        if operation["operationId"] in ("livez", "readyz"):
+            assert operation["security"] == []
+            continue
+        assert {"key": []} in operation["security"]
+        assert "Needs the role " in operation["description"]
+        assert "401" in operation["responses"]
+        if "role viewer" not in operation["description"]:
+            assert {"403", "429"} <= set(operation["responses"])
+    download = document["paths"]["/api/v1/checkpoints/{checkpoint_id}/files/{file_name}"]["get"]
+    assert {"link": []} in download["security"]
+    assert "403" in download["responses"]

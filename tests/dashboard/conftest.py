@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import streamlit as st
 
-from dashboard.service import client
+from dashboard.service import connection
 from tests.dashboard.app import App
 from tests.dashboard.fake_service import FakeService, serving
 
@@ -23,5 +23,5 @@ def app(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
         st.cache_resource.clear()
         st.cache_data.clear()
         yield App(url)
-        client().close()
+        connection().close()
         st.cache_resource.clear()

@@ -54,6 +54,7 @@ from pmae.schema import (
     Spectrum,
     WorkerView,
 )
+from pmae.schema_access import Identity
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
 
 STEPS_PER_EPOCH = 11
@@ -110,6 +111,8 @@ class FakeService:
         parts = url.path.removeprefix("/api/v1/").split("/")
         self.requests.append(f"{method} {address}")
         match (method, *parts):
+            case "GET", "identity":
+                return Identity(name=None, role="admin")
             case "GET", "runs":
                 return self._page(query)
             case "GET", "runs", run_id:

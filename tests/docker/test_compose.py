@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from api.access.needs import Permissions
+from api.main import ROUTERS
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
 from worker.settings import WorkerSettings
@@ -65,6 +68,28 @@ def test_the_dashboard_may_reach_the_api_by_its_name(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PMAE_ALLOWED_HOSTS", hosts)
     address = urlsplit(SERVICES["dashboard"]["environment"]["PMAE_API_URL"])
     assert address.hostname in ApiSettings().allowed_hosts
+
+
+def test_the_api_of_the_lab_asks_for_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = SERVICES["api"]["environment"] | COMPOSE["x-service-settings"]
+    for name in ("PMAE_API_HOST", "PMAE_ALLOWED_HOSTS", "PMAE_DATABASE_URL", "PMAE_HOME"):
+        monkeypatch.setenv(name, environment[name])
+    assert ApiSettings().keys_required
+    monkeypatch.setenv("PMAE_REQUIRE_KEYS", "false")
+    with pytest.raises(ValidationError, match="is refused"):
+        ApiSettings()
+
+
+def test_no_key_of_one_visitor_is_given_to_the_dashboard() -> None:
+    assert "PMAE_API_KEY" not in str(SERVICES)
+    assert not any("key" in name for name in DashboardSettings.model_fields)
+
+
+def test_health_checks_ask_what_strangers_may() -> None:
+    permissions = Permissions(ROUTERS)
+    test = SERVICES["api"]["healthcheck"]["test"][-1]
+    (address,) = re.findall(r"'(http://[^']+)'", test)
+    assert urlsplit(address).path in permissions.open_paths
 
 
 def test_everything_that_is_referred_to_is_there() -> None:

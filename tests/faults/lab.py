@@ -173,6 +173,7 @@ class Lab:
             **os.environ,
             "PMAE_HOME": str(self.home),
             "PMAE_DATABASE_URL": self._database,
+            "PMAE_REQUIRE_KEYS": "false",
             "PMAE_BROKER_URL": broker.url(self._socket),
             "PMAE_API_PORT": str(self._port),
             "PMAE_LEASE_SECONDS": str(self.lease_seconds),

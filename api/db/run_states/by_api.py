@@ -26,6 +26,7 @@ def submit(
     priority: int = 0,
     max_attempts: int = MAX_ATTEMPTS,
     rerun_of: str | None = None,
+    owner: str | None = None,
     actor: str = "api",
 ) -> RunRow:
     """Record a new run, queued.
@@ -38,6 +39,7 @@ def submit(
         max_attempts: how often it is started, when its trainer is killed or its worker is lost,
             without getting any further.
         rerun_of: id of the run that it repeats, if any.
+        owner: name of the API key that submits; None where keys are off.
         actor: who submits.
     """
     row = RunRow(
@@ -52,6 +54,7 @@ def submit(
         notes=spec.notes,
         devices=spec.devices,
         rerun_of=rerun_of,
+        owner=owner,
         state="queued",
         priority=priority,
         max_attempts=max_attempts,

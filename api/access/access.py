@@ -1,0 +1,125 @@
+"""From a request's headers to who sends it, and how often it may."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cached_property
+
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Scope
+
+from api.access.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
+from api.access.limits import RateLimit
+from api.access.links import LinkSigner, make_signer
+from api.access.principal import ANYBODY, Principal
+from api.access.service import verify_key, verify_link_key
+from api.middleware import READING_METHODS
+from api.settings import ApiSettings
+from pmae.loopback import is_loopback
+
+
+class Access:
+    """Who may use one application. Used from its event loop."""
+
+    def __init__(self, settings: ApiSettings, sessions: sessionmaker[Session]) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._writes = RateLimit(settings.writes_per_minute)
+        self._failures = RateLimit(settings.failed_keys_per_minute)
+
+    @cached_property
+    def signer(self) -> LinkSigner:
+        """Of the download links. Its secret is made when it is first needed."""
+        return make_signer(self._settings)
+
+    async def identify(self, scope: Scope, *, is_open: bool) -> Principal | None:
+        """Who sends a request.
+
+        Args:
+            scope: the request's.
+            is_open: whether it may be anybody.
+
+        Returns:
+            None: a stranger, where anybody may ask.
+
+        Raises:
+            UnauthorizedError: it has no valid key.
+            ForbiddenError: its link does not hold; or keys are off, and it came over a network.
+            TooManyRequestsError: too many of these came from its address.
+        """
+        if not self._settings.keys_required:
+            _refuse_network(scope)
+            return ANYBODY
+        try:
+            return await self._verified(scope)
+        except (UnauthorizedError, ForbiddenError) as error:
+            if is_open:
+                return None
+            self._count_failure(scope, error)
+            raise
+
+    def count_write(self, caller: str) -> None:
+        """Count a request that changes something.
+
+        Args:
+            caller: the name of a key, or an address where there is none.
+
+        Raises:
+            TooManyRequestsError: too many in the last minute.
+        """
+        seconds = self._writes.seconds_to_wait(caller)
+        if seconds:
+            raise TooManyRequestsError(
+                f"more than {self._writes.per_minute} writes in a minute came from {caller}",
+                code="too_many_writes",
+                retry_after_seconds=seconds,
+            )
+
+    async def _verified(self, scope: Scope) -> Principal:
+        given = Headers(scope=scope).get("authorization")
+        if given is not None:
+            scheme, _, text = given.partition(" ")
+            if scheme.lower() != "bearer":
+                raise UnauthorizedError(
+                    f"a key is sent as `Authorization: Bearer pmae_...`, not as {scheme[:20]!r}"
+                )
+            return await asyncio.to_thread(verify_key, self._sessions, text.strip())
+        query = QueryParams(scope["query_string"])
+        if "signature" in query and scope["method"] in READING_METHODS:
+            key_id = self.signer.check(scope["path"], query)
+            return await asyncio.to_thread(verify_link_key, self._sessions, key_id)
+        raise UnauthorizedError(
+            "this service asks for a key: `Authorization: Bearer pmae_...`; an admin makes one",
+            code="key_required",
+        )
+
+    def _count_failure(self, scope: Scope, error: UnauthorizedError | ForbiddenError) -> None:
+        """A key that holds is never held up by others of its address: many share a proxy's."""
+        address = address_of(scope)
+        if scope["method"] not in READING_METHODS:
+            self.count_write(address)
+        seconds = 0.0 if error.code == "key_required" else self._failures.seconds_to_wait(address)
+        if seconds:
+            raise TooManyRequestsError(
+                f"too many keys and links that do not hold came from {address}",
+                code="too_many_failures",
+                retry_after_seconds=seconds,
+            )
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request came from; a proxy's address, unless the server was told to trust it."""
+    client = scope.get("client")
+    return str(client[0])[:64] if client else "local"
+
+
+def _refuse_network(scope: Scope) -> None:
+    """However the server was started: without keys, only connections within this machine count."""
+    server = scope.get("server")
+    if server is not None and server[1] is not None and not is_loopback(server[0]):
+        raise ForbiddenError(
+            "keys are off, so only this machine is answered. The service listens on "
+            f"{server[0]}: set PMAE_REQUIRE_KEYS=true, or listen on 127.0.0.1",
+            code="keys_needed",
+        )

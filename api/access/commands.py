@@ -1,0 +1,129 @@
+"""``pmae keys``: works on the database, so that there is a way to the first admin's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import inspect
+from sqlalchemy.orm import Session
+
+from api.access import service
+from api.db.session import make_sessions
+from api.db.tables import ApiKeyRow
+from api.gc import open_database
+from pmae.errors import CommandError
+from pmae.schema_access import ApiKey, ApiKeyRequest
+from pmae.settings import ServiceSettings
+
+keys = typer.Typer(
+    help="API keys, in the database of the service that PMAE_HOME or PMAE_DATABASE_URL names.",
+    no_args_is_help=True,
+)
+console = Console()
+explaining = Console(stderr=True)
+
+KeyName = Annotated[str, typer.Argument(help="A person's or a program's name.")]
+
+
+class RoleChoice(StrEnum):
+    """What a key may do; each what those before it may."""
+
+    VIEWER = "viewer"
+    SUBMITTER = "submitter"
+    ADMIN = "admin"
+
+
+@keys.command()
+def create(
+    name: KeyName,
+    role: Annotated[
+        RoleChoice,
+        typer.Option(
+            help="viewer reads; submitter also submits, and changes what it submitted; admin does "
+            "everything."
+        ),
+    ],
+    expires_days: Annotated[
+        int | None, typer.Option(help="Days until it ends; default: it does not.")
+    ] = None,
+) -> None:
+    """Make a key and print it, this once."""
+    try:
+        request = ApiKeyRequest.model_validate(
+            {"name": name, "role": role.value, "expires_days": expires_days}
+        )
+    except ValidationError as error:
+        (first, *_) = error.errors(include_url=False)
+        raise CommandError(f"{first['loc'][0]}: {first['msg']}") from error
+    with _transaction() as session:
+        made = service.create_key(session, request, created_by=None)
+    explaining.print(
+        f"the key of {name}, a {role.value}. Keep it: it cannot be shown again.", highlight=False
+    )
+    typer.echo(made.key)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Say which keys there are; their secrets are not kept."""
+    with _transaction() as session:
+        found = service.list_keys(session)
+    if not found:
+        console.print("there is no key; `pmae keys create NAME --role admin` makes one")
+        return
+    table = Table("name", "role", "id", "made", "by", "last used", "holds")
+    for key in found:
+        table.add_row(
+            key.name,
+            key.role,
+            key.id,
+            _day(key.created_at),
+            key.created_by or "command line",
+            _day(key.last_used_at) if key.last_used_at else "never",
+            _holds(key),
+        )
+    console.print(table)
+
+
+@keys.command()
+def revoke(name: KeyName) -> None:
+    """End a key at once, and the download links that it made."""
+    with _transaction() as session:
+        service.revoke_key(session, name)
+    console.print(f"the key of {name} does not hold any more", highlight=False, markup=False)
+
+
+@contextmanager
+def _transaction() -> Iterator[Session]:
+    engine = open_database(ServiceSettings())
+    try:
+        if not inspect(engine).has_table(ApiKeyRow.__tablename__):
+            raise CommandError(
+                "the database is of an older version of the service; `python -m api.db.migrate` "
+                "brings it up to date"
+            )
+        with make_sessions(engine).begin() as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def _holds(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {_day(key.revoked_at)}"
+    if key.expires_at is None:
+        return "yes"
+    verb = "until" if key.expires_at > datetime.now(UTC) else "expired"
+    return f"{verb} {_day(key.expires_at)}"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}"

@@ -1,0 +1,66 @@
+"""How fast somebody may go: token buckets in the memory of this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_SECONDS = 60.0
+_MOST_BUCKETS = 10_000
+"""More than that, and those that are full again, which say nothing, are dropped."""
+
+
+@dataclass
+class _Bucket:
+    tokens: float
+    filled_at: float
+
+
+class RateLimit:
+    """So many a minute for each caller, all of them at once if it likes.
+
+    Several API processes count each for itself. Used from one event loop only, so without a lock.
+
+    Args:
+        per_minute: how many; 0: as many as come.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute = per_minute
+        self._clock = clock
+        self._buckets: dict[str, _Bucket] = {}
+
+    def seconds_to_wait(self, caller: str) -> float:
+        """Count one of a caller's.
+
+        Returns:
+            0 if it may go on; else it is not counted, and this is when the next one may.
+        """
+        if self.per_minute == 0:
+            return 0.0
+        now = self._clock()
+        bucket = self._buckets.get(caller)
+        if bucket is None:
+            self._make_room(now)
+            bucket = self._buckets[caller] = _Bucket(self.per_minute, now)
+        bucket.tokens = self._tokens(bucket, now)
+        bucket.filled_at = now
+        if bucket.tokens < 1:
+            return (1 - bucket.tokens) * _SECONDS / self.per_minute
+        bucket.tokens -= 1
+        return 0.0
+
+    def _tokens(self, bucket: _Bucket, now: float) -> float:
+        gained = (now - bucket.filled_at) * self.per_minute / _SECONDS
+        return min(float(self.per_minute), bucket.tokens + gained)
+
+    def _make_room(self, now: float) -> None:
+        if len(self._buckets) < _MOST_BUCKETS:
+            return
+        self._buckets = {
+            caller: bucket
+            for caller, bucket in self._buckets.items()
+            if self._tokens(bucket, now) < self.per_minute
+        }

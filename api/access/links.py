@@ -1,0 +1,111 @@
+"""Links that fetch one file of a checkpoint for some minutes, since a link carries no header.
+
+The signature covers the file, the moment at which the link ends, and the key that made it: what a
+key may not do any more, its links may not either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from api.access.errors import ForbiddenError
+from api.openapi import API_PREFIX
+from api.settings import ApiSettings
+from pmae.files import write_new_file
+from pmae.schema_access import DownloadLink
+
+_SECRET_FILE = "link-secret"  # noqa: S105 - a file's name
+_SECRET_BYTES = 32
+_FILE_PATH = re.compile(re.escape(API_PREFIX) + r"/checkpoints/([^/]+)/files/([^/]+)")
+
+
+class LinkSigner:
+    """Makes links and tells true ones from others.
+
+    Args:
+        secret: of this service; all its API processes must have the same.
+        life_seconds: how long a link holds.
+    """
+
+    def __init__(self, secret: bytes, life_seconds: int) -> None:
+        self._secret = secret
+        self._life_seconds = life_seconds
+
+    def sign(self, checkpoint_id: str, file_name: str, key_id: str | None) -> DownloadLink:
+        """A link to a file, on behalf of a key."""
+        expires = int(time.time()) + self._life_seconds
+        query = {
+            "expires": str(expires),
+            "signed_by": key_id or "",
+            "signature": self._signature(checkpoint_id, file_name, str(expires), key_id or ""),
+        }
+        path = f"{API_PREFIX}/checkpoints/{quote(checkpoint_id)}/files/{quote(file_name, safe='')}"
+        return DownloadLink(
+            file_name=file_name,
+            url=f"{path}?{urlencode(query)}",
+            expires_at=datetime.fromtimestamp(expires, UTC),
+        )
+
+    def check(self, path: str, query: Mapping[str, str]) -> str:
+        """Which key made a link.
+
+        Args:
+            path: of the request.
+            query: its parameters.
+
+        Returns:
+            The key's id.
+
+        Raises:
+            ForbiddenError: it is no link of this service, or it has expired.
+        """
+        match = _FILE_PATH.fullmatch(path)
+        expires, key_id = query.get("expires", ""), query.get("signed_by", "")
+        true = match is not None and hmac.compare_digest(
+            self._signature(*match.groups(), expires, key_id).encode(),
+            query.get("signature", "").encode(),
+        )
+        if not true:
+            raise ForbiddenError(
+                "the link's signature does not hold: it was changed, or is of another file or "
+                "service; POST /api/v1/checkpoints/{checkpoint_id}/links makes one",
+                code="link_invalid",
+            )
+        if int(expires) < time.time():
+            raise ForbiddenError(
+                f"the link has expired; it held for {self._life_seconds} s. The page that it was "
+                "on, or POST /api/v1/checkpoints/{checkpoint_id}/links, gives a new one",
+                code="link_expired",
+            )
+        return key_id
+
+    def _signature(self, *signed: str) -> str:
+        # As JSON, since no two different lists are the same text.
+        message = json.dumps(["pmae download", *signed]).encode()
+        return hmac.digest(self._secret, message, hashlib.sha256).hex()
+
+
+def make_signer(settings: ApiSettings) -> LinkSigner:
+    """The signer of this service; its secret is made at the first start, unless the settings do."""
+    if settings.secret_key is not None:
+        secret = settings.secret_key.get_secret_value().encode()
+    else:
+        secret = _kept_secret(settings.home.absolute() / _SECRET_FILE)
+    return LinkSigner(secret, settings.link_seconds)
+
+
+def _kept_secret(path: Path) -> bytes:
+    """What several processes with one home share: whoever is first makes it."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_new_file(path, secrets.token_bytes(_SECRET_BYTES), mode=0o600)
+    return path.read_bytes()

@@ -1,0 +1,183 @@
+"""What is kept of keys. Each function is one short use of a session."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.access import keys
+from api.access.errors import ForbiddenError, UnauthorizedError
+from api.access.principal import Principal
+from api.db.clock import database_now
+from api.db.tables import ApiKeyRow
+from api.errors import ConflictError, InvalidRequestError, NotFoundError
+from api.runs.views import moment, optional_moment
+from pmae.schema import ProblemField
+from pmae.schema_access import ApiKey, ApiKeyRequest, NewApiKey, Role
+
+DAY_SECONDS = 86_400
+_NOTED_SECONDS = 60
+"""``last_used_at`` is to the minute, so that reading does not mean writing."""
+_TAKEN_NAMES = frozenset({"api", "reconciler"})
+"""What histories call the service itself."""
+_logger = logging.getLogger(__name__)
+
+
+def create_key(session: Session, request: ApiKeyRequest, *, created_by: str | None) -> NewApiKey:
+    """Make a key. A name whose key is revoked or expired is given again, with the runs it owns.
+
+    Args:
+        session: in a transaction.
+        request: name, role and life.
+        created_by: name of the key that asks; None: the command line.
+
+    Raises:
+        ConflictError: the name has a key that holds.
+        InvalidRequestError: it is the service's own name.
+    """
+    if request.name in _TAKEN_NAMES:
+        message = f"{request.name!r} is what histories call the service; another name is needed"
+        raise InvalidRequestError(message, fields=[ProblemField(pointer="/name", message=message)])
+    ended = or_(ApiKeyRow.revoked_at.is_not(None), ApiKeyRow.expires_at <= database_now())
+    session.execute(
+        delete(ApiKeyRow)
+        .where(ApiKeyRow.name == request.name, ended)
+        .execution_options(synchronize_session=False)
+    )
+    key = keys.mint()
+    days = request.expires_days
+    row = ApiKeyRow(
+        id=key.id,
+        name=request.name,
+        role=request.role,
+        secret_sha256=key.secret_sha256,
+        created_at=database_now(),
+        created_by=created_by,
+        expires_at=None if days is None else database_now() + days * DAY_SECONDS,
+    )
+    session.add(row)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise ConflictError(
+            f"there is a key named {request.name!r}; revoke it first, or choose another name",
+            code="key_exists",
+        ) from error
+    session.refresh(row)
+    return NewApiKey(**key_view(row).model_dump(), key=key.text)
+
+
+def list_keys(session: Session) -> list[ApiKey]:
+    """All keys by name."""
+    return [key_view(row) for row in session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.name))]
+
+
+def revoke_key(session: Session, name: str) -> None:
+    """End a key, and the links that it made. Again changes nothing.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    found = session.execute(
+        update(ApiKeyRow)
+        .where(ApiKeyRow.name == name, ApiKeyRow.revoked_at.is_(None))
+        .values(revoked_at=database_now())
+        .returning(ApiKeyRow.id)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    known = select(ApiKeyRow.id).where(ApiKeyRow.name == name)
+    if found is None and session.scalar(known) is None:
+        message = f"there is no key named {name!r}; GET /api/v1/keys and `pmae keys list` list them"
+        field = ProblemField(pointer="name", message=message)
+        raise NotFoundError(message, code="key_not_found", fields=[field])
+
+
+def verify_key(sessions: sessionmaker[Session], text: str) -> Principal:
+    """Who holds a key.
+
+    Raises:
+        UnauthorizedError: it is none of this service's, or it holds no longer. Which of these is
+            told only to who has its secret.
+    """
+    key = keys.parse(text)
+    with sessions() as session:
+        found = None if key is None else _find(session, key.id)
+    if key is None or found is None or not key.is_of(found[0].secret_sha256):
+        raise UnauthorizedError("the key is none of this service's; `pmae keys` makes one")
+    row, now = found
+    ended = _why_ended(row, now)
+    if ended is not None:
+        message = f"the key {row.name!r} {ended}; an admin makes a new one"
+        raise UnauthorizedError(message, code=f"key_{ended.split()[-1]}")
+    if row.last_used_at is None or row.last_used_at < now - _NOTED_SECONDS:
+        _note_use(sessions, key.id)
+    return Principal(row.name, cast("Role", row.role), row.id)
+
+
+def verify_link_key(sessions: sessionmaker[Session], key_id: str) -> Principal:
+    """On whose behalf a signed link is followed: to read, whatever else the key may do.
+
+    Raises:
+        ForbiddenError: the key that made the link holds no longer.
+    """
+    with sessions() as session:
+        found = _find(session, key_id)
+    if found is None or _why_ended(*found) is not None:
+        raise ForbiddenError(
+            "the key that made this link does not hold any more; sign in and take a new link",
+            code="link_invalid",
+        )
+    return Principal(found[0].name, "viewer", key_id)
+
+
+def key_view(row: ApiKeyRow) -> ApiKey:
+    """A key as it is shown."""
+    return ApiKey.model_validate(
+        {
+            "id": row.id,
+            "name": row.name,
+            "role": row.role,
+            "created_at": moment(row.created_at),
+            "created_by": row.created_by,
+            "expires_at": optional_moment(row.expires_at),
+            "revoked_at": optional_moment(row.revoked_at),
+            "last_used_at": optional_moment(row.last_used_at),
+        }
+    )
+
+
+def _find(session: Session, key_id: str) -> tuple[ApiKeyRow, float] | None:
+    """A key's row, and the database's time."""
+    found = session.execute(
+        select(ApiKeyRow, database_now()).where(ApiKeyRow.id == key_id)
+    ).one_or_none()
+    return None if found is None else (found[0], float(found[1]))
+
+
+def _why_ended(row: ApiKeyRow, now: float) -> str | None:
+    if row.revoked_at is not None:
+        return "was revoked"
+    if row.expires_at is not None and row.expires_at <= now:
+        return "has expired"
+    return None
+
+
+def _note_use(sessions: sessionmaker[Session], key_id: str) -> None:
+    long_ago = database_now() - _NOTED_SECONDS
+    try:
+        with sessions.begin() as session:
+            session.execute(
+                update(ApiKeyRow)
+                .where(
+                    ApiKeyRow.id == key_id,
+                    or_(ApiKeyRow.last_used_at.is_(None), ApiKeyRow.last_used_at < long_ago),
+                )
+                .values(last_used_at=database_now())
+                .execution_options(synchronize_session=False)
+            )
+    except SQLAlchemyError as error:
+        _logger.warning("when the key %s was used is not noted: %s", key_id, error)

@@ -1,0 +1,121 @@
+"""Signed download links."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.access.links import LinkSigner, make_signer
+from api.settings import ApiSettings
+from pmae.client import ApiError, PmaeClient
+from tests.api.access.conftest import LockedApi
+
+WEIGHTS = bytes(range(256)) * 40
+FILES = {"model.safetensors": WEIGHTS, "config.json": b"{}"}
+
+
+@pytest.fixture
+def checkpoint_id(locked: LockedApi) -> str:
+    run = locked.live.add_run()
+    locked.live.add_checkpoint(run, FILES)
+    return f"{run.id}-00000640"
+
+
+def get(url: str, **headers: str) -> httpx.Response:
+    return httpx.get(url, headers=headers, trust_env=False)
+
+
+def test_a_link_fetches_its_file_whole_or_in_parts(locked: LockedApi, checkpoint_id: str) -> None:
+    with locked.client("reader") as client:
+        links = {link.file_name: link for link in client.download_links(checkpoint_id)}
+        assert set(links) == set(FILES)
+        (manifest,) = client.download_links(checkpoint_id, "manifest.json")
+        with pytest.raises(ApiError, match=r"no file 'other\.bin'"):
+            client.download_links(checkpoint_id, "other.bin")
+    assert get(manifest.url).json()["name"] == "step-00000640"
+    url = links["model.safetensors"].url
+    whole = get(url)
+    assert (whole.status_code, whole.content) == (200, WEIGHTS)
+    assert httpx.head(url, trust_env=False).headers["content-length"] == str(len(WEIGHTS))
+    etag = whole.headers["etag"]
+    rest = get(url, Range="bytes=5000-", **{"If-Range": etag})
+    assert (rest.status_code, rest.content) == (206, WEIGHTS[5000:])
+    assert get(url, **{"If-None-Match": etag}).status_code == 304
+
+
+def test_a_link_opens_nothing_else(locked: LockedApi, checkpoint_id: str) -> None:
+    with locked.client("reader", "admin") as client:
+        (link,) = client.download_links(checkpoint_id, "config.json")
+    other = link.url.replace("config.json", "model.safetensors")
+    query = link.url.partition("?")[2]
+    changed = [
+        other,
+        link.url.replace("expires=1", "expires=2"),
+        link.url[:-1] + ("0" if link.url[-1] != "0" else "1"),
+        f"{locked.live.url}/api/v1/runs?{query}",
+        f"{locked.live.url}/api/v1/checkpoints/{checkpoint_id}?{query}",
+        f"{locked.live.url}/api/v1/checkpoints/{checkpoint_id}/files/config.json?signature=",
+    ]
+    for url in changed:
+        response = get(url)
+        assert (response.status_code, response.json()["code"]) == (403, "link_invalid"), url
+        assert response.headers["content-type"] == "application/problem+json"
+    posted = httpx.post(link.url, trust_env=False)
+    assert (posted.status_code, posted.json()["code"]) == (401, "key_required")
+
+
+def test_links_end_with_their_time_and_with_their_key(
+    locked: LockedApi, checkpoint_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = locked.key("reader")
+    with PmaeClient(locked.live.url, api_key=key.key) as client:
+        (link,) = client.download_links(checkpoint_id, "config.json")
+    with locked.client("root", "admin") as root:
+        root.revoke_key("reader")
+    response = get(link.url)
+    assert (response.status_code, response.json()["code"]) == (403, "link_invalid")
+    assert "key" in response.json()["detail"]
+
+    signer = make_signer(locked.live.settings)
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    old = signer.sign(checkpoint_id, "config.json", key.id)
+    monkeypatch.undo()
+    response = get(locked.live.url + old.url)
+    assert (response.status_code, response.json()["code"]) == (403, "link_expired")
+
+
+def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    settings = ApiSettings(home=tmp_path / "home")
+    link = make_signer(settings).sign("a" * 12 + "-00000001", "f", None)
+    (file,) = (tmp_path / "home").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    make_signer(settings).check(*parts(link.url))
+    with pytest.raises(Exception, match="signature does not hold"):
+        make_signer(ApiSettings(home=tmp_path / "other")).check(*parts(link.url))
+
+
+def test_processes_may_share_a_secret_by_a_setting(tmp_path: Path) -> None:
+    shared: dict[str, Any] = {"secret_key": "s" * 32}
+    one = ApiSettings(home=tmp_path / "1", **shared)
+    two = ApiSettings(home=tmp_path / "2", **shared)
+    link = make_signer(one).sign("a" * 12 + "-00000001", "f", "k")
+    assert make_signer(two).check(*parts(link.url)) == "k"
+    assert not (tmp_path / "1").exists()
+    assert "s" * 32 not in repr(one)
+
+
+def test_names_with_signs_of_their_own_are_signed_as_they_are() -> None:
+    signer = LinkSigner(b"x" * 32, 60)
+    link = signer.sign("a" * 12 + "-00000001", 'a "b" & c?.bin', "k")
+    assert signer.check(*parts(link.url)) == "k"
+
+
+def parts(url: str) -> tuple[str, dict[str, str]]:
+    """Path and query, as the server reads them."""
+    address = httpx.URL(url)
+    return address.path, dict(address.params)
