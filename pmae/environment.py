@@ -28,8 +28,24 @@ def environment(
         device: that trains.
         init_digest: SHA-256 of the weights that training began with, if not with its own.
     """
+    facts = machine(device, spec.threads) | {
+        "devices": spec.devices,
+        "precision": spec.precision,
+        "compile": spec.compile,
+        "optimizer_implementation": spec.optimizer.implementation,
+    }
+    return facts if init_digest is None else facts | {"init_from_sha256": init_digest}
+
+
+def machine(device: torch.device, threads: int) -> dict[str, Any]:
+    """Versions and hardware, which decide the bits of whatever is computed.
+
+    Args:
+        device: that computes.
+        threads: of the CPU.
+    """
     name = torch.cuda.get_device_name() if device.type == "cuda" else _cpu_name()
-    facts = {
+    return {
         "pmae": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -39,13 +55,8 @@ def environment(
         "device": device.type,
         "device_name": name,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": spec.threads,
-        "devices": spec.devices,
-        "precision": spec.precision,
-        "compile": spec.compile,
-        "optimizer_implementation": spec.optimizer.implementation,
+        "threads": threads,
     }
-    return facts if init_digest is None else facts | {"init_from_sha256": init_digest}
 
 
 def choose_precision(spec: ExperimentSpec, device: torch.device) -> ExperimentSpec:

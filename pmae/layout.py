@@ -27,6 +27,7 @@ PINNED_FILE = "pinned"
 """An empty file in a checkpoint's folder: it is not removed to make room."""
 _LEASE = re.compile(r"lease-(\d{4,})")
 _STORED_CHECKPOINT = re.compile(r"([0-9a-f]{8,32})/(step-\d{8,12})")
+_CHECKPOINT_ID = re.compile(r"([0-9a-f]{8,32})-(\d{8,12})")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,19 @@ class RunDir:
 def names_stored_checkpoint(reference: str) -> bool:
     """Whether ``reference`` is ``<run id>/<checkpoint name>``, which cannot leave the runs."""
     return _STORED_CHECKPOINT.fullmatch(reference) is not None
+
+
+def stored_checkpoint_name(reference: str) -> str | None:
+    """``<run id>/<checkpoint name>`` of that, or of a checkpoint's id; None: it is neither."""
+    match = _CHECKPOINT_ID.fullmatch(reference)
+    if match:
+        return f"{match.group(1)}/step-{match.group(2)}"
+    return reference if names_stored_checkpoint(reference) else None
+
+
+def checkpoint_id(run_id: str, step: int) -> str:
+    """The id of a checkpoint, which no other run's has."""
+    return f"{run_id}-{step:08d}"
 
 
 def stored_checkpoint(runs_dir: Path, reference: str) -> Path | None:

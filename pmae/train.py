@@ -4,7 +4,8 @@
     python -m pmae.train runs/mine                       # again: resumes from the newest checkpoint
 
 It takes the next lease of the run (its own folder, see ``pmae.layout``), goes on from the newest
-valid checkpoint and tells what happens in ``events.jsonl``. Success is an ``end`` event.
+valid checkpoint and tells what happens in ``events.jsonl``. Success is an ``end`` event. A run of
+the kind ``evaluate`` measures another run's checkpoint (:mod:`pmae.evaluate.job`).
 
 SIGTERM: it checkpoints at the next step boundary and leaves with status 75. With ``--supervised``
 its standard input is the supervisor's pipe: when that closes, or is silent for
@@ -38,7 +39,7 @@ from pmae.events import ErrorEvent, EventWriter
 from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
 from pmae.settings import StorageSettings
-from pmae.spec import ExperimentSpec, load_spec, resolve
+from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec, load_spec, resolve
 from pmae.supervision import (
     DISK_FULL,
     EXIT_DISK_FULL,
@@ -101,16 +102,14 @@ def _arguments() -> argparse.Namespace:
 def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     run_dir = RunDir(arguments.run_dir.absolute())
     if arguments.spec:
-        _write_spec(run_dir, resolve(load_spec(arguments.spec)))
+        _write_spec(run_dir, _resolved(load_spec(arguments.spec)))
     spec = _read_spec(run_dir)
     lease = _take_lease(run_dir, arguments.lease)
     events = EventWriter(lease.events)
     try:
         # CUDA reads this when it starts; without it cuBLAS is not deterministic.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        from pmae.pipeline import run
-
-        run(run_dir, lease, spec, StorageSettings(), events, stop)
+        _work(run_dir, lease, spec, events, stop)
     except StopRequested:
         raise
     except Exception as error:  # noqa: BLE001 - every failure becomes an event with a reason
@@ -124,6 +123,19 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     finally:
         events.close()
     return 0
+
+
+def _work(
+    run_dir: RunDir, lease: LeaseDir, spec: RunSpec, events: EventWriter, stop: StopSignal
+) -> None:
+    if isinstance(spec, EvaluateSpec):
+        from pmae.evaluate.job import run as evaluate
+
+        evaluate(run_dir, lease, spec, StorageSettings(), events, stop)
+    else:
+        from pmae.pipeline import run as pretrain
+
+        pretrain(run_dir, lease, spec, StorageSettings(), events, stop)
 
 
 def _error_event(error: Exception) -> ErrorEvent:
@@ -140,20 +152,25 @@ def _error_event(error: Exception) -> ErrorEvent:
     return ErrorEvent(code="internal_error", message=f"{kind}: {text} (the log has the traceback)")
 
 
-def _write_spec(run_dir: RunDir, spec: ExperimentSpec) -> None:
+def _write_spec(run_dir: RunDir, spec: RunSpec) -> None:
     run_dir.path.mkdir(parents=True, exist_ok=True)
     if run_dir.spec.exists() and _read_spec(run_dir) != spec:
         raise SpecError(f"{run_dir.spec} holds another spec; give the run a folder of its own")
     write_file(run_dir.spec, spec.model_dump_json(indent=1).encode())
 
 
-def _read_spec(run_dir: RunDir) -> ExperimentSpec:
+def _read_spec(run_dir: RunDir) -> RunSpec:
     try:
-        return resolve(ExperimentSpec.model_validate_json(run_dir.spec.read_bytes()))
+        return _resolved(RUN_SPEC.validate_json(run_dir.spec.read_bytes()))
     except OSError as error:
         raise SpecError(f"{run_dir.spec} cannot be read; --spec writes it ({error})") from error
     except ValidationError as error:
         raise SpecError(f"{run_dir.spec}: {error}") from error
+
+
+def _resolved(spec: RunSpec) -> RunSpec:
+    """An evaluation's is resolved later, by what its checkpoint says of the pretraining."""
+    return spec if isinstance(spec, EvaluateSpec) else resolve(spec)
 
 
 def _take_lease(run_dir: RunDir, number: int | None) -> LeaseDir:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,8 @@ from pmae.events import (
     parse_event,
     split_lines,
 )
-from pmae.layout import LeaseDir, RunDir
+from pmae.layout import LeaseDir, RunDir, checkpoint_id
+from pmae.schema import RunKind
 
 _CHUNK_BYTES = 256 * 1024
 _HEADLINE_EVALUATION = "linear/encoder"
@@ -71,7 +73,7 @@ class Recorder:
     Attributes:
         ended: an ``end`` event was read: the run did all that its spec asks for.
         error: the ``error`` event that was read, if any.
-        advanced: this lease wrote a checkpoint: the run got further than it was.
+        advanced: this lease wrote a checkpoint or measured something: the run got further.
     """
 
     def __init__(self, sessions: sessionmaker[Session], claimed: Claim, lease: LeaseDir) -> None:
@@ -81,6 +83,7 @@ class Recorder:
         self._offset = 0
         self._progress: Row = {}
         self._last_metrics: dict[str, float] = {}
+        self._started_at = math.inf
         self.ended = self.advanced = False
         self.error: ErrorEvent | None = None
 
@@ -161,8 +164,13 @@ class Recorder:
                 batch.evaluations[event.key] = {"run_number": self._claim.number, **row}
                 if event.key == _HEADLINE_EVALUATION:
                     batch.run["top1"] = event.top1
+                # What an earlier lease has measured is told again as it was told then.
+                if event.time >= self._started_at:
+                    self._advance(batch)
             case StartEvent():
                 batch.run["environment"] = event.environment
+                if event.lease == self._claim.lease_number:
+                    self._started_at = event.time
             case BasisEvent():
                 batch.run["basis_digest"] = event.digest
             case StageEvent():
@@ -173,11 +181,16 @@ class Recorder:
                 self.ended = True
             case WarningEvent():
                 pass
-        told = _message(event)
+        told = _message(event, self._claim.spec["kind"])
         if told is not None:
             data = event.model_dump(mode="json", exclude={"environment", "details", "files"})
             kind = "checkpoint" if isinstance(event, CheckpointRemovedEvent) else event.type
             batch.events[key] = self._event(kind, told, data)
+
+    def _advance(self, batch: _Batch) -> None:
+        """So a run fails only when it was started too often without getting any further."""
+        self.advanced = True
+        batch.run["attempt"] = 1
 
     def _add_metrics(self, batch: _Batch, event: MetricsEvent) -> None:
         self._last_metrics |= event.values
@@ -196,14 +209,12 @@ class Recorder:
             if row["kind"] == "latest":
                 del batch.checkpoints[name]
         if event.lease == self._claim.lease_number:
-            self.advanced = True
-            # So a run fails only when it was started too often without getting any further.
-            batch.run["attempt"] = 1
+            self._advance(batch)
         elif event.kind == "kept" and not self._is_there(event):
             return  # somebody deleted it before this lease began, which the checkpoint carries on
         batch.removed.discard(event.name)
         batch.checkpoints[event.name] = {
-            "id": f"{self._claim.run_id}-{event.step:08d}",
+            "id": checkpoint_id(self._claim.run_id, event.step),
             "run_number": self._claim.number,
             "name": event.name,
             "kind": event.kind,
@@ -258,9 +269,11 @@ class Recorder:
             session.execute(delete(CheckpointRow).where(run, or_(*which)))
 
 
-def _message(event: Event) -> str | None:
+def _message(event: Event, kind: RunKind) -> str | None:
     """The line of history that an event makes, if it makes one."""
     match event:
+        case StartEvent() if kind == "evaluate":
+            return "evaluation started"
         case StartEvent(resumed_from=None):
             return "training started"
         case StartEvent():

@@ -22,7 +22,7 @@ from api.db.tables import RunRow
 from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
 from pmae.logs import annotate
-from pmae.spec import ExperimentSpec
+from pmae.spec import RUN_SPEC
 from pmae.supervision import DISK_FULL
 from worker.outcome import Decision, Ending, decide
 from worker.record import Recorder
@@ -99,7 +99,7 @@ class Supervisor:
 
     def _write_spec(self) -> None:
         self._lease.path.mkdir(parents=True, exist_ok=True)
-        spec = ExperimentSpec.model_validate(self._claim.spec)
+        spec = RUN_SPEC.validate_python(self._claim.spec)
         write_file(self._run_dir.spec, spec.model_dump_json(indent=1).encode())
 
     def _start(self) -> Trainer:

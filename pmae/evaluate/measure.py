@@ -47,11 +47,13 @@ class Evaluations:
         subject: is left as it is: its weights, its mode, and the global random state.
         settings: where data sets lie.
         tick: called often; may raise to leave.
+        seed: of the classifiers; None: the pretraining's.
     """
 
     subject: Subject
     settings: StorageSettings
     tick: Tick
+    seed: int | None = None
     _targets: dict[DatasetSpec, Target] = field(default_factory=dict)
     _features: dict[tuple[object, ...], Features] = field(default_factory=dict)
 
@@ -69,7 +71,7 @@ class Evaluations:
         """
         began = time.monotonic()
         target = self._target(evaluation.dataset)
-        seed = self.subject.spec.seed
+        seed = self.subject.spec.seed if self.seed is None else self.seed
         count = 1 if isinstance(evaluation, KnnSpec) else evaluation.num_seeds
         seeds = list(range(seed, seed + count))
         if isinstance(evaluation, FinetuneSpec):

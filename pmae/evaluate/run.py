@@ -35,6 +35,63 @@ class Job:
     source: Source
 
 
+class Ledger:
+    """What a run has measured: nothing is told twice, or measured twice of the same weights.
+
+    Args:
+        events: of this lease; what a checkpoint carried is already in it.
+        run_dir: whose earlier leases may have measured something.
+    """
+
+    def __init__(self, events: EventWriter, run_dir: RunDir) -> None:
+        self._events = events
+        self._told = {event.key for event in _evaluations(events.carried())}
+        self._earlier = [
+            event
+            for lease in run_dir.leases()
+            if lease.events.is_file()
+            for event in _evaluations(lease.events.read_bytes())
+        ]
+
+    def untold(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of the jobs that are still to be done."""
+        return [job for job in jobs if job.key not in self._told]
+
+    def do(self, jobs: Sequence[Job], evaluations: Evaluations) -> None:
+        """Do the jobs in their order and tell each result as soon as it is there.
+
+        Args:
+            jobs: untold ones.
+            evaluations: of the one subject that they are of.
+
+        Raises:
+            StopRequested: the tick raised it; what was told until then is kept.
+        """
+        for done, job in enumerate(jobs):
+            self._tell_progress(done, len(jobs))
+            event = self._known(job, evaluations)
+            if event is None:
+                event = evaluation_event(evaluations.measure(job.evaluation, job.source, job.key))
+            self._events.write(event)
+            self._told.add(job.key)
+            _log.info("%s: top-1 %.4f", job.key, event.top1)
+        self._tell_progress(len(jobs), len(jobs))
+        self._events.sync()
+
+    def _known(self, job: Job, evaluations: Evaluations) -> EvaluationEvent | None:
+        """What an earlier process has measured of the same weights by the same recipe."""
+        sha256 = evaluations.subject.sha256
+        wanted = (job.key, sha256, job.evaluation.model_dump(mode="json"))
+        for event in self._earlier:
+            details = event.details
+            if (event.key, details.get("checkpoint_sha256"), details.get("spec")) == wanted:
+                return event
+        return None
+
+    def _tell_progress(self, done: int, total: int) -> None:
+        self._events.write(ProgressEvent(stage="probe", done=done, total=total))
+
+
 class Evaluator:
     """Does a run's evaluations and tells them, each once.
 
@@ -58,16 +115,9 @@ class Evaluator:
     ) -> None:
         self._spec = spec
         self._settings = settings
-        self._events = events
         self._tick = tick
         self._data_digest = data_digest
-        self._told = {event.key for event in _evaluations(events.carried())}
-        self._earlier = [
-            event
-            for lease in run_dir.leases()
-            if lease.events.is_file()
-            for event in _evaluations(lease.events.read_bytes())
-        ]
+        self._ledger = Ledger(events, run_dir)
 
     def due(self, epoch: float) -> bool:
         """Whether something is to be measured at this epoch, before the end of the run."""
@@ -91,37 +141,13 @@ class Evaluator:
             _subject(module, step, epoch, self._data_digest), self._settings, self._tick
         )
         try:
-            for done, job in enumerate(jobs):
-                self._tell_progress(done, len(jobs))
-                self._do(job, evaluations)
+            self._ledger.do(jobs, evaluations)
         finally:
             evaluations.close()
-        self._tell_progress(len(jobs), len(jobs))
-        self._events.sync()
-
-    def _do(self, job: Job, evaluations: Evaluations) -> None:
-        event = self._known(job, evaluations.subject)
-        if event is None:
-            event = evaluation_event(evaluations.measure(job.evaluation, job.source, job.key))
-        self._events.write(event)
-        self._told.add(job.key)
-        _log.info("%s: top-1 %.4f", job.key, event.top1)
 
     def _jobs(self, epoch: float) -> list[Job]:
         jobs = run_jobs(self._spec.evaluations, epoch, final=epoch == self._spec.epochs)
-        return [job for job in jobs if job.key not in self._told]
-
-    def _known(self, job: Job, subject: Subject) -> EvaluationEvent | None:
-        """What an earlier process has measured of the same weights by the same recipe."""
-        wanted = (job.key, subject.sha256, job.evaluation.model_dump(mode="json"))
-        for event in self._earlier:
-            details = event.details
-            if (event.key, details.get("checkpoint_sha256"), details.get("spec")) == wanted:
-                return event
-        return None
-
-    def _tell_progress(self, done: int, total: int) -> None:
-        self._events.write(ProgressEvent(stage="probe", done=done, total=total))
+        return self._ledger.untold(jobs)
 
 
 def run_jobs(evaluations: Sequence[EvaluationSpec], epoch: float, *, final: bool) -> list[Job]:

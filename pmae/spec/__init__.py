@@ -1,8 +1,10 @@
-"""The experiment spec: everything that decides what a run computes.
+"""Specs: everything that decides what a run computes.
 
 A researcher writes a spec with as little as a method and a data set; :func:`resolve` writes every
 default out. What is stored and trained is always a resolved spec, so that a run can be repeated
-exactly. Defaults are those of the paper (arXiv 2502.06314, appendix) unless a field says otherwise.
+exactly. A run that evaluates a checkpoint of another one has a spec of its own
+(:class:`EvaluateSpec`). Defaults are those of the paper (arXiv 2502.06314, appendix) unless a field
+says otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from pmae.spec.base import SpecModel
 from pmae.spec.basis import BasisSpec
 from pmae.spec.checkpoint import CheckpointSpec
 from pmae.spec.dataset import DatasetSpec
+from pmae.spec.evaluate import EvaluateSpec, EvaluationRequest, resolve_evaluate
 from pmae.spec.evaluation import (
     EvaluationSpec,
     FinetuneSpec,
@@ -18,17 +21,21 @@ from pmae.spec.evaluation import (
     LinearProbeSpec,
     MlpProbeSpec,
 )
-from pmae.spec.experiment import ExperimentSpec, load_spec, resolve
+from pmae.spec.experiment import ExperimentSpec, resolve
 from pmae.spec.masking import MaskingSpec
 from pmae.spec.model import MODEL_PRESETS, ModelSpec
 from pmae.spec.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
+from pmae.spec.run import RUN_SPEC, RunSpec, load_spec
 
 __all__ = [
     "MODEL_PRESETS",
+    "RUN_SPEC",
     "AugmentationSpec",
     "BasisSpec",
     "CheckpointSpec",
     "DatasetSpec",
+    "EvaluateSpec",
+    "EvaluationRequest",
     "EvaluationSpec",
     "ExperimentSpec",
     "FinetuneSpec",
@@ -38,8 +45,10 @@ __all__ = [
     "MlpProbeSpec",
     "ModelSpec",
     "OptimizerSpec",
+    "RunSpec",
     "ScheduleSpec",
     "SpecModel",
     "load_spec",
     "resolve",
+    "resolve_evaluate",
 ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
@@ -155,20 +153,3 @@ def _check_object_masks(spec: ExperimentSpec) -> None:
             "into parts; valid is 1",
             field=(field,),
         )
-
-
-def load_spec(source: str) -> ExperimentSpec:
-    """Read a spec from a JSON or YAML file, or take the preset of that name.
-
-    Raises:
-        SpecError: there is neither, or the file does not hold a spec.
-    """
-    from pmae.presets import PRESETS, get_preset
-
-    path = Path(source)
-    if source in PRESETS or not path.is_file():
-        return get_preset(source).spec
-    try:
-        return ExperimentSpec.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise SpecError(f"{source} does not hold a spec: {error}") from error

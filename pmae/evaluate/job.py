@@ -1,0 +1,103 @@
+"""A run of the kind ``evaluate``: it measures a checkpoint of another run beside it.
+
+The checkpoint is read and left as it is; each result names the SHA-256 of its weights. A process
+that takes over from one that was killed takes over its results too, and does the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from pmae.checkpoints import MANIFEST_FILE, read_config
+from pmae.environment import machine
+from pmae.errors import CheckpointError
+from pmae.evaluate.measure import Evaluations
+from pmae.evaluate.run import Ledger, run_jobs
+from pmae.evaluate.subject import Subject
+from pmae.events import EndEvent, EventWriter, StageEvent, StartEvent
+from pmae.layout import LeaseDir, RunDir, stored_checkpoint
+from pmae.settings import StorageSettings
+from pmae.spec import EvaluateSpec, resolve_evaluate
+from pmae.supervision import StopSignal
+
+_log = logging.getLogger(__name__)
+
+
+def run(
+    run_dir: RunDir,
+    lease: LeaseDir,
+    spec: EvaluateSpec,
+    settings: StorageSettings,
+    events: EventWriter,
+    stop: StopSignal,
+) -> None:
+    """Measure all that the spec asks for and no earlier lease has measured.
+
+    Args:
+        run_dir: the run's folder; the run that made the checkpoint lies beside it.
+        lease: the folder of this process's lease, which exists.
+        spec: need not be resolved.
+        settings: where data sets lie.
+        events: of this lease.
+        stop: installed.
+
+    Raises:
+        StopRequested: SIGTERM came; what was told until then is kept.
+        PmaeError: the run cannot go on; the message is for a researcher.
+    """
+    folder = _find(run_dir.path.parent, spec)
+    try:
+        _measure(folder, run_dir, lease, spec, settings, events, stop)
+    except CheckpointError as error:
+        if not (folder / MANIFEST_FILE).is_file():
+            raise _gone(spec) from error
+        raise
+
+
+def _measure(
+    folder: Path,
+    run_dir: RunDir,
+    lease: LeaseDir,
+    spec: EvaluateSpec,
+    settings: StorageSettings,
+    events: EventWriter,
+    stop: StopSignal,
+) -> None:
+    spec = resolve_evaluate(spec, read_config(folder).spec)
+    assert spec.threads is not None
+    torch.set_num_threads(spec.threads)
+    torch.use_deterministic_algorithms(True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    events.write(StartEvent(lease=lease.number, environment=machine(device, spec.threads)))
+
+    events.write(StageEvent(stage="data"))
+    subject = Subject.load(folder, settings, device)
+    _log.info("%s of %s, after epoch %g", spec.checkpoint, subject.sha256[:12], subject.epoch)
+    events.write(StageEvent(stage="probe"))
+    ledger = Ledger(events, run_dir)
+    evaluations = Evaluations(subject, settings, stop.check, seed=spec.seed)
+    try:
+        jobs = run_jobs(spec.evaluations, subject.epoch, final=True)
+        ledger.do(ledger.untold(jobs), evaluations)
+    finally:
+        evaluations.close()
+        subject.target.data.close()
+    events.write(EndEvent(step=subject.step))
+    events.sync()
+
+
+def _find(runs_dir: Path, spec: EvaluateSpec) -> Path:
+    folder = stored_checkpoint(runs_dir, spec.checkpoint)
+    if folder is None:
+        raise _gone(spec)
+    return folder
+
+
+def _gone(spec: EvaluateSpec) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint {spec.checkpoint} is not there (any more): its run was deleted, or keeps "
+        "only some of its checkpoints; evaluate another one, and pin what is to stay"
+    )

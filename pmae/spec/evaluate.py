@@ -1,0 +1,92 @@
+"""Evaluations of a checkpoint that is there already, as a run of their own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from pmae.layout import stored_checkpoint_name
+from pmae.spec.base import PositiveInt, SpecModel, Tag
+from pmae.spec.evaluation import EvaluationSpec, resolve_evaluations
+from pmae.spec.experiment import ExperimentSpec
+
+
+def _checkpoint_name(reference: str) -> str:
+    name = stored_checkpoint_name(reference)
+    if name is None:
+        raise PydanticCustomError(
+            "unknown_checkpoint",
+            "{reference} names no checkpoint; valid is <run id>/<checkpoint name> or a "
+            "checkpoint's id, for example 3f9c0a1b2c4d/step-00000640 or 3f9c0a1b2c4d-00000640",
+            {"reference": repr(reference)},
+        )
+    return name
+
+
+class EvaluationRequest(SpecModel):
+    """What is to be measured of a checkpoint."""
+
+    name: str | None = Field(
+        default=None, max_length=120, description="For people; need not be unique."
+    )
+    evaluations: tuple[EvaluationSpec, ...] = Field(
+        min_length=1,
+        max_length=16,
+        description="Done in this order. `at_epochs` is refused: a checkpoint is of one epoch.",
+        examples=[[{"protocol": "knn", "features": "mean"}]],
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**31,
+        description="Of the classifiers; default: the pretraining's, which gives the figures that "
+        "its own run would have given.",
+    )
+    threads: PositiveInt | None = Field(
+        default=None, le=256, description="CPU threads; default: the pretraining's."
+    )
+    tags: tuple[Tag, ...] = Field(default=(), max_length=32)
+    notes: str = Field(default="", max_length=10_000)
+
+
+class EvaluateSpec(EvaluationRequest):
+    """A run that measures a checkpoint of another run, and leaves it as it is."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    version: Literal[1] = Field(default=1, description="Version of the spec's format.")
+    checkpoint: Annotated[str, Field(max_length=64), AfterValidator(_checkpoint_name)] = Field(
+        description="A kept checkpoint: <run id>/<checkpoint name>, or its id.",
+        examples=["3f9c0a1b2c4d/step-00000640"],
+    )
+
+    @property
+    def parent_id(self) -> str:
+        """Id of the run whose checkpoint it is."""
+        return self.checkpoint.partition("/")[0]
+
+    @property
+    def checkpoint_name(self) -> str:
+        """The checkpoint's name within its run."""
+        return self.checkpoint.partition("/")[2]
+
+
+def resolve_evaluate(spec: EvaluateSpec, parent: ExperimentSpec) -> EvaluateSpec:
+    """Write every default out. Resolving a resolved spec changes nothing.
+
+    Args:
+        spec: as its author wrote it.
+        parent: resolved; what made the checkpoint.
+
+    Raises:
+        SpecError: an evaluation that does not suit the checkpoint; ``field`` names what to change.
+    """
+    evaluations = resolve_evaluations(spec.evaluations, epochs=0, dataset=parent.dataset)
+    return spec.model_copy(
+        update={
+            "evaluations": evaluations,
+            "seed": parent.seed if spec.seed is None else spec.seed,
+            "threads": spec.threads or parent.threads,
+        }
+    )
