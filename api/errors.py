@@ -26,11 +26,13 @@ from collections.abc import Mapping, Sequence
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from api.db.errors import DbError, RunNotFoundError, TransitionRefusedError
 from api.openapi import PROBLEM_JSON, Document
-from api.validation import parameter_fields, request_fields
+from api.validation import models_in, parameter_fields, request_fields
 from pmae.errors import PmaeError
 from pmae.schema import Problem, ProblemField
 
@@ -190,8 +192,16 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
         detail = f"the body is not JSON: {entry['ctx']['error']} at character {entry['loc'][1]}"
         return problem_response(400, code="invalid_json", detail=detail)
     return _fields_response(
-        422, "invalid_request", "the request is not valid", request_fields(error)
+        422, "invalid_request", "the request is not valid", request_fields(error, _model(request))
     )
+
+
+def _model(request: Request) -> type[BaseModel] | None:
+    """What the body of a request should have been."""
+    route = request.scope.get("route")
+    field = route.body_field if isinstance(route, APIRoute) else None
+    models = models_in(field.field_info.annotation) if field is not None else []
+    return next(iter(models), None)
 
 
 def _fields_response(status: int, code: str, what: str, fields: Sequence[ProblemField]) -> Response:

@@ -29,6 +29,7 @@ from api.db.reconcile import ring_once, take_back_lost
 from api.db.session import make_engine, make_sessions
 from api.deletion import finish_deletions
 from api.errors import install_error_handlers
+from api.evaluations.routes import router as evaluations_router
 from api.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.openapi import API_PREFIX, Document
 from api.request_log import RequestLogMiddleware
@@ -47,6 +48,7 @@ ROUTERS = (
     (API_PREFIX, runs_router),
     (API_PREFIX, run_details_router),
     (API_PREFIX, checkpoints_router),
+    (API_PREFIX, evaluations_router),
     (API_PREFIX, access_router),
     (API_PREFIX, system_router),
     ("", metrics_router),

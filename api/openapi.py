@@ -151,5 +151,6 @@ def _describe_errors(operation: dict[str, Any]) -> None:
     responses["default"] = {"description": "Any other failure.", "content": _PROBLEM_CONTENT}
     for media_type in operation.get("requestBody", {}).get("content", {}).values():
         schema = media_type["schema"]
-        if "$ref" in schema:  # given by the route, and merged with what FastAPI made of a dict
-            media_type["schema"] = {"$ref": schema["$ref"]}
+        for own in ("$ref", "oneOf"):  # given by the route, and merged with FastAPI's of a dict
+            if own in schema:
+                media_type["schema"] = {own: schema[own]}

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from pmae.errors import SpecError
-from pmae.schema import ProblemField, ReconstructionRequest
+from pmae.schema import ProblemField
 
 Location = tuple[str | int, ...]
 _NOT_AN_OBJECT = frozenset({"dict_type", "model_type", "model_attributes_type"})
@@ -27,14 +27,14 @@ def pointer(location: Iterable[str | int]) -> str:
 
 
 def body_fields(
-    errors: Sequence[ErrorDetails], body: object, model: type[BaseModel]
+    errors: Sequence[ErrorDetails], body: object, model: type[BaseModel] | None
 ) -> list[ProblemField]:
     """The bad fields of a body that should have been a ``model``.
 
     Args:
         errors: of pydantic, with locations from the body's root.
         body: the JSON value that was sent.
-        model: tells the names that an unknown field could have had.
+        model: tells the names that an unknown field could have had, where it is known.
     """
     messages: dict[Location, list[str]] = {}
     for error in errors:
@@ -64,14 +64,21 @@ def parameter_fields(errors: Sequence[Mapping[str, Any]], part: str) -> list[Pro
     ][:MOST_FIELDS]
 
 
-def request_fields(error: RequestValidationError) -> list[ProblemField]:
-    """The bad parameters and body fields of a request that FastAPI refused."""
+def request_fields(
+    error: RequestValidationError, model: type[BaseModel] | None
+) -> list[ProblemField]:
+    """The bad parameters and body fields of a request that FastAPI refused.
+
+    Args:
+        error: of FastAPI.
+        model: what the body should have been, if it should have been one.
+    """
     errors = error.errors()
     fields = [field for part in ("query", "header") for field in parameter_fields(errors, part)]
     in_body: list[ErrorDetails] = [
         entry | {"loc": tuple(entry["loc"][1:])} for entry in errors if entry["loc"][0] == "body"
     ]
-    return fields + body_fields(in_body, error.body, ReconstructionRequest)
+    return fields + body_fields(in_body, error.body, model)
 
 
 def unknown_name(what: str, name: str, valid: Sequence[str]) -> str:
@@ -117,7 +124,7 @@ def _holds(value: Any, part: str | int) -> bool:
     return isinstance(value, list) and isinstance(part, int) and part < len(value)
 
 
-def _message(error: ErrorDetails, location: Location, model: type[BaseModel]) -> str:
+def _message(error: ErrorDetails, location: Location, model: type[BaseModel] | None) -> str:
     if error["type"] == "extra_forbidden":
         names = _field_names(model, location[:-1], error["loc"])
         return unknown_name("field", str(location[-1]), names)
@@ -131,18 +138,18 @@ def _sentence(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _field_names(model: type[BaseModel], location: Location, tags: Location) -> list[str]:
+def _field_names(model: type[BaseModel] | None, location: Location, tags: Location) -> list[str]:
     """Names of the fields of the part of ``model`` that lies at ``location``.
 
     ``tags`` holds pydantic's names of the union members that a body's parts were taken for.
     """
-    found: type[BaseModel] | None = model
+    found = model
     for part in location:
         if found is None:
             return []
         if isinstance(part, str):
             field = found.model_fields.get(part)
-            members = _models_in(field.annotation) if field is not None else []
+            members = models_in(field.annotation) if field is not None else []
             found = next((m for m in members if _is_tagged(m, tags)), next(iter(members), None))
     return list(found.model_fields) if found is not None else []
 
@@ -155,13 +162,13 @@ def _is_tagged(model: type[BaseModel], tags: Location) -> bool:
     )
 
 
-def _models_in(annotation: object) -> list[type[BaseModel]]:
+def models_in(annotation: object) -> list[type[BaseModel]]:
     """The models that a field's annotation names, inside unions and containers too."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _models_in(get_args(annotation)[0])
+        return models_in(get_args(annotation)[0])
     if origin in (Union, types.UnionType, tuple, list):
-        return [model for argument in get_args(annotation) for model in _models_in(argument)]
+        return [model for argument in get_args(annotation) for model in models_in(argument)]
     return []

@@ -18,7 +18,7 @@ from pmae.schema_reconstruction import ReconstructedImage as ReconstructedImage
 from pmae.schema_reconstruction import Reconstruction as Reconstruction
 from pmae.schema_reconstruction import ReconstructionRequest as ReconstructionRequest
 from pmae.schema_reconstruction import Residuals as Residuals
-from pmae.spec import ExperimentSpec
+from pmae.spec import ExperimentSpec, RunSpec
 
 RunKind = Literal["pretrain", "evaluate"]
 RUN_KINDS: tuple[RunKind, ...] = ("pretrain", "evaluate")
@@ -67,6 +67,10 @@ class RunSummary(_Wire):
     """A run as the list shows it."""
 
     id: str
+    kind: RunKind = "pretrain"
+    parent_id: str | None = Field(
+        default=None, description="Of an evaluation: the run whose checkpoint it measures."
+    )
     number: int = Field(description="1 for the first run submitted to this service, and so on.")
     name: str
     state: RunState
@@ -97,7 +101,7 @@ class RunError(_Wire):
 class Run(RunSummary):
     """A run in full."""
 
-    spec: ExperimentSpec = Field(description="Resolved: every default written out.")
+    spec: RunSpec = Field(description="Resolved: every default written out.")
     preset: str | None = None
     worker: str | None = None
     lease_number: int = Field(description="How often a worker started it.")

@@ -55,6 +55,11 @@ def get_component_png(run: RunRow, bases_dir: Path, index: int) -> bytes:
 def _basis_digest(run: RunRow) -> str:
     if run.basis_digest is not None:
         return run.basis_digest
+    if run.kind == "evaluate":
+        raise NotFoundError(
+            f"the run evaluates a checkpoint; its parent {run.parent_id} may have a basis",
+            code="no_basis",
+        )
     if run.spec["basis"] is None:
         raise NotFoundError(
             f"the run masks patches ({run.method}) and has no basis", code="no_basis"

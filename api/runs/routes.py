@@ -11,6 +11,8 @@ from api.access.needs import OWNER, SUBMITTER, VIEWER
 from api.access.principal import Principal, PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
+from api.errors import NotFoundError
+from api.evaluations import service as evaluations
 from api.openapi import API_PREFIX, Responses, problems
 from api.parameters import RunId, refuse_unknown_parameters
 from api.runs import service
@@ -19,21 +21,36 @@ from api.runs.views import run_view
 from api.storage import refuse_when_full
 from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run, RunPage
-from pmae.spec import ExperimentSpec
+from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
 _NO_RUN = problems(not_found="There is no such run.")
-_NO_SPACE = problems(insufficient_storage="The artifact disk is nearly full.")
-_LOCATION: Responses = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
+NO_SPACE = problems(insufficient_storage="The artifact disk is nearly full.")
+LOCATION: Responses = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
 _SPEC_BODY = {
     "requestBody": {
         "description": "The spec. With `?preset=`, the fields to change in the preset's.",
         "required": False,
         "content": {
             "application/json": {
-                "schema": {"$ref": "#/components/schemas/ExperimentSpec"},
+                "schema": {
+                    "oneOf": [
+                        {"$ref": "#/components/schemas/ExperimentSpec"},
+                        {"$ref": "#/components/schemas/EvaluateSpec"},
+                    ]
+                },
                 "examples": {
+                    "evaluate": {
+                        "summary": "Evaluate a checkpoint of another run.",
+                        "value": {
+                            "kind": "evaluate",
+                            "checkpoint": "3f9c0a1b2c4d/step-00000640",
+                            "evaluations": [{"protocol": "knn", "features": "mean"}],
+                        },
+                    }
+                }
+                | {
                     preset.name: {
                         "summary": preset.summary,
                         "value": preset.spec.model_dump(mode="json", exclude_unset=True),
@@ -53,12 +70,13 @@ _SPEC_BODY = {
     summary="Submit a run",
     responses=problems(
         bad_request="The body is not JSON.",
+        conflict="It evaluates a rolling checkpoint, which the next one replaces.",
         unprocessable_entity="The spec cannot be run; `errors` names each bad field.",
         request_entity_too_large="The body is too long.",
         unsupported_media_type="The body is not application/json.",
     )
-    | _NO_SPACE
-    | _LOCATION,
+    | NO_SPACE
+    | LOCATION,
     openapi_extra=_SPEC_BODY,
     dependencies=[SUBMITTER],
 )
@@ -74,31 +92,43 @@ def submit_run(
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
     ] = 0,
 ) -> Run:
-    """Validate a spec, write its defaults out, and queue it.
+    """Validate a spec, write its defaults out, and queue it: a pretraining, or an evaluation.
 
     The answer carries the resolved spec; `Location` is where the run is followed. Over a preset,
     objects are merged field by field, anything else is replaced, and `null` takes a field of the
     preset back to its default (RFC 7396).
     """
     spec = read_spec(body, preset)
-    return _submit(services, principal, response, spec, preset=preset, priority=priority)
+    try:
+        return queue_run(services, principal, response, spec, preset=preset, priority=priority)
+    except NotFoundError as error:
+        raise evaluations.checkpoint_field(error) from error
 
 
-def _submit(
+def queue_run(
     services: Services,
     principal: Principal,
     response: Response,
-    spec: ExperimentSpec,
+    spec: RunSpec,
     *,
     preset: str | None,
     priority: int,
     rerun_of: str | None = None,
 ) -> Run:
+    """Queue a run; of an evaluation, what its checkpoint says is looked up.
+
+    Raises:
+        ApiError: the disk is full, or the checkpoint to evaluate is not one that can be.
+    """
     refuse_when_full(services.settings)
     with services.sessions.begin() as session:
+        parent = None
+        if isinstance(spec, EvaluateSpec):
+            spec, parent = evaluations.prepare(session, spec, services.settings.runs_dir)
         row = run_states.submit(
             session,
             spec=spec,
+            parent=parent,
             preset=preset,
             priority=priority,
             rerun_of=rerun_of,
@@ -162,7 +192,9 @@ def cancel_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
     status_code=http.HTTPStatus.ACCEPTED,
     response_model=Run,
     summary="Resume a run",
-    responses=_NO_RUN | _NO_SPACE | problems(conflict="The run has neither failed nor cancelled."),
+    responses=_NO_RUN
+    | NO_SPACE
+    | problems(conflict="Neither failed nor cancelled, or what it evaluates is gone."),
     dependencies=[OWNER],
 )
 def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> Run:
@@ -171,7 +203,10 @@ def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
     It ends with the same bits as if nothing had happened.
     """
     refuse_when_full(services.settings)
+    with services.sessions() as session:
+        row = service.find_run(session, run_id)
     with services.sessions.begin() as session:
+        evaluations.hold_checkpoint(session, row, services.settings.runs_dir)
         run_states.resume(session, run_id, actor=principal.actor)
     run = _get(services, run_id)
     services.doorbell.ring_soon(run.spec.kind)
@@ -183,7 +218,10 @@ def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
     status_code=http.HTTPStatus.ACCEPTED,
     response_model=Run,
     summary="Repeat a run",
-    responses=_NO_RUN | _NO_SPACE | _LOCATION,
+    responses=_NO_RUN
+    | NO_SPACE
+    | LOCATION
+    | problems(conflict="The checkpoint that it evaluates is gone."),
     dependencies=[SUBMITTER],
 )
 def rerun_run(
@@ -196,11 +234,13 @@ def rerun_run(
     """
     with services.sessions() as session:
         row = service.find_run(session, run_id)
-    return _submit(
+    with services.sessions.begin() as session:
+        evaluations.hold_checkpoint(session, row, services.settings.runs_dir)
+    return queue_run(
         services,
         principal,
         response,
-        ExperimentSpec.model_validate(row.spec),
+        RUN_SPEC.validate_python(row.spec),
         preset=row.preset,
         priority=row.priority,
         rerun_of=row.id,
@@ -212,7 +252,8 @@ def rerun_run(
     status_code=http.HTTPStatus.NO_CONTENT,
     response_model=None,
     summary="Delete a run",
-    responses=_NO_RUN | problems(conflict="The run has not ended; cancel it first."),
+    responses=_NO_RUN
+    | problems(conflict="Not ended (cancel it first), or evaluated by a run that has not."),
     dependencies=[OWNER],
 )
 def delete_run(services: ServicesDep, run_id: RunId) -> None:

@@ -26,6 +26,7 @@ from pmae.schema import (
     History,
     ProblemField,
     Run,
+    RunKind,
     RunPage,
     RunState,
 )
@@ -37,6 +38,7 @@ class RunFilters(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     state: RunState | None = Field(default=None, description="Only runs in this state.")
+    kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
     method: FilterText | None = Field(default=None, description="Only this method: pmae or mae.")
     dataset: FilterText | None = Field(default=None, description="Only this data set.")
     tag: FilterText | None = Field(default=None, description="Only runs with this tag.")
@@ -128,6 +130,7 @@ def list_runs(session: Session, filters: RunFilters) -> RunPage:
 def _filtered(query: Select[RunRow], session: Session, filters: RunFilters) -> Select[RunRow]:
     for column, value in (
         (RunRow.state, filters.state),
+        (RunRow.kind, filters.kind),
         (RunRow.method, filters.method),
         (RunRow.dataset, filters.dataset),
     ):

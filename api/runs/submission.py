@@ -1,4 +1,4 @@
-"""From a request's body to a resolved spec."""
+"""From a request's body to a spec; a pretraining's is resolved."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.errors import InvalidRequestError
-from api.validation import body_fields, pointer, spec_error_field, text_with_nul
+from api.validation import body_fields, pointer, spec_error_field, text_with_nul, unknown_name
 from pmae.errors import SpecError
 from pmae.layout import names_stored_checkpoint
 from pmae.presets import get_preset
-from pmae.schema import ProblemField
-from pmae.spec import ExperimentSpec, resolve
+from pmae.schema import RUN_KINDS, ProblemField
+from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
 
 Body = Mapping[str, Any]
+_MODELS: Mapping[object, type[ExperimentSpec | EvaluateSpec]] = {
+    "pretrain": ExperimentSpec,
+    "evaluate": EvaluateSpec,
+}
 
 
-def read_spec(body: Body | None, preset: str | None) -> ExperimentSpec:
-    """The spec that a request asks for, resolved.
+def read_spec(body: Body | None, preset: str | None) -> RunSpec:
+    """The spec that a request asks for, resolved unless it evaluates a checkpoint.
 
     Args:
         body: fields of a spec; over a preset, those to change.
@@ -40,15 +44,27 @@ def read_spec(body: Body | None, preset: str | None) -> ExperimentSpec:
     if nul is not None:
         field = ProblemField(pointer=pointer(nul), message="text cannot hold the character U+0000")
         raise _invalid([field])
+    model = _model(fields.get("kind", "pretrain"))
     try:
-        spec = resolve(ExperimentSpec.model_validate(fields))
+        spec = model.model_validate(fields)
+        if isinstance(spec, EvaluateSpec):
+            return spec
+        spec = resolve(spec)
         _check_init_from(spec)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        raise _invalid(body_fields(errors, fields, ExperimentSpec)) from error
+        raise _invalid(body_fields(errors, fields, model)) from error
     except SpecError as error:
         raise _invalid([spec_error_field(error)]) from error
     return spec
+
+
+def _model(kind: object) -> type[ExperimentSpec | EvaluateSpec]:
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        message = unknown_name("kind", str(kind), list(RUN_KINDS))
+        raise _invalid([ProblemField(pointer="/kind", message=message)])
+    return model
 
 
 def _check_init_from(spec: ExperimentSpec) -> None:

@@ -13,6 +13,8 @@ from pmae.schema import Checkpoint, Evaluation, HistoryEntry, Progress, Run, Run
 SUMMARY_COLUMNS: Sequence[InstrumentedAttribute[object]] = (
     RunRow.number,
     RunRow.id,
+    RunRow.kind,
+    RunRow.parent_id,
     RunRow.name,
     RunRow.state,
     RunRow.method,
@@ -47,6 +49,8 @@ def summary_values(row: RunRow) -> dict[str, object]:
     """The fields of :class:`~pmae.schema.RunSummary`; ``row`` needs ``SUMMARY_COLUMNS`` only."""
     return {
         "id": row.id,
+        "kind": row.kind,
+        "parent_id": row.parent_id,
         "number": row.number,
         "name": row.name,
         "state": row.state,

@@ -37,12 +37,14 @@ from pmae.schema import (
     Reconstruction,
     ReconstructionRequest,
     Run,
+    RunKind,
     RunPage,
     RunState,
     Spectrum,
     WorkerView,
 )
-from pmae.spec import ExperimentSpec
+from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
+from pmae.spec import EvaluationRequest, RunSpec, SpecModel
 
 RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
 """The first one after the service's start loads the library and the data set."""
@@ -104,7 +106,7 @@ class PmaeClient(AccessMethods):
 
     def submit(
         self,
-        spec: ExperimentSpec | Mapping[str, Any] | None = None,
+        spec: RunSpec | Mapping[str, Any] | None = None,
         *,
         preset: str | None = None,
         priority: int = 0,
@@ -114,7 +116,7 @@ class PmaeClient(AccessMethods):
         Raises:
             ApiError: the spec cannot be run; ``problem.errors`` names each bad field.
         """
-        if isinstance(spec, ExperimentSpec):
+        if isinstance(spec, SpecModel):
             # Over a preset only what the author wrote counts, not the defaults of this version.
             spec = spec.model_dump(mode="json", exclude_unset=preset is not None)
         response = self._send(
@@ -126,6 +128,7 @@ class PmaeClient(AccessMethods):
         self,
         *,
         state: RunState | None = None,
+        kind: RunKind | None = None,
         method: str | None = None,
         dataset: str | None = None,
         tag: str | None = None,
@@ -135,6 +138,7 @@ class PmaeClient(AccessMethods):
         """A page of runs, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
         params = {
             "state": state,
+            "kind": kind,
             "method": method,
             "dataset": dataset,
             "tag": tag,
@@ -222,6 +226,33 @@ class PmaeClient(AccessMethods):
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         """Remove a kept checkpoint that is neither pinned nor needed."""
         self._send("DELETE", _path("checkpoints", checkpoint_id))
+
+    def evaluate(
+        self,
+        checkpoint_id: str,
+        request: EvaluationRequest | Mapping[str, Any],
+        *,
+        priority: int = 0,
+    ) -> Run:
+        """Queue a run that measures a kept checkpoint by the protocols of ``request``.
+
+        Raises:
+            ApiError: there is no such checkpoint, or an evaluation does not suit it.
+        """
+        if isinstance(request, EvaluationRequest):
+            request = request.model_dump(mode="json")
+        response = self._send(
+            "POST",
+            _path("checkpoints", checkpoint_id, "evaluations"),
+            params={"priority": priority},
+            json=dict(request),
+        )
+        return self._read(response, Run)
+
+    def evaluation_runs(self, run_id: str) -> list[EvaluationRun]:
+        """The runs that evaluate checkpoints of this run, newest first, with their results."""
+        response = self._send("GET", _path("runs", run_id, "evaluations"))
+        return self._read(response, EvaluationRunList).items
 
     def download_url(
         self, checkpoint_id: str, file_name: str, *, base_url: str | None = None

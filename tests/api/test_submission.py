@@ -38,6 +38,7 @@ def test_a_body_changes_fields_of_a_preset(api: LiveApi) -> None:
     response = api.client.post("/runs", params={"preset": "quickstart"}, json=body)
     run = Run.model_validate_json(response.content)
     quickstart = get_preset("quickstart").spec
+    assert isinstance(run.spec, ExperimentSpec)
     assert run.spec.epochs == 2
     assert run.spec.model.depth == 2
     assert run.spec.model.embed_dim == quickstart.model.embed_dim
@@ -175,7 +176,7 @@ def test_pointers_are_escaped() -> None:
 
 def test_a_run_waits_for_as_many_devices_as_its_spec_asks_for(api: LiveApi) -> None:
     run = Run.model_validate_json(api.client.post("/runs", json=DIGITS | {"devices": 2}).content)
-    assert run.devices == run.spec.devices == 2
+    assert run.devices == 2
 
 
 @pytest.mark.parametrize(
@@ -188,4 +189,6 @@ def test_only_the_services_own_checkpoints_can_be_started_from(reference: str) -
     assert field.pointer == "/init_from"
     assert "<run id>/<checkpoint name>" in field.message
     own = "0123456789ab/step-00000640"
-    assert read_spec(DIGITS | {"init_from": own}, None).init_from == own
+    spec = read_spec(DIGITS | {"init_from": own}, None)
+    assert isinstance(spec, ExperimentSpec)
+    assert spec.init_from == own

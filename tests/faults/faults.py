@@ -123,8 +123,7 @@ def broker_lost(lab: Lab, run_id: str) -> None:
     """With all its messages, while the run trains; another is submitted while it is away."""
     lab.wait_for_training(run_id, step=10)
     lab.broker.end(KILL)
-    spec = lab.client.run(run_id).spec
-    other = lab.submit(spec)
+    other = lab.submit(lab.client.run(run_id).spec)
     time.sleep(AWAY_SECONDS)
     lab.start_broker()
     lab.wait_for_training(other)

@@ -32,7 +32,7 @@ from api.db.tables import RunRow, WorkerRow
 from api.settings import ApiSettings
 from pmae.client import PmaeClient
 from pmae.schema import TERMINAL_STATES
-from pmae.spec import ExperimentSpec
+from pmae.spec import RunSpec
 from pmae.up import broker
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -236,7 +236,7 @@ class Lab:
 
     # Runs
 
-    def submit(self, spec: ExperimentSpec) -> str:
+    def submit(self, spec: RunSpec) -> str:
         """Queue a run over HTTP; its id."""
         return self.client.submit(spec).id
 

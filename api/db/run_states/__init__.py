@@ -13,7 +13,8 @@ queued -> cancelled  the API
 failed, cancelled -> queued   the API (resume)
 ===================  =====================================================================
 
-A run that has ended can be deleted: ``deleted_at`` hides it, and nothing changes it any more.
+A run that has ended can be deleted: ``deleted_at`` hides it, and nothing changes it any more. One
+whose checkpoint a queued or running run evaluates cannot.
 
 Every change is one ``UPDATE ... WHERE`` and counts only if it touched a row; nothing is read first.
 The lease number fences: a worker's writes carry the number of its claim, so a stale worker's touch
@@ -41,19 +42,21 @@ from api.db.run_states.by_worker import (
     requeue,
 )
 from api.db.run_states.claims import ANY_KIND, Claim, Slot, held
-from api.db.run_states.machine import TRANSITIONS
+from api.db.run_states.machine import TRANSITIONS, Parent, hold
 
 __all__ = [
     "ANY_KIND",
     "MAX_ATTEMPTS",
     "TRANSITIONS",
     "Claim",
+    "Parent",
     "Slot",
     "claim",
     "expire_leases",
     "finish",
     "heartbeat",
     "held",
+    "hold",
     "mark_deleted",
     "release",
     "release_all_of",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from api.db.clock import database_now
 from api.db.errors import TransitionRefusedError
-from api.db.run_states.machine import current_state, move, take_back, tell
+from api.db.run_states.machine import Parent, current_state, hold, move, take_back, tell
 from api.db.tables import RunEventRow, RunRow
 from pmae.schema import TERMINAL_STATES
-from pmae.spec import ExperimentSpec
+from pmae.spec import EvaluateSpec, RunSpec
 
+_LONGEST_NAME = 120
 MAX_ATTEMPTS = 5
 """How often a run is started without getting any further before it is given up."""
 
@@ -21,7 +23,8 @@ MAX_ATTEMPTS = 5
 def submit(
     session: Session,
     *,
-    spec: ExperimentSpec,
+    spec: RunSpec,
+    parent: Parent | None = None,
     preset: str | None = None,
     priority: int = 0,
     max_attempts: int = MAX_ATTEMPTS,
@@ -34,6 +37,7 @@ def submit(
     Args:
         session: in a transaction.
         spec: resolved.
+        parent: of an evaluation: the run that made the checkpoint; held.
         preset: the preset it was made from, if any.
         priority: higher runs first.
         max_attempts: how often it is started, when its trainer is killed or its worker is lost,
@@ -42,17 +46,19 @@ def submit(
         owner: name of the API key that submits; None where keys are off.
         actor: who submits.
     """
+    about = _about(spec, parent)
     row = RunRow(
         id=secrets.token_hex(6),
         kind=spec.kind,
-        name=spec.name or preset or f"{spec.method} on {spec.dataset.name}",
-        method=spec.method,
-        dataset=spec.dataset.name,
+        name=spec.name or preset or about.name,
+        method=about.method,
+        dataset=about.dataset,
         preset=preset,
         spec=spec.model_dump(mode="json"),
         tags=list(spec.tags),
         notes=spec.notes,
-        devices=spec.devices,
+        devices=about.devices,
+        parent_id=parent.id if parent else None,
         rerun_of=rerun_of,
         owner=owner,
         state="queued",
@@ -70,6 +76,26 @@ def submit(
     message = f"submitted as a repetition of run {rerun_of}" if rerun_of else "submitted"
     tell(session, row.number, actor, message, to="queued", lease_number=0, attempt=0)
     return row
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the list says of a run, and what it needs."""
+
+    name: str
+    method: str
+    dataset: str
+    devices: int
+
+
+def _about(spec: RunSpec, parent: Parent | None) -> _About:
+    if isinstance(spec, EvaluateSpec):
+        assert parent is not None
+        protocols = ", ".join(dict.fromkeys(each.protocol for each in spec.evaluations))
+        name = f"{protocols} of {parent.name}"[:_LONGEST_NAME]
+        return _About(name, parent.method, parent.dataset, 1)
+    name = f"{spec.method} on {spec.dataset.name}"
+    return _About(name, spec.method, spec.dataset.name, spec.devices)
 
 
 def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
@@ -150,8 +176,20 @@ def mark_deleted(session: Session, run_id: str) -> None:
 
     Raises:
         RunNotFoundError: there is no such run.
-        TransitionRefusedError: the run has not ended.
+        TransitionRefusedError: the run has not ended, or one that has not evaluates its checkpoint.
     """
+    # In a statement of its own: the next one sees what was queued until the lock was there.
+    hold(session, run_id)
+    evaluating = session.scalar(
+        select(RunRow.id)
+        .where(RunRow.parent_id == run_id, RunRow.state.not_in(TERMINAL_STATES))
+        .limit(1)
+    )
+    if evaluating is not None:
+        raise TransitionRefusedError(
+            f"run {run_id} cannot be deleted while run {evaluating} evaluates a checkpoint of it; "
+            "wait for that one or cancel it"
+        )
     deleted = session.execute(
         update(RunRow)
         .where(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
@@ -72,6 +73,36 @@ def move(
             attempt=row.attempt,
         )
     return row
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run whose checkpoint another one evaluates, as far as that run takes over from it."""
+
+    id: str
+    name: str
+    method: str
+    dataset: str
+    spec: dict[str, Any]
+
+
+def hold(session: Session, run_id: str) -> Parent | None:
+    """Keep others from changing or deleting a run until the transaction ends.
+
+    It writes nothing that anybody sees: the lock is what an UPDATE takes on either database, and
+    a transaction of SQLite's that reads first could not wait for another writer.
+
+    Returns:
+        None if there is no such run.
+    """
+    row = session.execute(
+        update(RunRow)
+        .where(RunRow.id == run_id, RunRow.deleted_at.is_(None))
+        .values(parent_id=RunRow.parent_id)
+        .returning(RunRow.id, RunRow.name, RunRow.method, RunRow.dataset, RunRow.spec)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return None if row is None else Parent(row.id, row.name, row.method, row.dataset, row.spec)
 
 
 def take_back(session: Session, which: ColumnElement[bool], actor: str, why: str) -> list[str]:

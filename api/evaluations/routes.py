@@ -1,0 +1,94 @@
+"""The routes of evaluations: below a checkpoint they are made, below a run they are listed."""
+
+from __future__ import annotations
+
+import http
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+
+from api.access.needs import SUBMITTER, VIEWER
+from api.access.principal import PrincipalDep
+from api.context import ServicesDep
+from api.errors import InvalidRequestError
+from api.evaluations.service import list_evaluation_runs
+from api.openapi import problems
+from api.parameters import CheckpointId, RunId, refuse_unknown_parameters
+from api.runs.routes import LOCATION, NO_SPACE, queue_run
+from api.validation import pointer, text_with_nul
+from pmae.schema import ProblemField, Run
+from pmae.schema_evaluations import EvaluationRunList
+from pmae.spec import EvaluateSpec, EvaluationRequest
+
+router = APIRouter(tags=["evaluations"], dependencies=[Depends(refuse_unknown_parameters)])
+
+
+@router.post(
+    "/checkpoints/{checkpoint_id}/evaluations",
+    status_code=http.HTTPStatus.ACCEPTED,
+    response_model=Run,
+    summary="Evaluate a checkpoint",
+    responses=problems(
+        not_found="There is no such checkpoint (any more).",
+        conflict="It is the rolling checkpoint, which the next one replaces.",
+        unprocessable_entity="An evaluation cannot be done; `errors` names each bad field.",
+    )
+    | NO_SPACE
+    | LOCATION,
+    dependencies=[SUBMITTER],
+)
+def evaluate_checkpoint(
+    services: ServicesDep,
+    principal: PrincipalDep,
+    response: Response,
+    checkpoint_id: CheckpointId,
+    request: Annotated[
+        EvaluationRequest,
+        Body(
+            openapi_examples={
+                "knn": {
+                    "summary": "k-NN on the mean of the patch tokens",
+                    "value": {"evaluations": [{"protocol": "knn", "features": "mean"}]},
+                },
+                "layers": {
+                    "summary": "A linear probe after every block, three seeds",
+                    "value": {
+                        "evaluations": [{"protocol": "linear", "layers": "all", "num_seeds": 3}]
+                    },
+                },
+            }
+        ),
+    ],
+    priority: Annotated[
+        int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
+    ] = 0,
+) -> Run:
+    """Queue a run of the kind `evaluate`, which measures a kept checkpoint and leaves it as it is.
+
+    It has a state, a log and events of its own and can be cancelled, resumed and repeated like any
+    run; `parent_id` names the run whose checkpoint it is.
+    """
+    nul = text_with_nul(request.model_dump(mode="json"))
+    if nul is not None:
+        message = "text cannot hold the character U+0000"
+        fields = [ProblemField(pointer=pointer(nul), message=message)]
+        raise InvalidRequestError(f"{fields[0].pointer}: {message}", fields=fields)
+    values = request.model_dump(exclude_unset=True)
+    spec = EvaluateSpec.model_validate({**values, "checkpoint": checkpoint_id})
+    return queue_run(services, principal, response, spec, preset=None, priority=priority)
+
+
+@router.get(
+    "/runs/{run_id}/evaluations",
+    response_model=EvaluationRunList,
+    summary="List evaluating runs",
+    responses=problems(not_found="There is no such run."),
+    dependencies=[VIEWER],
+)
+def list_run_evaluations(services: ServicesDep, run_id: RunId) -> EvaluationRunList:
+    """The runs that evaluate checkpoints of this run, newest first, with their results.
+
+    What the run measured itself stands in its own `evaluations`.
+    """
+    with services.sessions() as session:
+        return list_evaluation_runs(session, run_id)

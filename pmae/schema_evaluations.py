@@ -1,0 +1,24 @@
+"""What goes over the wire of evaluations that are runs of their own."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pmae.schema import Evaluation, RunSummary
+
+
+class EvaluationRun(RunSummary):
+    """A run that evaluates a checkpoint of another run, with what it has measured so far."""
+
+    checkpoint: str = Field(
+        description="<run id>/<checkpoint name>.", examples=["3f9c0a1b2c4d/step-00000640"]
+    )
+    evaluations: list[Evaluation]
+
+
+class EvaluationRunList(BaseModel):
+    """The runs that evaluate a run's checkpoints, newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: list[EvaluationRun]
