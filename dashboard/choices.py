@@ -12,16 +12,21 @@ MOST_RUNS = 100
 
 
 def choose_run(*, key: str, method: str | None = None) -> RunSummary | None:
-    """A select box of the newest runs and the one that ``st.session_state[key]`` names.
+    """A select box of the newest pretrainings and the one that ``st.session_state[key]`` names.
 
-    Returns None, and says why, when there is no run to choose.
+    Of a run that evaluates it takes the pretraining. Returns None, and says why, when there is no
+    run to choose.
     """
     runs: dict[str, RunSummary] = {
-        run.id: run for run in client().runs(limit=MOST_RUNS, method=method).items
+        run.id: run for run in client().runs(kind="pretrain", limit=MOST_RUNS, method=method).items
     }
     wanted = st.session_state.get(key)
     if wanted and wanted not in runs:
-        runs = {wanted: client().run(wanted), **runs}
+        run = client().run(wanted)
+        if run.parent_id is not None:
+            wanted = st.session_state[key] = run.parent_id
+            run = client().run(wanted)
+        runs = {wanted: run, **runs}
     if not runs:
         st.info("No run yet.")
         return None

@@ -65,7 +65,10 @@ def stages(run: RunSummary) -> Markup:
     passed = run.state == "succeeded"
     current = run.progress.stage if not passed else None
     at = STAGES.index(current) if current in STAGES else (len(STAGES) if passed else -1)
-    names = STAGES if run.method == "pmae" else tuple(s for s in STAGES if s != "basis")
+    absent = set() if run.method == "pmae" else {"basis"}
+    if run.kind == "evaluate":
+        absent = {"basis", "pretrain"}
+    names = tuple(name for name in STAGES if name not in absent)
     return Markup('<span class="pm-stages">{}</span>').format(
         joined(
             Markup('<span class="{}">{}</span>').format(

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.numbers import NumbersError, parse_parts
 from pmae.schema import Run
-from pmae.spec import MaskingSpec
+from pmae.spec import ExperimentSpec, MaskingSpec
 from pmae.spec.masking import strategies
 
 CHOSEN = "chosen"
@@ -63,7 +63,7 @@ def choose(run: Run) -> MaskChoice:
     Raises:
         NumbersError: the list of numbers cannot be read.
     """
-    trained = run.spec.masking
+    trained = _trained(run)
     parts = "components" if run.method == "pmae" else "patches"
     options = {
         name: _LABELS.get(name, f"Random {parts}") for name in strategies(run.method, run.dataset)
@@ -109,9 +109,15 @@ def _chosen(run: Run, parts: str, address: dict[str, str]) -> MaskChoice:
     return MaskChoice({parts: chosen}, address | {"masked": text})
 
 
+def _trained(run: Run) -> MaskingSpec:
+    """How a pretraining masked."""
+    assert isinstance(run.spec, ExperimentSpec)
+    return run.spec.masking
+
+
 def _ratio(run: Run, what: str) -> int:
     """Mask ratio in percent; as the run was trained unless the reader moves it."""
-    trained = run.spec.masking
+    trained = _trained(run)
     low, high = (0.5, 0.5) if trained.ratio is None else trained.ratio_range
     key = _key("ratio", run.id)
     st.session_state.setdefault(key, max(1, min(99, round(50 * (low + high)))))

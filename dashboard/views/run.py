@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from dashboard import charts, formatting, markup
 from dashboard.links import clicked_link
-from dashboard.navigation import components_page, reconstructions_page, runs_page
+from dashboard.navigation import components_page, reconstructions_page, run_page, runs_page
 from dashboard.palette import STATE_COLORS, run_color
 from dashboard.service import client, download_urls, live, refresh_seconds
+from dashboard.views import evaluations
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
 LOG_TAIL_BYTES = 16_384
@@ -32,8 +33,12 @@ def show() -> None:
     every = refresh_seconds(run)
     _title(run)
     live(lambda: _state(run), key="state", every=every)
-    live(lambda: _curves(run), key="curves", every=every)
-    live(lambda: _outcome(run), key="outcome", every=every)
+    if run.kind == "pretrain":
+        live(lambda: _curves(run), key="curves", every=every)
+        live(lambda: _outcome(run), key="outcome", every=every)
+        evaluations.show_runs_live(run)
+    else:
+        live(lambda: evaluations.show_results(client().run(run.id)), key="results", every=every)
     _details(run, every)
 
 
@@ -50,7 +55,7 @@ def _title(run: Run) -> None:
                 run.number,
                 run.name,
                 formatting.method(run.method),
-                run.dataset,
+                run.dataset if run.kind == "pretrain" else evaluations.subject(run),
                 markup.joined(Markup('<span class="pm-tag">{}</span>').format(t) for t in run.tags),
             )
         )
@@ -58,10 +63,14 @@ def _title(run: Run) -> None:
         actions,
         st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"),
     ):
-        chosen = {"run": run.id}
+        chosen = {"run": run.parent_id or run.id}
+        if run.parent_id:
+            st.page_link(run_page(), label="Pretraining", query_params=chosen)
         st.page_link(reconstructions_page(), label="Reconstructions", query_params=chosen)
         if run.method == "pmae":
             st.page_link(components_page(), label="Components", query_params=chosen)
+        if run.kind == "pretrain":
+            evaluations.ask(run)
         if run.state not in TERMINAL_STATES and not run.cancel_requested:
             _cancel(run)
 

@@ -12,10 +12,11 @@ from dashboard.links import clicked_link
 from dashboard.navigation import run_page
 from dashboard.palette import STATE_COLORS
 from dashboard.service import API_KEY, LIVE_SECONDS, client, live
-from pmae.schema import RunPage, RunState, RunSummary
+from pmae.schema import RunKind, RunPage, RunState, RunSummary
 
 PAGE_SIZE = 50
 _STATES = get_args(RunState)
+_KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate"}
 _METHODS = {"PMAE": "pmae", "MAE": "mae"}
 _CURSORS = "runs_cursors"
 _HEAD = (
@@ -40,6 +41,7 @@ def _filters() -> dict[str, str | None]:
     """What the reader wants to see; kept in the address."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         state = st.segmented_control("State", _STATES, key="state", bind="query-params")
+        kind = st.segmented_control("Kind", list(_KINDS), key="kind", bind="query-params")
         method = st.segmented_control("Method", list(_METHODS), key="method", bind="query-params")
         datasets = [dataset.name for dataset in client().datasets()]
         dataset = st.selectbox(
@@ -55,6 +57,7 @@ def _filters() -> dict[str, str | None]:
         tag = st.text_input("Tag", placeholder="all", key="tag", bind="query-params", width=160)
     filters = {
         "state": state,
+        "kind": _KINDS[kind] if kind else None,
         "method": _METHODS[method] if method else None,
         "dataset": dataset,
         "tag": tag.strip() if tag else None,
@@ -69,6 +72,7 @@ def _list(filters: dict[str, str | None]) -> None:
     cursors: list[str] = st.session_state.setdefault(_CURSORS, [])
     page = client().runs(
         state=cast("RunState | None", filters["state"]),
+        kind=cast("RunKind | None", filters["kind"]),
         method=filters["method"],
         dataset=filters["dataset"],
         tag=filters["tag"] or None,
@@ -126,7 +130,7 @@ def _row(run: RunSummary) -> Markup:
         '<a href="run?run={id}" data-open="{id}">{name}</a></span></td>'
         '<td>{state}</td><td>{progress}</td><td class="num">{loss}</td>'
         '<td class="num">{online}</td><td class="num"><b>{top1}</b></td>'
-        "<td>{method} · {dataset}</td><td>{time}</td></tr>"
+        "<td>{kind}{method} · {dataset}</td><td>{time}</td></tr>"
     ).format(
         id=run.id,
         swatch=markup.swatch(run.number),
@@ -137,6 +141,7 @@ def _row(run: RunSummary) -> Markup:
         loss=_metric(run, "val_loss", "train_loss", "loss"),
         online=_share(run.last_metrics.get("val_online_probe_top1")),
         top1=_share(run.top1),
+        kind="evaluation · " if run.kind == "evaluate" else "",
         method=formatting.method(run.method),
         dataset=run.dataset,
         time=_time(run),

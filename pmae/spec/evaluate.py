@@ -25,15 +25,22 @@ def _checkpoint_name(reference: str) -> str:
     return name
 
 
+def _at_least_one(evaluations: tuple[EvaluationSpec, ...]) -> tuple[EvaluationSpec, ...]:
+    """Pydantic's own check would count one that is not valid as one that is not there."""
+    if not evaluations:
+        raise PydanticCustomError("no_evaluation", "at least one evaluation is needed")
+    return evaluations
+
+
 class EvaluationRequest(SpecModel):
     """What is to be measured of a checkpoint."""
 
     name: str | None = Field(
         default=None, max_length=120, description="For people; need not be unique."
     )
-    evaluations: tuple[EvaluationSpec, ...] = Field(
-        min_length=1,
+    evaluations: Annotated[tuple[EvaluationSpec, ...], AfterValidator(_at_least_one)] = Field(
         max_length=16,
+        json_schema_extra={"minItems": 1},
         description="Done in this order. `at_epochs` is refused: a checkpoint is of one epoch.",
         examples=[[{"protocol": "knn", "features": "mean"}]],
     )

@@ -55,7 +55,15 @@ from pmae.schema import (
     WorkerView,
 )
 from pmae.schema_access import Identity
-from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
+from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
+from pmae.spec import (
+    DatasetSpec,
+    EvaluateSpec,
+    ExperimentSpec,
+    MaskingSpec,
+    resolve,
+    resolve_evaluate,
+)
 
 STEPS_PER_EPOCH = 11
 EPOCHS = 60
@@ -131,6 +139,10 @@ class FakeService:
                 return CheckpointList(items=_checkpoints(self._run(run_id)))
             case "GET", "runs", run_id, "filmstrip":
                 return self._film(self._run(run_id), query)
+            case "GET", "runs", run_id, "evaluations":
+                return EvaluationRunList(items=self._evaluating(self._run(run_id)))
+            case "POST", "checkpoints", checkpoint_id, "evaluations":
+                return self._evaluate(self._checkpoint(checkpoint_id), body)
             case "GET", "runs", run_id, "components":
                 return self._spectrum(self._run(run_id))
             case "GET", "runs", run_id, "components", name:
@@ -165,7 +177,7 @@ class FakeService:
             tag = query.get("tag")
             return all(
                 query.get(name, getattr(run, name)) == getattr(run, name)
-                for name in ("state", "method", "dataset")
+                for name in ("state", "kind", "method", "dataset")
             ) and (tag is None or tag in run.tags)
 
         runs = [run for run in reversed(self.runs.values()) if wanted(run)]
@@ -176,6 +188,72 @@ class FakeService:
         ]
         more = start + limit < len(runs)
         return RunPage(items=items, next_cursor=str(start + limit) if more else None)
+
+    def _evaluate(self, checkpoint: Checkpoint, body: bytes) -> Run:
+        """Queue an evaluation; :meth:`measure` ends it."""
+        request = json.loads(body)
+        parent = self._run(checkpoint.run_id)
+        assert isinstance(parent.spec, ExperimentSpec)
+        spec = EvaluateSpec.model_validate({**request, "checkpoint": checkpoint.id})
+        number = len(self.runs) + 1
+        run = parent.model_copy(
+            update={
+                "id": f"{number:016x}",
+                "number": number,
+                "kind": "evaluate",
+                "parent_id": parent.id,
+                "name": f"{spec.evaluations[0].protocol} of {parent.name}",
+                "state": "queued",
+                "reason": "waits to be picked up",
+                "spec": resolve_evaluate(spec, parent.spec),
+                "evaluations": [],
+                "last_metrics": {},
+                "top1": None,
+                "started_at": None,
+                "finished_at": None,
+                "created_at": datetime.now(UTC),
+                "basis_digest": None,
+                "progress": Progress(),
+            }
+        )
+        self.runs[run.id] = run
+        return run
+
+    def measure(self, run_id: str, top1: float) -> None:
+        """End an evaluation with this accuracy, after every block."""
+        run = self.runs[run_id]
+        assert isinstance(run.spec, EvaluateSpec)
+        protocol = run.spec.evaluations[0].protocol
+        now = datetime.now(UTC)
+        found = Evaluation(
+            key=f"{protocol}/encoder",
+            protocol=protocol,
+            features="encoder",
+            step=EPOCHS * STEPS_PER_EPOCH,
+            epoch=EPOCHS,
+            split="test",
+            top1=top1,
+            details={
+                "by_layer": [
+                    {"layer": layer, "top1": top1 - 0.03 * (4 - layer), "val_top1": top1}
+                    for layer in (1, 2, 3, 4)
+                ]
+            },
+        )
+        ended: dict[str, Any] = {"state": "succeeded", "reason": None, "evaluations": [found]}
+        ended |= {"started_at": now, "finished_at": now + timedelta(seconds=9)}
+        self.runs[run_id] = run.model_copy(update=ended)
+
+    def _evaluating(self, parent: Run) -> list[EvaluationRun]:
+        return [
+            EvaluationRun(
+                **run.model_dump(include=set(RunSummary.model_fields)),
+                checkpoint=run.spec.checkpoint,
+                evaluations=run.evaluations,
+            )
+            for run in reversed(self.runs.values())
+            if run.parent_id == parent.id and isinstance(run.spec, EvaluateSpec)
+        ]
 
     def _workers(self) -> list[WorkerView]:
         busy = [run.id for run in self.runs.values() if run.state == "running"]

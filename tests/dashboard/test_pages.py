@@ -170,6 +170,7 @@ def test_reconstructions_follow_a_running_run(app: App, service: FakeService) ->
     assert "of the variance masked" in view.text
     checkpoint, request = asked_for(service)
     assert checkpoint == f"{run.id}-{253:08d}"
+    assert isinstance(run.spec, ExperimentSpec)
     assert request.masking == run.spec.masking
     assert request.images.indices == list(range(8))
     service.advance(run.id, 2)
@@ -236,6 +237,7 @@ def test_a_wrong_address_falls_back(app: App, service: FakeService, wrong: dict[
     view.check()
     _, request = asked_for(service)
     assert (request.images.split, request.seed) == ("val", 0)
+    assert isinstance(run.spec, ExperimentSpec)
     assert request.masking == run.spec.masking
 
 

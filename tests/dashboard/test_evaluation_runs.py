@@ -1,0 +1,74 @@
+"""Runs that evaluate a checkpoint: asked for on their parent's page, and on pages of their own."""
+
+from __future__ import annotations
+
+from pmae.client import PmaeClient
+from pmae.spec import EvaluateSpec, KnnSpec
+from tests.dashboard.app import App, View
+from tests.dashboard.fake_service import FakeService
+
+
+def _headings(view: View) -> list[str]:
+    return [each.value for each in view.app.subheader]
+
+
+def test_a_checkpoint_is_evaluated_from_the_page_of_its_run(app: App, service: FakeService) -> None:
+    parent = service.of_state("succeeded")
+    view = app.open("run", run=parent.id)
+    view.check()
+    assert "Evaluated later" not in _headings(view)
+    view.app.selectbox(key="evaluate_protocol").set_value("knn").run()
+    view.app.selectbox(key="evaluate_features").set_value("mean").run()
+    view.app.selectbox(key="evaluate_layers").set_value("all").run()
+    view.app.button(key="evaluate").click().run()
+    run = list(service.runs.values())[-1]
+    assert (run.kind, run.parent_id) == ("evaluate", parent.id)
+    assert isinstance(run.spec, EvaluateSpec)
+    (evaluation,) = run.spec.evaluations
+    assert isinstance(evaluation, KnnSpec)
+    assert (evaluation.features, evaluation.layers) == ("mean", "all")
+    assert evaluation.dataset is None
+
+
+def test_the_page_of_an_evaluation_has_its_results_and_no_curves(
+    app: App, service: FakeService
+) -> None:
+    parent = service.of_state("succeeded")
+    with PmaeClient(app.url) as client:
+        run = client.evaluate(f"{parent.id}-00000660", {"evaluations": [{"protocol": "knn"}]})
+    view = app.open("run", run=run.id)
+    view.check()
+    assert "Nothing is measured yet." in [each.value for each in view.app.caption]
+    service.measure(run.id, 0.912)
+    view = app.open("run", run=run.id)
+    view.check()
+    assert f"evaluates step 660 of run {parent.id}" in view.text
+    assert "91.2 %" in view.text
+    assert "k-NN" in view.text
+    assert view.charts == []
+    assert _headings(view) == ["Evaluations, test top-1"]
+    assert "basis" not in view.text
+    assert not any(f"{run.id}/metrics" in request for request in service.requests)
+
+    above = app.open("run", run=parent.id)
+    above.check()
+    assert "Evaluated later" in _headings(above)
+    assert f'data-open="{run.id}"' in above.html
+    assert "k-NN 91.2 %" in above.text
+
+
+def test_lists_and_choices_tell_evaluations_from_pretrainings(
+    app: App, service: FakeService
+) -> None:
+    parent = service.of_state("succeeded")
+    with PmaeClient(app.url) as client:
+        run = client.evaluate(f"{parent.id}-00000660", {"evaluations": [{"protocol": "knn"}]})
+    view = app.open()
+    view.check()
+    assert "evaluation · PMAE" in view.text
+    only = app.open(kind="Evaluation")
+    assert run.name in only.text
+    assert "ratio 0.3" not in only.text
+    pictures = app.open("reconstructions", run=run.id)
+    pictures.check()
+    assert pictures.app.selectbox(key="recon_run").value == parent.id
