@@ -1,6 +1,6 @@
 """The paper's table from a folder of runs: what was measured, apart from what is published.
 
-A run counts for what it measured at its end, on its own data set. Runs that differ in their seed
+What counts of a run is told in :mod:`pmae.measured`. Runs that differ in their seed
 only are one configuration: mean and sample standard deviation over them. Where a cell has several
 configurations (the ratios of ``ocl``, or other settings), the one with the best figure on
 *validation* is shown, with its figure on test. Imports no torch.
@@ -14,41 +14,17 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from pmae.errors import EventError
 from pmae.evaluate.results import mean_and_std
-from pmae.events import EvaluationEvent, dump_json, parse_event, split_lines
-from pmae.layout import RunDir
+from pmae.measured import Measured
 from pmae.published import PROBES, ROWS, SOURCE, published
-from pmae.spec import ExperimentSpec, MaskingSpec
+from pmae.spec import MaskingSpec
 
 _STD_RATIO = 0.75
-_FOR_PEOPLE = frozenset(
-    {"seed", "name", "tags", "notes", "evaluations", "checkpoint", "log_every_steps"}
-    | {"validate_every_epochs", "threads"}
-)
-"""What of a spec does not decide what is compared."""
 _PROTOCOLS = (*PROBES, "knn")
 _NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune", "knn": "k-NN"}
 _METHODS = {"pmae": "PMAE", "mae": "MAE"}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One evaluation at the end of one run; figures from 0 to 1."""
-
-    protocol: str
-    method: str
-    masking: MaskingSpec
-    dataset: str
-    configuration: str
-    seed: int
-    top1: float
-    val_top1: float | None
 
 
 @dataclass(frozen=True)
@@ -73,57 +49,6 @@ class Row:
     runs: int | None = None
     ratio: float | None = None
     candidates: int | None = None
-
-
-def read_runs(folder: Path) -> Iterator[Measured]:
-    """What the runs in a folder, and in folders below, have measured at their ends.
-
-    Runs that have not ended measure nothing yet; a folder that holds no run is passed over.
-    """
-    for path in sorted(folder.rglob("spec.json")):
-        run = RunDir(path.parent)
-        try:
-            spec = ExperimentSpec.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            continue
-        configuration = dump_json(spec.model_dump(mode="json", exclude=set(_FOR_PEOPLE)))
-        for event in _final_evaluations(run).values():
-            if event.key.partition("/")[0] != event.protocol or event.features != "encoder":
-                continue
-            evaluation = event.details.get("spec", {})
-            if evaluation.get("dataset") is not None:
-                continue
-            yield Measured(
-                protocol=event.protocol,
-                method=spec.method,
-                masking=spec.masking,
-                dataset=spec.dataset.name,
-                configuration=configuration + dump_json(_recipe(evaluation)),
-                seed=spec.seed,
-                top1=event.top1,
-                val_top1=event.details.get("val_top1"),
-            )
-
-
-def _recipe(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """What of an evaluation decides its figure."""
-    others = {"baselines", "at_epochs", "layers"}
-    return {name: value for name, value in evaluation.items() if name not in others}
-
-
-def _final_evaluations(run: RunDir) -> dict[str, EvaluationEvent]:
-    found: dict[str, EvaluationEvent] = {}
-    for lease in run.leases():
-        if not lease.events.is_file():
-            continue
-        for line in split_lines(lease.events.read_bytes())[0]:
-            try:
-                event = parse_event(line)
-            except EventError:
-                continue  # torn by a kill; the next lease tells it again
-            if isinstance(event, EvaluationEvent) and "@" not in event.key:
-                found[event.key] = event
-    return found
 
 
 def variants(method: str, masking: MaskingSpec) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pmae.errors import DataError
+from pmae.measured import read_runs
 from pmae.presets import PRESETS
-from pmae.table import as_csv, as_json, as_latex, as_text, measured_rows, published_rows, read_runs
+from pmae.table import as_csv, as_json, as_latex, as_text, measured_rows, published_rows
 
 
 class Format(StrEnum):

@@ -13,8 +13,16 @@ from typer.testing import CliRunner
 from pmae.cli.app import app
 from pmae.events import EndEvent, EvaluationEvent
 from pmae.layout import RunDir
-from pmae.spec import DatasetSpec, ExperimentSpec, LinearProbeSpec, MaskingSpec, resolve
-from pmae.table import as_text, measured_rows, read_runs
+from pmae.measured import read_runs
+from pmae.spec import (
+    DatasetSpec,
+    EvaluateSpec,
+    ExperimentSpec,
+    LinearProbeSpec,
+    MaskingSpec,
+    resolve,
+)
+from pmae.table import as_text, measured_rows
 
 
 def add_run(
@@ -143,3 +151,29 @@ def test_presets_are_listed() -> None:
     result = CliRunner().invoke(app, ["presets", "bloodmnist", "pmae_rd"])
     assert result.exit_code == 0
     assert "pmae train bloodmnist_pmae_rd" in result.output
+
+
+@pytest.mark.parametrize(
+    ("step", "seed", "counts"), [(9, None, True), (9, 0, True), (9, 1, False), (6, 0, False)]
+)
+def test_a_later_evaluation_counts_if_it_is_of_the_end_and_by_the_same_seed(
+    tmp_path: Path, step: int, seed: int | None, counts: bool
+) -> None:
+    parent = "0123456789ab"
+    add_run(tmp_path, parent, 0.9, 0.9, masking=MaskingSpec(ratio=0.2))
+    spec = EvaluateSpec.model_validate(
+        {
+            "checkpoint": f"{parent}/step-{step:08d}",
+            "evaluations": [{"protocol": "knn"}],
+            "seed": seed,
+        }
+    )
+    run = RunDir(tmp_path / "fedcba987654")
+    run.lease(1).path.mkdir(parents=True)
+    run.spec.write_text(spec.model_dump_json())
+    event = EvaluationEvent(
+        key="knn/encoder", protocol="knn", features="encoder", step=step, epoch=800, top1=0.7
+    )
+    run.lease(1).events.write_text(event.model_dump_json() + "\n")
+    found = {(each.protocol, each.top1) for each in read_runs(tmp_path)}
+    assert found == {("linear", 0.9)} | ({("knn", 0.7)} if counts else set())
