@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from pmae.errors import SpecError
-from pmae.spec import ExperimentSpec, FinetuneSpec, KnnSpec, LinearProbeSpec, resolve
+from pmae.spec import (
+    RUN_SPEC,
+    EvaluateSpec,
+    ExperimentSpec,
+    FinetuneSpec,
+    KnnSpec,
+    LinearProbeSpec,
+    load_spec,
+    resolve,
+    resolve_evaluate,
+)
 
 
 def spec_of(*evaluations: dict[str, Any], **fields: Any) -> ExperimentSpec:
@@ -110,3 +121,58 @@ def test_what_does_not_suit_the_run_is_named(
 def test_fields_of_another_protocol_are_refused(evaluation: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         spec_of(evaluation)
+
+
+def evaluate_spec(**fields: Any) -> EvaluateSpec:
+    return EvaluateSpec.model_validate(
+        {"checkpoint": "0123456789ab/step-00000640", "evaluations": [{}], **fields}
+    )
+
+
+def test_an_evaluating_run_takes_over_what_its_checkpoint_was_trained_with() -> None:
+    parent = resolve(spec_of(seed=3, threads=2))
+    spec = resolve_evaluate(evaluate_spec(evaluations=[{"dataset": {"name": "digits"}}]), parent)
+    assert (spec.seed, spec.threads) == (3, 2)
+    (evaluation,) = spec.evaluations
+    assert isinstance(evaluation, LinearProbeSpec)
+    assert evaluation.standardize is True
+    assert evaluation.dataset is not None
+    assert evaluation.dataset.resolution == 8
+    assert resolve_evaluate(spec, parent) == spec
+    assert resolve_evaluate(evaluate_spec(seed=0, threads=1), parent).seed == 0
+    with pytest.raises(SpecError, match="a checkpoint is of one epoch") as caught:
+        resolve_evaluate(evaluate_spec(evaluations=[{}, {"at_epochs": [1]}]), parent)
+    assert caught.value.field == ("evaluations", 1, "at_epochs")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["latest", "/etc/passwd", "../0123456789ab/step-00000640", "0123456789ab/step-1", ""],
+)
+def test_a_checkpoint_is_named_by_run_and_step(reference: str) -> None:
+    assert evaluate_spec(checkpoint="0123456789ab-00000640") == evaluate_spec()
+    assert (evaluate_spec().parent_id, evaluate_spec().checkpoint_name) == (
+        "0123456789ab",
+        "step-00000640",
+    )
+    with pytest.raises(ValidationError, match="valid is <run id>/<checkpoint name>"):
+        evaluate_spec(checkpoint=reference)
+
+
+def test_a_spec_is_of_the_kind_that_it_names(tmp_path: Path) -> None:
+    fields = {"dataset": {"name": "digits"}}
+    assert isinstance(RUN_SPEC.validate_python(fields), ExperimentSpec)
+    assert RUN_SPEC.validate_json(evaluate_spec().model_dump_json()) == evaluate_spec()
+    assert RUN_SPEC.validate_python(evaluate_spec()) == evaluate_spec()
+    with pytest.raises(ValidationError, match="valid for `kind` are pretrain, evaluate"):
+        RUN_SPEC.validate_python(fields | {"kind": "sweep"})
+    file = tmp_path / "spec.json"
+    file.write_text(evaluate_spec().model_dump_json())
+    assert load_spec(str(file)) == evaluate_spec()
+
+
+def test_one_bad_evaluation_is_one_error() -> None:
+    for evaluations, kind in ((["x"], "unknown_protocol"), ([], "no_evaluation")):
+        with pytest.raises(ValidationError) as caught:
+            evaluate_spec(evaluations=[{"protocol": e} for e in evaluations])
+        assert [error["type"] for error in caught.value.errors()] == [kind]

@@ -147,3 +147,21 @@ def test_a_checkpoint_that_was_deleted_does_not_come_back_with_a_resume(
     Recorder(sessions, resumed, second).record_all()
     with sessions() as session:
         assert session.scalars(select(CheckpointRow.step)).all() == [8]
+
+
+def test_a_new_result_gets_a_run_further_and_one_that_is_told_again_does_not(
+    sessions: Sessions, claimed: Claim, lease: LeaseDir
+) -> None:
+    result = EvaluationEvent(
+        time=50, key="knn/encoder", protocol="knn", features="encoder", step=6, epoch=1, top1=0.9
+    )
+    start = StartEvent(time=100, lease=1)
+    lease.events.write_text(f"{start.model_dump_json()}\n{result.model_dump_json()}\n")
+    recorder = Recorder(sessions, claimed, lease)
+    recorder.record_all()
+    assert not recorder.advanced, "an earlier lease measured it"
+    new = result.model_copy(update={"time": 150.0, "key": "knn-2/encoder"})
+    with lease.events.open("a") as file:
+        file.write(new.model_dump_json() + "\n")
+    recorder.record_all()
+    assert recorder.advanced
