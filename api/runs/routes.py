@@ -14,6 +14,14 @@ from api.db import run_states
 from api.openapi import API_PREFIX, Responses, problems
 from api.parameters import RunId, refuse_unknown_parameters
 from api.runs import service
+from api.runs.idempotency import (
+    REPLAYED_HEADER,
+    IdempotencyHeader,
+    Submission,
+    claim_key,
+    find_answer,
+    keep_answer,
+)
 from api.runs.submission import read_spec
 from api.runs.views import run_view
 from api.storage import refuse_when_full
@@ -26,6 +34,17 @@ router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_u
 _NO_RUN = problems(not_found="There is no such run.")
 _NO_SPACE = problems(insufficient_storage="The artifact disk is nearly full.")
 _LOCATION: Responses = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
+_SUBMITTED: Responses = {
+    202: {
+        "headers": {
+            "Location": {"schema": {"type": "string"}},
+            REPLAYED_HEADER: {
+                "schema": {"const": "true"},
+                "description": "The run was made by an earlier request of the same key.",
+            },
+        }
+    }
+}
 _SPEC_BODY = {
     "requestBody": {
         "description": "The spec. With `?preset=`, the fields to change in the preset's.",
@@ -53,12 +72,13 @@ _SPEC_BODY = {
     summary="Submit a run",
     responses=problems(
         bad_request="The body is not JSON.",
-        unprocessable_entity="The spec cannot be run; `errors` names each bad field.",
+        unprocessable_entity="The spec cannot be run (`errors` names each bad field), or the key "
+        "was used with another request (`idempotency_key_reused`).",
         request_entity_too_large="The body is too long.",
         unsupported_media_type="The body is not application/json.",
     )
     | _NO_SPACE
-    | _LOCATION,
+    | _SUBMITTED,
     openapi_extra=_SPEC_BODY,
     dependencies=[SUBMITTER],
 )
@@ -73,15 +93,28 @@ def submit_run(
     priority: Annotated[
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
     ] = 0,
-) -> Run:
+    idempotency_key: IdempotencyHeader = None,
+) -> Run | Response:
     """Validate a spec, write its defaults out, and queue it.
 
     The answer carries the resolved spec; `Location` is where the run is followed. Over a preset,
     objects are merged field by field, anything else is replaced, and `null` takes a field of the
     preset back to its default (RFC 7396).
+
+    With an `Idempotency-Key` it is safe to send a request again whose answer was lost: it makes no
+    second run.
     """
+    submission = Submission.of(
+        idempotency_key, owner=principal.name, body=body, preset=preset, priority=priority
+    )
+    with services.sessions() as session:
+        answered = find_answer(session, submission)
+    if answered is not None:
+        return answered
     spec = read_spec(body, preset)
-    return _submit(services, principal, response, spec, preset=preset, priority=priority)
+    return _submit(
+        services, principal, response, spec, preset=preset, priority=priority, submission=submission
+    )
 
 
 def _submit(
@@ -93,9 +126,13 @@ def _submit(
     preset: str | None,
     priority: int,
     rerun_of: str | None = None,
-) -> Run:
+    submission: Submission | None = None,
+) -> Run | Response:
     refuse_when_full(services.settings)
     with services.sessions.begin() as session:
+        answered = claim_key(session, submission)
+        if answered is not None:
+            return answered
         row = run_states.submit(
             session,
             spec=spec,
@@ -106,6 +143,7 @@ def _submit(
             actor=principal.actor,
         )
         run = run_view(row, [])
+        keep_answer(session, submission, run)
     services.doorbell.ring_soon(spec.kind)
     response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
     return run
@@ -188,7 +226,7 @@ def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
 )
 def rerun_run(
     services: ServicesDep, principal: PrincipalDep, response: Response, run_id: RunId
-) -> Run:
+) -> Run | Response:
     """Submit a run's resolved spec again, as a new run from its first step.
 
     On the same hardware and versions it ends with the same bits. `rerun_of` names the old one.
