@@ -134,9 +134,7 @@ def keep_answer(session: Session, submission: Submission | None, run: Run) -> No
         return
     session.execute(
         update(IdempotencyKeyRow)
-        .where(
-            IdempotencyKeyRow.owner == submission.owner, IdempotencyKeyRow.key == submission.key
-        )
+        .where(IdempotencyKeyRow.owner == submission.owner, IdempotencyKeyRow.key == submission.key)
         .values(run_id=run.id, answer=run.model_dump(mode="json"))
         .execution_options(synchronize_session=False)
     )

@@ -13,7 +13,8 @@ from api.context import Services, ServicesDep
 from api.db import run_states
 from api.openapi import API_PREFIX, Responses, problems
 from api.parameters import RunId, refuse_unknown_parameters
-from api.runs import service
+from api.runs import listing, service
+from api.runs.filters import RunFilters
 from api.runs.idempotency import (
     REPLAYED_HEADER,
     IdempotencyHeader,
@@ -160,13 +161,19 @@ def _get(services: Services, run_id: str) -> Run:
     "",
     response_model=RunPage,
     summary="List runs",
-    responses=problems(unprocessable_entity="A filter is not valid."),
+    responses=problems(
+        unprocessable_entity="A filter is not valid, or the cursor is another list's."
+    ),
     dependencies=[VIEWER],
 )
-def list_runs(services: ServicesDep, filters: Annotated[service.RunFilters, Query()]) -> RunPage:
-    """The newest runs first, in pages; filters are combined by "and"."""
+def list_runs(services: ServicesDep, filters: Annotated[RunFilters, Query()]) -> RunPage:
+    """The newest runs first, or in another order, in pages; filters are combined by "and".
+
+    Pages join without gap or double while runs are added. A run whose value changes meanwhile can
+    move to a page that was read, or is yet to come.
+    """
     with services.sessions() as session:
-        return service.list_runs(session, filters)
+        return listing.list_runs(session, filters)
 
 
 @router.get(
