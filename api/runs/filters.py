@@ -184,9 +184,9 @@ def _tagged(tag: str, dialect: str) -> ColumnElement[bool]:
     return select(tags.c.value).where(tags.c.value == tag).exists()
 
 
-def metric_value(name: str) -> ColumnElement[float]:
+def metric_value(name: str) -> ColumnElement[Any]:
     """The newest value of a metric of a run, NULL without one."""
     if name == "top1":
         return RunRow.top1.expression
-    value: ColumnElement[float] = RunRow.last_metrics[name].as_float()
+    value: ColumnElement[Any] = RunRow.last_metrics[name].as_float()
     return value

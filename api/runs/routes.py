@@ -13,7 +13,7 @@ from api.context import Services, ServicesDep
 from api.db import run_states
 from api.openapi import API_PREFIX, Responses, problems
 from api.parameters import RunId, refuse_unknown_parameters
-from api.runs import listing, service
+from api.runs import changes, listing, service
 from api.runs.filters import RunFilters
 from api.runs.idempotency import (
     REPLAYED_HEADER,
@@ -28,6 +28,7 @@ from api.runs.views import run_view
 from api.storage import refuse_when_full
 from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run, RunPage
+from pmae.schema_runs import RunChange
 from pmae.spec import ExperimentSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -184,6 +185,33 @@ def get_run(services: ServicesDep, run_id: RunId) -> Run:
     return _get(services, run_id)
 
 
+@router.patch(
+    "/{run_id}",
+    response_model=Run,
+    summary="Change a run",
+    responses=_NO_RUN
+    | problems(
+        bad_request="The body is not JSON.",
+        conflict="Another priority for a run that is not queued.",
+        unprocessable_entity="The change is not valid.",
+        request_entity_too_large="The body is too long.",
+        unsupported_media_type="The body is not application/json.",
+    ),
+    dependencies=[OWNER],
+)
+def change_run(
+    services: ServicesDep, principal: PrincipalDep, run_id: RunId, change: RunChange
+) -> Run:
+    """Change name, tags, notes, pin or the priority in the queue; never the spec.
+
+    A merge patch (RFC 7396): what is left out stays, `null` takes a field back to its default (a
+    run keeps a name, though). The history says who changed what.
+    """
+    with services.sessions.begin() as session:
+        changes.change_run(session, run_id, change, actor=principal.actor)
+    return _get(services, run_id)
+
+
 @router.post(
     "/{run_id}/cancel",
     status_code=http.HTTPStatus.ACCEPTED,
@@ -257,7 +285,7 @@ def rerun_run(
     status_code=http.HTTPStatus.NO_CONTENT,
     response_model=None,
     summary="Delete a run",
-    responses=_NO_RUN | problems(conflict="The run has not ended; cancel it first."),
+    responses=_NO_RUN | problems(conflict="The run has not ended, or is pinned."),
     dependencies=[OWNER],
 )
 def delete_run(services: ServicesDep, run_id: RunId) -> None:
