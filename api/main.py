@@ -34,6 +34,7 @@ from api.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.openapi import API_PREFIX, Document
 from api.request_log import RequestLogMiddleware
 from api.runs.details import router as run_details_router
+from api.runs.idempotency import forget_old_keys
 from api.runs.routes import router as runs_router
 from api.runs.streams import RunStreams
 from api.settings import ApiSettings
@@ -185,9 +186,10 @@ async def reconciling(
 
 @asynccontextmanager
 async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> AsyncIterator[None]:
-    """Remove what is left of deleted runs every few seconds meanwhile."""
+    """Remove what is left of deleted runs, and old keys, every few seconds meanwhile."""
 
     def once() -> None:
+        forget_old_keys(sessions, retention_days=settings.idempotency_retention_days)
         for run_id in finish_deletions(sessions, settings.runs_dir):
             with log_context(run_id=run_id):
                 _logger.info("the run was deleted")

@@ -78,6 +78,12 @@ class ApiSettings(ServiceSettings):
     reconcile_seconds: float = Field(
         default=10.0, gt=0, description="Between two rounds of expiring leases and waking workers."
     )
+    idempotency_retention_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a submission's Idempotency-Key is remembered; after that it makes "
+        "another run.",
+    )
     stream_poll_seconds: float = Field(
         default=0.5, gt=0, description="Between two looks at the database for event streams."
     )

@@ -56,12 +56,20 @@ def spec_error_field(error: SpecError) -> ProblemField:
 
 
 def parameter_fields(errors: Sequence[Mapping[str, Any]], part: str) -> list[ProblemField]:
-    """The bad parameters of one part of a request: ``path``, ``query`` or ``header``."""
+    """The bad parameters of one part of a request: ``path``, ``query`` or ``header``.
+
+    One that holds several values is named once, whichever of them is bad.
+    """
+    messages: dict[str, list[str]] = {}
+    for error in errors:
+        if error["loc"][0] == part:
+            known = messages.setdefault(str(error["loc"][1]), [])
+            if error["msg"] not in known:
+                known.append(error["msg"])
     return [
-        ProblemField(pointer=".".join(map(str, error["loc"][1:])), message=_sentence(error["msg"]))
-        for error in errors
-        if error["loc"][0] == part
-    ][:MOST_FIELDS]
+        ProblemField(pointer=name, message="; ".join(map(_sentence, texts)))
+        for name, texts in list(messages.items())[:MOST_FIELDS]
+    ]
 
 
 def request_fields(

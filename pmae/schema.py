@@ -77,6 +77,7 @@ class RunSummary(_Wire):
     method: str
     dataset: str
     tags: list[str]
+    pinned: bool = Field(default=False, description="It cannot be deleted.")
     owner: str | None = Field(default=None, description="The API key's name; null: keys are off.")
     priority: int
     attempt: int = Field(description="How often it was started since it last got further.")
@@ -102,6 +103,7 @@ class Run(RunSummary):
     """A run in full."""
 
     spec: RunSpec = Field(description="Resolved: every default written out.")
+    notes: str = Field(default="", description="For people; `spec.notes` is what it began as.")
     preset: str | None = None
     worker: str | None = None
     lease_number: int = Field(description="How often a worker started it.")
@@ -132,7 +134,9 @@ class HistoryEntry(_Wire):
 
     id: int
     at: datetime
-    type: str = Field(description="state, cancel, stage, checkpoint, evaluation, warning or error.")
+    type: str = Field(
+        description="state, cancel, change, stage, checkpoint, evaluation, warning or error."
+    )
     actor: str = Field(description="Who: an API key's name, api, reconciler, or a worker's name.")
     message: str
     data: dict[str, Any] = Field(default_factory=dict)

@@ -14,7 +14,8 @@ from api.errors import InvalidRequestError
 from api.evaluations.service import list_evaluation_runs
 from api.openapi import problems
 from api.parameters import CheckpointId, RunId, refuse_unknown_parameters
-from api.runs.routes import LOCATION, NO_SPACE, queue_run
+from api.runs.idempotency import IdempotencyHeader, Submission, find_answer
+from api.runs.routes import NO_SPACE, SUBMITTED, queue_run
 from api.validation import pointer, text_with_nul
 from pmae.schema import ProblemField, Run
 from pmae.schema_evaluations import EvaluationRunList
@@ -31,10 +32,11 @@ router = APIRouter(tags=["evaluations"], dependencies=[Depends(refuse_unknown_pa
     responses=problems(
         not_found="There is no such checkpoint (any more).",
         conflict="It is the rolling checkpoint, which the next one replaces.",
-        unprocessable_entity="An evaluation cannot be done; `errors` names each bad field.",
+        unprocessable_entity="An evaluation cannot be done (`errors` names each bad field), or the "
+        "key was used with another request (`idempotency_key_reused`).",
     )
     | NO_SPACE
-    | LOCATION,
+    | SUBMITTED,
     dependencies=[SUBMITTER],
 )
 def evaluate_checkpoint(
@@ -62,7 +64,8 @@ def evaluate_checkpoint(
     priority: Annotated[
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
     ] = 0,
-) -> Run:
+    idempotency_key: IdempotencyHeader = None,
+) -> Run | Response:
     """Queue a run of the kind `evaluate`, which measures a kept checkpoint and leaves it as it is.
 
     It has a state, a log and events of its own and can be cancelled, resumed and repeated like any
@@ -73,9 +76,28 @@ def evaluate_checkpoint(
         message = "text cannot hold the character U+0000"
         fields = [ProblemField(pointer=pointer(nul), message=message)]
         raise InvalidRequestError(f"{fields[0].pointer}: {message}", fields=fields)
-    values = request.model_dump(exclude_unset=True)
+    values = request.model_dump(mode="json", exclude_unset=True)
     spec = EvaluateSpec.model_validate({**values, "checkpoint": checkpoint_id})
-    return queue_run(services, principal, response, spec, preset=None, priority=priority)
+    submission = Submission.of(
+        idempotency_key,
+        owner=principal.name,
+        body={**values, "checkpoint": checkpoint_id},
+        preset=None,
+        priority=priority,
+    )
+    with services.sessions() as session:
+        answered = find_answer(session, submission)
+    if answered is not None:
+        return answered
+    return queue_run(
+        services,
+        principal,
+        response,
+        spec,
+        preset=None,
+        priority=priority,
+        submission=submission,
+    )
 
 
 @router.get(

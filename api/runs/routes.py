@@ -15,12 +15,22 @@ from api.errors import NotFoundError
 from api.evaluations import service as evaluations
 from api.openapi import API_PREFIX, Responses, problems
 from api.parameters import RunId, refuse_unknown_parameters
-from api.runs import service
+from api.runs import changes, listing, service
+from api.runs.filters import RunFilters
+from api.runs.idempotency import (
+    REPLAYED_HEADER,
+    IdempotencyHeader,
+    Submission,
+    claim_key,
+    find_answer,
+    keep_answer,
+)
 from api.runs.submission import read_spec
 from api.runs.views import run_view
 from api.storage import refuse_when_full
 from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run, RunPage
+from pmae.schema_runs import RunChange
 from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -28,6 +38,17 @@ router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_u
 _NO_RUN = problems(not_found="There is no such run.")
 NO_SPACE = problems(insufficient_storage="The artifact disk is nearly full.")
 LOCATION: Responses = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
+SUBMITTED: Responses = {
+    202: {
+        "headers": {
+            "Location": {"schema": {"type": "string"}},
+            REPLAYED_HEADER: {
+                "schema": {"const": "true"},
+                "description": "The run was made by an earlier request of the same key.",
+            },
+        }
+    }
+}
 _SPEC_BODY = {
     "requestBody": {
         "description": "The spec. With `?preset=`, the fields to change in the preset's.",
@@ -71,12 +92,13 @@ _SPEC_BODY = {
     responses=problems(
         bad_request="The body is not JSON.",
         conflict="It evaluates a rolling checkpoint, which the next one replaces.",
-        unprocessable_entity="The spec cannot be run; `errors` names each bad field.",
+        unprocessable_entity="The spec cannot be run (`errors` names each bad field), or the key "
+        "was used with another request (`idempotency_key_reused`).",
         request_entity_too_large="The body is too long.",
         unsupported_media_type="The body is not application/json.",
     )
     | NO_SPACE
-    | LOCATION,
+    | SUBMITTED,
     openapi_extra=_SPEC_BODY,
     dependencies=[SUBMITTER],
 )
@@ -91,16 +113,35 @@ def submit_run(
     priority: Annotated[
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
     ] = 0,
-) -> Run:
+    idempotency_key: IdempotencyHeader = None,
+) -> Run | Response:
     """Validate a spec, write its defaults out, and queue it: a pretraining, or an evaluation.
 
     The answer carries the resolved spec; `Location` is where the run is followed. Over a preset,
     objects are merged field by field, anything else is replaced, and `null` takes a field of the
     preset back to its default (RFC 7396).
+
+    With an `Idempotency-Key` it is safe to send a request again whose answer was lost: it makes no
+    second run.
     """
+    submission = Submission.of(
+        idempotency_key, owner=principal.name, body=body, preset=preset, priority=priority
+    )
+    with services.sessions() as session:
+        answered = find_answer(session, submission)
+    if answered is not None:
+        return answered
     spec = read_spec(body, preset)
     try:
-        return queue_run(services, principal, response, spec, preset=preset, priority=priority)
+        return queue_run(
+            services,
+            principal,
+            response,
+            spec,
+            preset=preset,
+            priority=priority,
+            submission=submission,
+        )
     except NotFoundError as error:
         raise evaluations.checkpoint_field(error) from error
 
@@ -114,7 +155,8 @@ def queue_run(
     preset: str | None,
     priority: int,
     rerun_of: str | None = None,
-) -> Run:
+    submission: Submission | None = None,
+) -> Run | Response:
     """Queue a run; of an evaluation, what its checkpoint says is looked up.
 
     Raises:
@@ -122,6 +164,9 @@ def queue_run(
     """
     refuse_when_full(services.settings)
     with services.sessions.begin() as session:
+        answered = claim_key(session, submission)
+        if answered is not None:
+            return answered
         parent = None
         if isinstance(spec, EvaluateSpec):
             spec, parent = evaluations.prepare(session, spec, services.settings.runs_dir)
@@ -136,6 +181,7 @@ def queue_run(
             actor=principal.actor,
         )
         run = run_view(row, [])
+        keep_answer(session, submission, run)
     services.doorbell.ring_soon(spec.kind)
     response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
     return run
@@ -152,13 +198,19 @@ def _get(services: Services, run_id: str) -> Run:
     "",
     response_model=RunPage,
     summary="List runs",
-    responses=problems(unprocessable_entity="A filter is not valid."),
+    responses=problems(
+        unprocessable_entity="A filter is not valid, or the cursor is another list's."
+    ),
     dependencies=[VIEWER],
 )
-def list_runs(services: ServicesDep, filters: Annotated[service.RunFilters, Query()]) -> RunPage:
-    """The newest runs first, in pages; filters are combined by "and"."""
+def list_runs(services: ServicesDep, filters: Annotated[RunFilters, Query()]) -> RunPage:
+    """The newest runs first, or in another order, in pages; filters are combined by "and".
+
+    Pages join without gap or double while runs are added. A run whose value changes meanwhile can
+    move to a page that was read, or is yet to come.
+    """
     with services.sessions() as session:
-        return service.list_runs(session, filters)
+        return listing.list_runs(session, filters)
 
 
 @router.get(
@@ -166,6 +218,33 @@ def list_runs(services: ServicesDep, filters: Annotated[service.RunFilters, Quer
 )
 def get_run(services: ServicesDep, run_id: RunId) -> Run:
     """A run in full: its resolved spec, state, newest figures and evaluations."""
+    return _get(services, run_id)
+
+
+@router.patch(
+    "/{run_id}",
+    response_model=Run,
+    summary="Change a run",
+    responses=_NO_RUN
+    | problems(
+        bad_request="The body is not JSON.",
+        conflict="Another priority for a run that is not queued.",
+        unprocessable_entity="The change is not valid.",
+        request_entity_too_large="The body is too long.",
+        unsupported_media_type="The body is not application/json.",
+    ),
+    dependencies=[OWNER],
+)
+def change_run(
+    services: ServicesDep, principal: PrincipalDep, run_id: RunId, change: RunChange
+) -> Run:
+    """Change name, tags, notes, pin or the priority in the queue; never the spec.
+
+    A merge patch (RFC 7396): what is left out stays, `null` takes a field back to its default (a
+    run keeps a name, though). The history says who changed what.
+    """
+    with services.sessions.begin() as session:
+        changes.change_run(session, run_id, change, actor=principal.actor)
     return _get(services, run_id)
 
 
@@ -226,7 +305,7 @@ def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
 )
 def rerun_run(
     services: ServicesDep, principal: PrincipalDep, response: Response, run_id: RunId
-) -> Run:
+) -> Run | Response:
     """Submit a run's resolved spec again, as a new run from its first step.
 
     On the same hardware and versions it ends with the same bits. `rerun_of` names the old one.
@@ -253,7 +332,9 @@ def rerun_run(
     response_model=None,
     summary="Delete a run",
     responses=_NO_RUN
-    | problems(conflict="Not ended (cancel it first), or evaluated by a run that has not."),
+    | problems(
+        conflict="Not ended (cancel it first), pinned, or evaluated by a run that has not ended."
+    ),
     dependencies=[OWNER],
 )
 def delete_run(services: ServicesDep, run_id: RunId) -> None:

@@ -20,6 +20,7 @@ SUMMARY_COLUMNS: Sequence[InstrumentedAttribute[object]] = (
     RunRow.method,
     RunRow.dataset,
     RunRow.tags,
+    RunRow.pinned,
     RunRow.owner,
     RunRow.priority,
     RunRow.attempt,
@@ -57,6 +58,7 @@ def summary_values(row: RunRow) -> dict[str, object]:
         "method": row.method,
         "dataset": row.dataset,
         "tags": row.tags,
+        "pinned": row.pinned,
         "owner": row.owner,
         "priority": row.priority,
         "attempt": row.attempt,
@@ -82,6 +84,7 @@ def run_view(row: RunRow, evaluations: Sequence[EvaluationRow]) -> Run:
         summary_values(row)
         | {
             "spec": row.spec,
+            "notes": row.notes,
             "preset": row.preset,
             "worker": row.worker,
             "lease_number": row.lease_number,

@@ -66,6 +66,7 @@ BAD_FILTERS: list[tuple[dict[str, Any], str, str]] = [
     ({"cursor": "bm9uc2Vuc2U"}, "cursor", "next_cursor"),
     ({"cursor": "YmVmb3JlOi0x"}, "cursor", "next_cursor"),
     ({"cursor": "\u00e9"}, "cursor", "next_cursor"),
+    ({"cursor": "W10"}, "cursor", "next_cursor"),
     ({"stat": "failed"}, "stat", "did you mean 'state'"),
     ({"tag": "\x00"}, "tag", "match"),
 ]

@@ -176,7 +176,8 @@ def mark_deleted(session: Session, run_id: str) -> None:
 
     Raises:
         RunNotFoundError: there is no such run.
-        TransitionRefusedError: the run has not ended, or one that has not evaluates its checkpoint.
+        TransitionRefusedError: the run has not ended or is pinned, or one that has not ended
+            evaluates its checkpoint.
     """
     # In a statement of its own: the next one sees what was queued until the lock was there.
     hold(session, run_id)
@@ -195,6 +196,7 @@ def mark_deleted(session: Session, run_id: str) -> None:
         .where(
             RunRow.id == run_id,
             RunRow.state.in_(TERMINAL_STATES),
+            RunRow.pinned.is_(False),
             RunRow.deleted_at.is_(None),
         )
         .values(deleted_at=database_now())
@@ -202,9 +204,13 @@ def mark_deleted(session: Session, run_id: str) -> None:
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
     if deleted is None:
+        state = current_state(session, run_id)
+        if state in TERMINAL_STATES:
+            raise TransitionRefusedError(
+                f"run {run_id} is pinned and cannot be deleted; unpin it first"
+            )
         raise TransitionRefusedError(
-            f"run {run_id} is {current_state(session, run_id)} and cannot be deleted; "
-            "cancel it first"
+            f"run {run_id} is {state} and cannot be deleted; cancel it first"
         )
 
 

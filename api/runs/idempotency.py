@@ -1,0 +1,151 @@
+"""Submitting once although a request is sent again: ``Idempotency-Key``.
+
+The key's row is written in the transaction that makes the run, and before the run's: of two
+requests that come at once with one key the second waits for the first, and is then answered as
+it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Header
+from fastapi.responses import JSONResponse
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db.clock import database_now
+from api.db.tables import IdempotencyKeyRow
+from api.errors import InvalidRequestError
+from api.openapi import API_PREFIX
+from pmae.schema import ProblemField, Run
+
+HEADER = "idempotency-key"
+REPLAYED_HEADER = "Idempotent-Replayed"
+_DAY_SECONDS = 86_400.0
+
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]*$",
+        description="Made up by the client, 1 to 200 visible ASCII characters: sending the request "
+        "again with the same key makes no second run, but is answered as the first was.",
+        examples=["0c8a1e52-6f0e-4b43-9d55-0d6b8f7c2a11"],
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request to submit that carries a key.
+
+    Attributes:
+        owner: name of the API key, empty where keys are off.
+        key: what the client made up.
+        request_sha256: of all that decides the answer.
+    """
+
+    owner: str
+    key: str
+    request_sha256: str
+
+    @classmethod
+    def of(
+        cls,
+        key: str | None,
+        *,
+        owner: str | None,
+        body: Mapping[str, Any] | None,
+        preset: str | None,
+        priority: int,
+    ) -> Submission | None:
+        """None without a key."""
+        if key is None:
+            return None
+        request = {"body": body or {}, "preset": preset, "priority": priority}
+        # Bodies may hold lone surrogates, which have no UTF-8: ASCII takes them escaped.
+        text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return cls(owner or "", key, hashlib.sha256(text.encode()).hexdigest())
+
+
+def find_answer(session: Session, submission: Submission | None) -> JSONResponse | None:
+    """How a submission was answered when it was sent before; None if it was not.
+
+    Raises:
+        InvalidRequestError: the key was used with another request; names the run it made.
+    """
+    if submission is None:
+        return None
+    row = session.get(IdempotencyKeyRow, (submission.owner, submission.key))
+    if row is None:
+        return None
+    if row.request_sha256 != submission.request_sha256:
+        message = (
+            f"the key {submission.key!r} was sent with another request, which made run "
+            f"{row.run_id}; valid is a key that was not used yet"
+        )
+        raise InvalidRequestError(
+            message,
+            code="idempotency_key_reused",
+            fields=[ProblemField(pointer=HEADER, message=message)],
+        )
+    headers = {"Location": f"{API_PREFIX}/runs/{row.run_id}", REPLAYED_HEADER: "true"}
+    return JSONResponse(row.answer, http.HTTPStatus.ACCEPTED, headers=headers)
+
+
+def claim_key(session: Session, submission: Submission | None) -> JSONResponse | None:
+    """Take the key for this request; its answer is put down by :func:`keep_answer`.
+
+    Returns:
+        None if the request is the first with the key (or has none); else how that was answered.
+
+    Raises:
+        InvalidRequestError: the key was used with another request.
+    """
+    if submission is None:
+        return None
+    postgres = session.get_bind().dialect.name == "postgresql"
+    insert = (postgresql.insert if postgres else sqlite.insert)(IdempotencyKeyRow)
+    values = {
+        "owner": submission.owner,
+        "key": submission.key,
+        "request_sha256": submission.request_sha256,
+        "run_id": "",
+        "answer": {},
+        "created_at": database_now(),
+    }
+    statement = insert.values(values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)
+    if session.scalar(statement) is not None:
+        return None
+    return find_answer(session, submission)
+
+
+def keep_answer(session: Session, submission: Submission | None, run: Run) -> None:
+    """Put down how a submission is answered, in the transaction that claimed its key."""
+    if submission is None:
+        return
+    session.execute(
+        update(IdempotencyKeyRow)
+        .where(IdempotencyKeyRow.owner == submission.owner, IdempotencyKeyRow.key == submission.key)
+        .values(run_id=run.id, answer=run.model_dump(mode="json"))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget_old_keys(sessions: sessionmaker[Session], *, retention_days: float) -> int:
+    """Remove the keys that were used longer ago; how many they were."""
+    old = IdempotencyKeyRow.created_at < database_now() - retention_days * _DAY_SECONDS
+    with sessions() as session:
+        if session.scalar(select(IdempotencyKeyRow.key).where(old).limit(1)) is None:
+            return 0
+    with sessions.begin() as session:
+        statement = delete(IdempotencyKeyRow).where(old).returning(IdempotencyKeyRow.key)
+        return len(session.scalars(statement).all())

@@ -1,0 +1,143 @@
+"""A page of runs in any order, and the cursor that the next page begins at.
+
+A page goes on after the last run of the page before by that run's own value and number, not by a
+count of rows: runs that are added or removed meanwhile make no gap and no double. Runs without the
+value come last in either direction; of equal ones the newest comes first.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.orm import Session, load_only
+
+from api.db.tables import RunRow
+from api.errors import InvalidRequestError
+from api.runs.filters import RunFilters, conditions, metric_value
+from api.runs.views import SUMMARY_COLUMNS, run_summary
+from pmae.schema import ProblemField, RunPage
+
+_Value = str | float | None
+_MOST = 2**63
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\x00" not in value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST
+
+
+@dataclass(frozen=True)
+class _Sort:
+    """What the runs are ordered by before their number.
+
+    Attributes:
+        value: in SQL; None: by number alone.
+        nullable: whether there are runs without the value.
+        fits: whether a cursor's value can be one.
+    """
+
+    value: ColumnElement[Any] | None
+    nullable: bool
+    fits: Callable[[object], bool]
+
+
+def _sort_of(name: str) -> _Sort:
+    match name:
+        case "created":
+            return _Sort(None, nullable=False, fits=lambda value: value is None)
+        case "name":
+            return _Sort(RunRow.name.expression, nullable=False, fits=_is_text)
+        case "priority":
+            return _Sort(RunRow.priority.expression, nullable=False, fits=_is_integer)
+        case "finished":
+            return _Sort(RunRow.finished_at.expression, nullable=True, fits=_is_number)
+        case _:
+            value = metric_value(name.removeprefix("metric:"))
+            return _Sort(value, nullable=True, fits=_is_number)
+
+
+def list_runs(session: Session, filters: RunFilters) -> RunPage:
+    """A page of runs.
+
+    Raises:
+        InvalidRequestError: the cursor is not one of this list's.
+    """
+    sort = _sort_of(filters.sort)
+    query = _ordered(select(RunRow), sort, descending=filters.order == "desc")
+    query = query.where(*conditions(filters, session.get_bind().dialect.name))
+    if filters.cursor is not None:
+        value, number = _read_cursor(filters, sort)
+        query = query.where(_after(sort, value, number, descending=filters.order == "desc"))
+    with_value = query.add_columns(sort.value if sort.value is not None else RunRow.number)
+    rows = session.execute(
+        with_value.options(load_only(*SUMMARY_COLUMNS, raiseload=True)).limit(filters.limit + 1)
+    ).all()
+    page = rows[: filters.limit]
+    cursor = None
+    if len(rows) > filters.limit:
+        last, value = page[-1]
+        cursor = _write_cursor(filters, value if sort.value is not None else None, last.number)
+    return RunPage(items=[run_summary(row) for row, _ in page], next_cursor=cursor)
+
+
+def _ordered(query: Select[RunRow], sort: _Sort, *, descending: bool) -> Select[RunRow]:
+    if sort.value is None:
+        return query.order_by(RunRow.number.desc() if descending else RunRow.number)
+    if sort.nullable:
+        query = query.order_by(sort.value.is_(None))
+    return query.order_by(
+        sort.value.desc() if descending else sort.value.asc(), RunRow.number.desc()
+    )
+
+
+def _after(sort: _Sort, value: _Value, number: int, *, descending: bool) -> ColumnElement[bool]:
+    """What holds for the runs that come after the one of this value and number."""
+    if sort.value is None:
+        return RunRow.number < number if descending else RunRow.number > number
+    if value is None:
+        return and_(sort.value.is_(None), RunRow.number < number)
+    beyond = sort.value < value if descending else sort.value > value
+    later = or_(beyond, and_(sort.value == value, RunRow.number < number))
+    return or_(later, sort.value.is_(None)) if sort.nullable else later
+
+
+def _write_cursor(filters: RunFilters, value: _Value, number: int) -> str:
+    text = json.dumps([filters.digest, value, number], ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(filters: RunFilters, sort: _Sort) -> tuple[_Value, int]:
+    cursor = filters.cursor or ""
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        digest, value, number = json.loads(text)
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        raise _bad_cursor(
+            f"{cursor!r} is not a cursor; valid is the next_cursor of a page before"
+        ) from None
+    if digest != filters.digest:
+        raise _bad_cursor(
+            "the cursor is of a list with other filters or in another order; valid is the "
+            "next_cursor of a page of this one"
+        )
+    if not _is_integer(number) or not (sort.fits(value) or (value is None and sort.nullable)):
+        raise _bad_cursor(f"{cursor!r} is not a cursor; valid is the next_cursor of a page before")
+    return value, number
+
+
+def _bad_cursor(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, fields=[ProblemField(pointer="cursor", message=message)])
