@@ -33,6 +33,7 @@ from api.evaluations.routes import router as evaluations_router
 from api.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.openapi import API_PREFIX, Document
 from api.request_log import RequestLogMiddleware
+from api.runs.across import router as across_router
 from api.runs.details import router as run_details_router
 from api.runs.idempotency import forget_old_keys
 from api.runs.routes import router as runs_router
@@ -48,6 +49,7 @@ _logger = logging.getLogger(__name__)
 ROUTERS = (
     (API_PREFIX, runs_router),
     (API_PREFIX, run_details_router),
+    (API_PREFIX, across_router),
     (API_PREFIX, checkpoints_router),
     (API_PREFIX, evaluations_router),
     (API_PREFIX, access_router),

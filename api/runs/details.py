@@ -16,7 +16,15 @@ from api.runs.components import get_component_png, get_spectrum
 from api.runs.events import open_stream
 from api.runs.filmstrip import get_filmstrip, get_filmstrip_png
 from api.runs.log import read_log
-from api.runs.metrics import get_metrics
+from api.runs.metrics_csv import wants_csv
+from api.runs.metrics_parameters import (
+    METRICS_AS_CSV,
+    BucketAxis,
+    MaxPoints,
+    MetricNames,
+    MetricsForm,
+    read_metrics,
+)
 from pmae.layout import RunDir
 from pmae.schema import (
     HISTORY_PAGE,
@@ -41,34 +49,35 @@ _NO_RUN = problems(not_found="There is no such run.")
     "/{run_id}/metrics",
     response_model=Metrics,
     summary="Get metric series",
-    responses=_NO_RUN,
+    responses=_NO_RUN | METRICS_AS_CSV,
     dependencies=[VIEWER],
 )
 def get_run_metrics(
     services: ServicesDep,
     run_id: RunId,
-    names: Annotated[
-        str | None,
-        Query(
-            description="Which metrics, with commas between; default: all.",
-            examples=["loss,val_loss"],
-            max_length=4_000,
-            pattern=r"^[^\x00]*$",
-        ),
-    ] = None,
-    max_points: Annotated[
-        int, Query(ge=4, le=100_000, description="Most points of each series.")
-    ] = 400,
-) -> Metrics:
-    """Metric series as parallel arrays.
+    names: MetricNames = None,
+    max_points: MaxPoints = None,
+    axis: BucketAxis = "step",
+    form: MetricsForm = None,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Metrics | Response:
+    """Metric series as parallel arrays, or as CSV with one point a line.
 
     A series of more than `max_points` points keeps its first and last one and the least and the
     greatest value of each bucket between them, so that no spike is lost; `total` says how many
-    points there are.
+    points there are. CSV holds every point unless `max_points` is given.
     """
-    chosen = None if names is None else list(dict.fromkeys(filter(None, names.split(","))))
     with services.sessions() as session:
-        return get_metrics(session, run_id, names=chosen, max_points=max_points)
+        runs = {service.find_run_number(session, run_id): run_id}
+    found = read_metrics(
+        services.sessions,
+        runs,
+        names=names,
+        max_points=max_points,
+        axis=axis,
+        as_csv=wants_csv(form, accept),
+    )
+    return found if isinstance(found, Response) else found[0]
 
 
 @router.get(

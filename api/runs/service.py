@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -36,6 +38,22 @@ def find_run_number(session: Session, run_id: str) -> int:
     if number is None:
         raise run_not_found(run_id)
     return number
+
+
+def find_run_numbers(session: Session, run_ids: Sequence[str]) -> dict[int, str]:
+    """The ids of runs by their numbers, in the order given.
+
+    Raises:
+        NotFoundError: one of them does not exist.
+    """
+    rows = session.execute(
+        select(RunRow.id, RunRow.number).where(RunRow.id.in_(run_ids), RunRow.deleted_at.is_(None))
+    )
+    numbers = {row.id: row.number for row in rows}
+    for run_id in run_ids:
+        if run_id not in numbers:
+            raise run_not_found(run_id)
+    return {numbers[run_id]: run_id for run_id in run_ids}
 
 
 def run_not_found(run_id: str) -> NotFoundError:

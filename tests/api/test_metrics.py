@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import random
+from typing import Any
 
 import pytest
+from sqlalchemy import event, insert
 
+from api.db.tables import MetricRow
+from api.runs.metrics import get_metrics
 from pmae.schema import Metrics
+from pmae.schema_runs import MetricsOfRuns
 from tests.api.live import LiveApi
 
 
@@ -73,3 +80,117 @@ def test_max_points_has_bounds(api: LiveApi) -> None:
         response = api.client.get(f"/runs/{run_id}/metrics", params={"max_points": bad})
         assert response.status_code == 422
         assert response.json()["errors"][0]["pointer"] == "max_points"
+
+
+def test_buckets_of_time_are_equally_long(api: LiveApi) -> None:
+    """Steps came fast at first: by steps the slow end would have one bucket of ten."""
+    row = api.add_run()
+    draw = random.Random(1)
+    times = sorted([draw.random() for _ in range(900)] + [draw.uniform(1, 100) for _ in range(100)])
+    rows = [
+        {"run_number": row.number, "name": "loss", "step": 3 * i, "epoch": i / 10, "time": time}
+        | {"value": draw.gauss(0, 1)}
+        for i, time in enumerate(times)
+    ]
+    with api.sessions.begin() as session:
+        session.execute(insert(MetricRow), rows)
+    (loss,) = series(api, row.id, max_points=42, axis="time").series
+    assert len(loss.time) <= 42
+    assert loss.time == sorted(set(loss.time))
+    assert (loss.time[0], loss.time[-1]) == (times[0], times[-1])
+    kept = set(zip(loss.time, loss.value, strict=True))
+    for bucket in range(20):
+        inside = [
+            (one["value"], one["time"])
+            for one in rows
+            if min(int((one["time"] - times[0]) / (times[-1] - times[0]) * 20), 19) == bucket
+        ]
+        for value, time in (min(inside), max(inside)):
+            assert (time, value) in kept
+    by_epoch = series(api, row.id, max_points=42, axis="epoch")
+    assert by_epoch == series(api, row.id, max_points=42)
+    assert sum(time > 1 for time in by_epoch.series[0].time) < 10
+
+
+def test_a_series_of_one_moment_is_thinned(api: LiveApi) -> None:
+    row = api.add_run()
+    point = {"run_number": row.number, "name": "loss", "epoch": 1.0, "time": 5.0}
+    with api.sessions.begin() as session:
+        session.execute(
+            insert(MetricRow), [point | {"step": i, "value": float(i % 7)} for i in range(50)]
+        )
+    (loss,) = series(api, row.id, max_points=8, axis="time").series
+    assert (loss.step[0], loss.step[-1], loss.total) == (0, 49, 50)
+    assert {0.0, 6.0} <= set(loss.value)
+
+
+def test_several_runs_take_as_many_statements_as_one(api: LiveApi) -> None:
+    runs = [api.add_run() for _ in range(6)]
+    for index, row in enumerate(runs):
+        api.add_metrics(row.number, "loss", [float((i * 7 + index) % 31) for i in range(300)])
+        api.add_metrics(row.number, "val_loss", [float(index)] * (index + 1))
+    api.add_metrics(runs[2].number, "lr", [1.0])
+    chosen = [runs[4], runs[0], runs[2]]
+    params: dict[str, Any] = {"max_points": 20}
+    answer = api.client.get("/metrics", params=params | {"runs": ",".join(r.id for r in chosen)})
+    found = MetricsOfRuns.model_validate_json(answer.content).runs
+    assert [metrics.run_id for metrics in found] == [row.id for row in chosen]
+    assert found == [series(api, row.id, max_points=20) for row in chosen]
+    assert [one.name for one in found[2].series] == ["loss", "lr", "val_loss"]
+    assert len(found[0].series[0].step) <= 20
+    one, all_of_them = (
+        count_statements(api, {row.number: row.id for row in some}) for some in (runs[:1], runs)
+    )
+    assert one == all_of_them <= 3
+
+
+def count_statements(api: LiveApi, runs: dict[int, str]) -> int:
+    statements: list[str] = []
+    with api.sessions() as session:
+        connection = session.connection()
+
+        def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            statements.append(statement)
+
+        event.listen(connection, "before_cursor_execute", note)
+        get_metrics(session, runs, names=["loss", "val_loss"], max_points=20)
+        event.remove(connection, "before_cursor_execute", note)
+    return len(statements)
+
+
+def test_what_cannot_be_asked_of_several_runs_is_named(api: LiveApi) -> None:
+    run_id = api.submit()
+    unknown = api.client.get("/metrics", params={"runs": f"{run_id},{'0' * 12}"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "run_not_found")
+    assert "0" * 12 in unknown.json()["detail"]
+    many = ",".join(f"{number:012x}" for number in range(51))
+    for runs in ("", "x", f"{run_id},", many):
+        bad = api.client.get("/metrics", params={"runs": runs})
+        assert (bad.status_code, bad.json()["errors"][0]["pointer"]) == (422, "runs")
+    twice = api.client.get("/metrics", params={"runs": f"{run_id},{run_id}"})
+    assert len(MetricsOfRuns.model_validate_json(twice.content).runs) == 1
+
+
+def test_csv_holds_every_point(api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.runs.metrics_csv._CHUNK_ROWS", 7)
+    row, other = api.add_run(), api.add_run()
+    api.add_metrics(row.number, "a,b", [0.1 + i / 3 for i in range(20)])
+    api.add_metrics(row.number, "loss", [float(i) for i in range(14)])
+    api.add_metrics(other.number, "loss", [1e-300])
+    answer = api.client.get(f"/runs/{row.id}/metrics", headers={"Accept": "text/csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert list(lines[0]) == ["run", "name", "step", "epoch", "time", "value"]
+    assert {line["run"] for line in lines} == {row.id}
+    assert [float(line["value"]) for line in lines if line["name"] == "a,b"] == [
+        0.1 + i / 3 for i in range(20)
+    ]
+    assert [int(line["step"]) for line in lines if line["name"] == "loss"] == list(range(1, 15))
+    params = {"runs": f"{other.id},{row.id}", "format": "csv", "names": "loss"}
+    both = list(csv.DictReader(io.StringIO(api.client.get("/metrics", params=params).text)))
+    assert [line["run"] for line in both] == [other.id] + [row.id] * 14
+    assert float(both[0]["value"]) == 1e-300
+    few = api.client.get("/metrics", params=params | {"max_points": 4}).text
+    assert [line["step"] for line in csv.DictReader(io.StringIO(few))] == ["1", "1", "14"]
+    with_json = api.client.get(f"/runs/{row.id}/metrics", params={"format": "json"})
+    assert Metrics.model_validate_json(with_json.content).series

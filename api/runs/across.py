@@ -1,0 +1,79 @@
+"""``/metrics`` and ``/events``: what is asked of several runs at once, or of all.
+
+They lie beside ``/runs``, not below it, where they would be taken for ids of runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from api.access.needs import VIEWER
+from api.context import ServicesDep
+from api.errors import InvalidRequestError
+from api.openapi import problems
+from api.parameters import refuse_unknown_parameters
+from api.runs.metrics_csv import wants_csv
+from api.runs.metrics_parameters import (
+    METRICS_AS_CSV,
+    BucketAxis,
+    MaxPoints,
+    MetricNames,
+    MetricsForm,
+    read_metrics,
+)
+from api.runs.service import find_run_numbers
+from pmae.schema import ProblemField
+from pmae.schema_runs import MetricsOfRuns
+
+MOST_RUNS = 50
+
+router = APIRouter(tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
+
+RunIds = Annotated[
+    str,
+    Query(
+        pattern=r"^[0-9a-f]{8,32}(,[0-9a-f]{8,32})*$",
+        description=f"Ids of up to {MOST_RUNS} runs, with commas between.",
+        examples=["3f9c0a1b2c4d,0123456789ab"],
+    ),
+]
+
+
+@router.get(
+    "/metrics",
+    response_model=MetricsOfRuns,
+    summary="Get metric series of several runs",
+    responses=METRICS_AS_CSV | problems(not_found="One of the runs does not exist."),
+    dependencies=[VIEWER],
+)
+def get_metrics_of_runs(
+    services: ServicesDep,
+    runs: RunIds,
+    names: MetricNames = None,
+    max_points: MaxPoints = None,
+    axis: BucketAxis = "step",
+    form: MetricsForm = None,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> MetricsOfRuns | Response:
+    """The series of each run as `/runs/{run_id}/metrics` gives them, in one answer.
+
+    It takes as many looks at the database as one run does. As CSV the first column says which run.
+    """
+    ids = list(dict.fromkeys(runs.split(",")))
+    if len(ids) > MOST_RUNS:
+        message = f"these are {len(ids)} runs; valid are up to {MOST_RUNS}"
+        field = ProblemField(pointer="runs", message=message)
+        raise InvalidRequestError(message, fields=[field])
+    with services.sessions() as session:
+        numbers = find_run_numbers(session, ids)
+    found = read_metrics(
+        services.sessions,
+        numbers,
+        names=names,
+        max_points=max_points,
+        axis=axis,
+        as_csv=wants_csv(form, accept),
+    )
+    return found if isinstance(found, Response) else MetricsOfRuns(runs=found)
