@@ -23,6 +23,8 @@ CheckpointId = Annotated[
         description="The checkpoint's `id`: the run's id, a dash, and the step in 8 digits.",
     ),
 ]
+LARGEST_INTEGER = 2**53
+"""The largest that JSON carries without loss."""
 FilterText = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 """Text to compare with: no database takes the character U+0000."""
 

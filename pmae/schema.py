@@ -135,7 +135,7 @@ class HistoryEntry(_Wire):
     id: int
     at: datetime
     type: str = Field(
-        description="state, cancel, change, stage, checkpoint, evaluation, warning or error."
+        description="state, cancel, change, start, stage, checkpoint, evaluation, warning or error."
     )
     actor: str = Field(description="Who: an API key's name, api, reconciler, or a worker's name.")
     message: str

@@ -9,6 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pmae.schema import HistoryEntry, Metrics, RunSummary
 from pmae.spec import ExperimentSpec
 
+EVENT_TYPES = (
+    "state",
+    "cancel",
+    "change",
+    "start",
+    "stage",
+    "checkpoint",
+    "evaluation",
+    "warning",
+    "error",
+    "progress",
+)
+"""Of the messages of ``GET /events``."""
 _NO_NUL = r"^[^\x00]*$"
 _Name = Annotated[
     str,

@@ -108,7 +108,11 @@ class RunEventRow(Base):
     message: Mapped[str] = mapped_column(Text)
     data: Mapped[dict[str, Any]]
 
-    __table_args__ = (UniqueConstraint("run_number", "key"),)
+    __table_args__ = (
+        UniqueConstraint("run_number", "key"),
+        # The ids of a deleted run's events are not given again: streams go on from an id.
+        {"sqlite_autoincrement": True},
+    )
 
 
 class MetricRow(Base):

@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
 from api.access.needs import VIEWER
 from api.context import ServicesDep
 from api.errors import InvalidRequestError
 from api.openapi import problems
-from api.parameters import refuse_unknown_parameters
+from api.parameters import LARGEST_INTEGER, refuse_unknown_parameters
+from api.runs.events import open_service_stream
 from api.runs.metrics_csv import wants_csv
 from api.runs.metrics_parameters import (
     METRICS_AS_CSV,
@@ -24,8 +26,9 @@ from api.runs.metrics_parameters import (
     read_metrics,
 )
 from api.runs.service import find_run_numbers
+from api.validation import unknown_name
 from pmae.schema import ProblemField
-from pmae.schema_runs import MetricsOfRuns
+from pmae.schema_runs import EVENT_TYPES, MetricsOfRuns
 
 MOST_RUNS = 50
 
@@ -77,3 +80,56 @@ def get_metrics_of_runs(
         as_csv=wants_csv(form, accept),
     )
     return found if isinstance(found, Response) else MetricsOfRuns(runs=found)
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    response_model=None,
+    summary="Follow all runs",
+    responses=problems(unprocessable_entity="There is no such type.")
+    | {200: {"description": "Server-sent events until the client or the service goes."}},
+    dependencies=[VIEWER],
+)
+async def follow_service(
+    services: ServicesDep,
+    types: Annotated[
+        str | None,
+        Query(
+            description="Only messages of these types, with commas between: "
+            f"{', '.join(EVENT_TYPES)}. Default: all.",
+            examples=["state,evaluation"],
+            max_length=400,
+        ),
+    ] = None,
+    last_event_id: Annotated[
+        int | None,
+        Header(
+            ge=0,
+            le=LARGEST_INTEGER,
+            description="`id` of the last message that was seen; all later ones are sent. Without "
+            "it: what happens from now on.",
+        ),
+    ] = None,
+) -> Response:
+    """What happens to any run, as server-sent events.
+
+    `event` is the type of what happened and `data` the entry as in the run's history, with `run_id`
+    and `run`, the run as the list shows it now. Messages come in the order of their `id`s, and none
+    is left out when a client goes on with `Last-Event-ID`. Messages of the type `progress` carry a
+    run alone, and no `id`: they come when its stage, its epoch or the per cent of its stage
+    changes, and first of every running run. Comments keep a silent connection open. Nothing is told
+    of a run that was deleted.
+    """
+    chosen = None if types is None else list(filter(None, types.split(",")))
+    for name in chosen or ():
+        if name not in EVENT_TYPES:
+            message = unknown_name("type", name, EVENT_TYPES)
+            field = ProblemField(pointer="types", message=message)
+            raise InvalidRequestError(message, fields=[field])
+    return await open_service_stream(
+        services.streams,
+        services.sessions,
+        last_id=last_event_id,
+        types=None if chosen is None else frozenset(chosen),
+    )

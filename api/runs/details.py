@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from api.access.needs import VIEWER
 from api.context import ServicesDep
 from api.openapi import binary, problems
-from api.parameters import RunId, refuse_unknown_parameters
+from api.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
 from api.runs import service
 from api.runs.components import get_component_png, get_spectrum
 from api.runs.events import open_stream
@@ -37,8 +37,6 @@ from pmae.schema import (
 )
 
 MOST_BYTES_OF_LOG = 1_048_576
-LARGEST_INTEGER = 2**53
-"""The largest that JSON carries without loss."""
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 

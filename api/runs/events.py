@@ -1,4 +1,4 @@
-"""The response of an event stream."""
+"""The responses of event streams."""
 
 from __future__ import annotations
 
@@ -12,27 +12,47 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.types import Receive, Scope, Send
 
 from api.db.tables import RunEventRow, RunRow
+from api.runs.event_order import Place, place_of_now
 from api.runs.service import run_not_found
-from api.runs.streams import RunStreams
+from api.runs.service_stream import ServiceListener
+from api.runs.streams import Listener, RunStreams
 from pmae.schema import TERMINAL_STATES
 
 
 class EventStream(StreamingResponse):
-    """Follows a run for as long as the client stays."""
+    """Feeds a listener for as long as the client stays."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: RunStreams, run_number: int, last_id: int) -> None:
-        self._listening = streams.listening(run_number, last_id)
+    def __init__(self, streams: RunStreams, listener: Listener | ServiceListener) -> None:
+        self._listener = listener
         self._streams = streams
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(content=(), headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send messages; the listener is gone when this returns, whatever ended it."""
-        with self._listening as listener:
-            self.body_iterator = self._streams.messages(listener)
+        with self._streams.listening(self._listener):
+            self.body_iterator = self._streams.messages(self._listener)
             await super().__call__(scope, receive, send)
+
+
+async def open_service_stream(
+    streams: RunStreams,
+    sessions: sessionmaker[Session],
+    *,
+    last_id: int | None,
+    types: frozenset[str] | None,
+) -> Response:
+    """The events of all runs after ``last_id``, or from now on."""
+
+    def place() -> Place:
+        with sessions() as session:
+            return place_of_now(session)
+
+    start = await asyncio.to_thread(place) if last_id is None else Place(last_id, frozenset())
+    listener = ServiceListener(last_id=start.last_id, told=start.told, types=types)
+    return EventStream(streams, listener)
 
 
 async def open_stream(
@@ -67,4 +87,4 @@ async def open_stream(
     number, told_all = await asyncio.to_thread(look)
     if told_all and last_id:
         return Response(status_code=http.HTTPStatus.NO_CONTENT)
-    return EventStream(streams, number, last_id)
+    return EventStream(streams, Listener(run_number=number, last_id=last_id))

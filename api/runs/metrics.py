@@ -50,6 +50,7 @@ POINT = (
     MetricRow.time,
     MetricRow.value,
 )
+_Points = Select[int, str, int, float, float, float]
 _Key = tuple[int, str]
 
 
@@ -120,10 +121,10 @@ def _extents(
     if names is not None:
         query = query.where(MetricRow.name.in_(names))
     rows = session.execute(query.group_by(MetricRow.run_number, MetricRow.name))
-    return {(number, name): _Extent(*rest) for number, name, *rest in rows}
+    return {(row[0], row[1]): _Extent(row[2], row[3], row[4], row[5], row[6]) for row in rows}
 
 
-def _whole(keys: Sequence[_Key]) -> list[Select[Any]]:
+def _whole(keys: Sequence[_Key]) -> list[_Points]:
     by_key = tuple_(MetricRow.run_number, MetricRow.name)
     return [
         select(*POINT)
@@ -135,11 +136,11 @@ def _whole(keys: Sequence[_Key]) -> list[Select[Any]]:
 
 def _thinned(
     extents: Mapping[_Key, _Extent], num_buckets: int, axis: Axis, *, postgres: bool
-) -> list[Select[Any]]:
+) -> list[_Points]:
     rows = [
         (*key, e.first_step, e.last_step, e.first_time, e.last_time) for key, e in extents.items()
     ]
-    queries: list[Select[Any]] = []
+    queries: list[_Points] = []
     for start in range(0, len(rows), MOST_SERIES):
         long = _long_series(rows[start : start + MOST_SERIES])
         if axis == "time":

@@ -1,5 +1,7 @@
 """Following runs: one poller of the database serves every open event stream.
 
+Streams of one run are fed here, those of all runs by :mod:`api.runs.service_stream`.
+
 A message's id is that of its row in ``run_events``, so that a client goes on after a broken
 connection where it was (``Last-Event-ID``). Every writer updates the run's row before it adds an
 event, in one transaction; so the events of one run become visible in the order of their ids, and
@@ -12,48 +14,41 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.tables import RunEventRow, RunRow
+from api.runs.event_order import EventOrder
+from api.runs.outbox import Outbox, encode_message
+from api.runs.service_stream import (
+    ServiceListener,
+    ServiceLook,
+    look_at_service,
+    tell_of_service,
+)
 from api.runs.views import history_entry
 from pmae.schema import TERMINAL_STATES, Progress
 
-_MOST_WAITING = 1_000
-"""Messages kept for a listener that reads slowly; the rest stays in the database until it does."""
 _MOST_ROWS = 2_000
 """Events read in one look."""
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
-class Listener:
-    """One open stream: where it is, and what it was not sent yet.
+@dataclass(eq=False, kw_only=True)
+class Listener(Outbox):
+    """One open stream of a run: where it is, and what it was not sent yet.
 
     Attributes:
         run_number: the run that it follows.
         last_id: of the newest event that is in ``messages`` or was taken from it.
-        messages: encoded messages; None ends the stream.
+        progress: the last progress message's data.
     """
 
     run_number: int
     last_id: int
-    messages: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     progress: str | None = None
-    ended: bool = False
-
-    @property
-    def has_room(self) -> bool:
-        """Whether it reads as fast as messages come."""
-        return self.messages.qsize() < _MOST_WAITING
-
-    def end(self) -> None:
-        """Nothing more will come."""
-        if not self.ended:
-            self.ended = True
-            self.messages.put_nowait(None)
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,8 @@ class RunStreams:
         self._sessions = sessions
         self._poll_seconds = poll_seconds
         self._heartbeat_seconds = heartbeat_seconds
-        self._listeners: set[Listener] = set()
+        self._listeners: set[Listener | ServiceListener] = set()
+        self._order = EventOrder()
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -100,19 +96,18 @@ class RunStreams:
             listener.end()
 
     @contextmanager
-    def listening(self, run_number: int, last_id: int) -> Iterator[Listener]:
-        """Follow a run from the event after ``last_id`` on."""
-        listener = Listener(run_number, last_id)
+    def listening(self, listener: Listener | ServiceListener) -> Iterator[None]:
+        """Feed a listener meanwhile, from the event after its ``last_id`` on."""
         if self._closed:
             listener.end()
         self._listeners.add(listener)
         self._changed.set()
         try:
-            yield listener
+            yield
         finally:
             self._listeners.discard(listener)
 
-    async def messages(self, listener: Listener) -> AsyncIterator[bytes]:
+    async def messages(self, listener: Outbox) -> AsyncIterator[bytes]:
         """What to send to a listener, until the run has ended and was told in full."""
         yield b"retry: 2000\n\n"
         while True:
@@ -136,17 +131,23 @@ class RunStreams:
         """Look once, and tell those it was for. Whether all there was is told."""
         # Who joins during the look waits for the next one: this one may start after its place.
         listeners = [one for one in self._listeners if one.has_room and not one.ended]
-        if not listeners:
-            return True
-        places = [(listener.run_number, listener.last_id) for listener in listeners]
+        of_runs = [one for one in listeners if isinstance(one, Listener)]
+        of_all = [one for one in listeners if isinstance(one, ServiceListener)]
+        if not any(isinstance(one, ServiceListener) for one in self._listeners):
+            self._order = EventOrder()
         try:
-            look = await asyncio.to_thread(self._look, places)
+            look = await asyncio.to_thread(self._look, of_runs) if of_runs else None
+            service_look = await asyncio.to_thread(self._look_at_all, of_all) if of_all else None
         except Exception:
             _logger.exception("event streams wait: the database cannot be read")
             return True
-        for listener in listeners:
-            _tell(listener, look)
-        return look.complete
+        if look is not None:
+            for listener in of_runs:
+                _tell(listener, look)
+        if service_look is not None:
+            for follower in of_all:
+                tell_of_service(follower, service_look)
+        return all(one.complete for one in (look, service_look) if one is not None)
 
     async def _pause(self, seconds: float | None) -> None:
         """Until the next look is due, somebody has joined, or the service stops."""
@@ -154,11 +155,15 @@ class RunStreams:
             await asyncio.wait_for(self._changed.wait(), timeout=seconds)
         self._changed.clear()
 
-    def _look(self, places: Sequence[tuple[int, int]]) -> _Look:
+    def _look_at_all(self, listeners: Sequence[ServiceListener]) -> ServiceLook | None:
+        with self._sessions() as session:
+            return look_at_service(session, self._order, listeners)
+
+    def _look(self, listeners: Sequence[Listener]) -> _Look:
         """Read the rows first: the events of a state that was seen are then there too."""
         oldest: dict[int, int] = {}
-        for number, last_id in places:
-            oldest[number] = min(last_id, oldest.get(number, last_id))
+        for one in listeners:
+            oldest[one.run_number] = min(one.last_id, oldest.get(one.run_number, one.last_id))
         with self._sessions() as session:
             rows = session.execute(
                 select(RunRow.number, RunRow.state, RunRow.progress).where(
@@ -195,12 +200,12 @@ def _tell(listener: Listener, look: _Look) -> None:
     state, progress = found
     if progress != listener.progress:
         listener.progress = progress
-        listener.messages.put_nowait(encode_message("progress", progress))
+        listener.put(encode_message("progress", progress))
     for number, event_id, message in look.events:
         if number == listener.run_number and event_id > listener.last_id:
             if not listener.has_room:
                 return
-            listener.messages.put_nowait(message)
+            listener.put(message)
             listener.last_id = event_id
     if look.complete and state in TERMINAL_STATES:
         listener.end()
@@ -208,9 +213,3 @@ def _tell(listener: Listener, look: _Look) -> None:
 
 def _event_message(row: RunEventRow) -> bytes:
     return encode_message(row.type, history_entry(row).model_dump_json(), event_id=row.id)
-
-
-def encode_message(event: str, data: str, *, event_id: int | None = None) -> bytes:
-    """One message of an event stream; ``data`` is JSON on one line."""
-    head = "" if event_id is None else f"id: {event_id}\n"
-    return f"{head}event: {event}\ndata: {data}\n\n".encode()

@@ -87,7 +87,7 @@ def test_buckets_of_time_are_equally_long(api: LiveApi) -> None:
     row = api.add_run()
     draw = random.Random(1)
     times = sorted([draw.random() for _ in range(900)] + [draw.uniform(1, 100) for _ in range(100)])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"run_number": row.number, "name": "loss", "step": 3 * i, "epoch": i / 10, "time": time}
         | {"value": draw.gauss(0, 1)}
         for i, time in enumerate(times)

@@ -71,7 +71,7 @@ def test_a_long_history_arrives_whole_and_in_order(
     api: LiveApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.runs.streams._MOST_ROWS", 7)
-    monkeypatch.setattr("api.runs.streams._MOST_WAITING", 5)
+    monkeypatch.setattr("api.runs.outbox.MOST_WAITING", 5)
     row, other = api.add_run(state="running"), api.add_run(state="running")
     ids: list[int] = []
     for index in range(40):

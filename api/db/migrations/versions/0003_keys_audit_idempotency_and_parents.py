@@ -23,6 +23,7 @@ def upgrade() -> None:
             sa.Column("pinned", sa.Boolean(), nullable=False, server_default=sa.false())
         )
         runs.create_index("ix_runs_parent_id", ["parent_id"])
+    _never_reuse_event_ids(reuse=False)
     op.create_table(
         "idempotency_keys",
         sa.Column("owner", sa.String(length=64), primary_key=True),
@@ -62,7 +63,17 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in ("audit_log", "api_keys", "idempotency_keys"):
         op.drop_table(name)
+    _never_reuse_event_ids(reuse=True)
     with op.batch_alter_table("runs") as runs:
         runs.drop_index("ix_runs_parent_id")
         for name in _RUN_COLUMNS:
             runs.drop_column(name)
+
+
+def _never_reuse_event_ids(*, reuse: bool) -> None:
+    """SQLite gives the id of a deleted newest row again, unless the table was made otherwise."""
+    if op.get_bind().dialect.name == "sqlite":
+        with op.batch_alter_table(
+            "run_events", recreate="always", table_kwargs={"sqlite_autoincrement": not reuse}
+        ):
+            pass

@@ -1,0 +1,43 @@
+"""What waits to be sent on an open event stream."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+MOST_WAITING = 1_000
+"""Messages kept for a listener that reads slowly; the rest stays in the database until it does."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Outbox:
+    """Of one open stream.
+
+    Attributes:
+        messages: encoded; None ends the stream.
+        ended: nothing more will come.
+    """
+
+    messages: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    ended: bool = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether its listener reads as fast as messages come."""
+        return self.messages.qsize() < MOST_WAITING
+
+    def put(self, message: bytes) -> None:
+        """Send a message."""
+        self.messages.put_nowait(message)
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        if not self.ended:
+            self.ended = True
+            self.messages.put_nowait(None)
+
+
+def encode_message(event: str, data: str, *, event_id: int | None = None) -> bytes:
+    """One message of an event stream; ``data`` is JSON on one line."""
+    head = "" if event_id is None else f"id: {event_id}\n"
+    return f"{head}event: {event}\ndata: {data}\n\n".encode()
