@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pmae.schema import HistoryEntry, Metrics, RunSummary
-from pmae.spec import ExperimentSpec
+from pmae.spec import RunSpec
 
 EVENT_TYPES = (
     "state",
@@ -124,8 +124,8 @@ class Estimate(_Wire):
 class SubmitPreview(_Wire):
     """What would be queued. Nothing was."""
 
-    spec: ExperimentSpec = Field(description="Resolved: every default written out.")
-    estimate: Estimate
+    spec: RunSpec = Field(description="Resolved: every default written out.")
+    estimate: Estimate | None = Field(description="null: it evaluates a checkpoint.")
 
 
 class MetricsOfRuns(_Wire):

@@ -102,4 +102,5 @@ def _snapshot(session: Session) -> tuple[int, int]:
     oldest, following = func.pg_snapshot_xmin(now), func.pg_snapshot_xmax(now)
     # To PostgreSQL an xid8 is no number, but its text is one.
     numbers = select(cast(cast(oldest, Text), BigInteger), cast(cast(following, Text), BigInteger))
-    return session.execute(numbers).one()._tuple()
+    found = session.execute(numbers).one()
+    return found[0], found[1]

@@ -25,12 +25,13 @@ from api.runs.idempotency import (
     find_answer,
     keep_answer,
 )
+from api.runs.previews import preview_response
 from api.runs.submission import read_spec
 from api.runs.views import run_view
 from api.storage import refuse_when_full
 from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run, RunPage
-from pmae.schema_runs import RunChange
+from pmae.schema_runs import RunChange, SubmitPreview
 from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -38,6 +39,9 @@ router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_u
 _NO_RUN = problems(not_found="There is no such run.")
 NO_SPACE = problems(insufficient_storage="The artifact disk is nearly full.")
 LOCATION: Responses = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
+_PREVIEW: Responses = {
+    200: {"model": SubmitPreview, "description": "With `validate_only`: what would be queued."}
+}
 SUBMITTED: Responses = {
     202: {
         "headers": {
@@ -47,7 +51,7 @@ SUBMITTED: Responses = {
                 "description": "The run was made by an earlier request of the same key.",
             },
         }
-    }
+    },
 }
 _SPEC_BODY = {
     "requestBody": {
@@ -98,6 +102,7 @@ _SPEC_BODY = {
         unsupported_media_type="The body is not application/json.",
     )
     | NO_SPACE
+    | _PREVIEW
     | SUBMITTED,
     openapi_extra=_SPEC_BODY,
     dependencies=[SUBMITTER],
@@ -113,6 +118,9 @@ def submit_run(
     priority: Annotated[
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
     ] = 0,
+    validate_only: Annotated[
+        bool, Query(description="Queue nothing: answer with the resolved spec and an estimate.")
+    ] = False,
     idempotency_key: IdempotencyHeader = None,
 ) -> Run | Response:
     """Validate a spec, write its defaults out, and queue it: a pretraining, or an evaluation.
@@ -122,10 +130,14 @@ def submit_run(
     preset back to its default (RFC 7396).
 
     With an `Idempotency-Key` it is safe to send a request again whose answer was lost: it makes no
-    second run.
+    second run. With `validate_only` nothing is queued, and the key is not used.
     """
     submission = Submission.of(
-        idempotency_key, owner=principal.name, body=body, preset=preset, priority=priority
+        None if validate_only else idempotency_key,
+        owner=principal.name,
+        body=body,
+        preset=preset,
+        priority=priority,
     )
     with services.sessions() as session:
         answered = find_answer(session, submission)
@@ -133,6 +145,8 @@ def submit_run(
         return answered
     spec = read_spec(body, preset)
     try:
+        if validate_only:
+            return preview_response(services.sessions, spec, services.settings.runs_dir)
         return queue_run(
             services,
             principal,

@@ -27,6 +27,8 @@ class DatasetFacts:
         num_classes: classes, or binary labels; None if that depends on the files.
         horizontal_flip: whether mirrored images keep their class.
         source: where it comes from and how to get it.
+        train_images: in the train split, what is cut off for validation left out; None if that
+            depends on the files.
         object_masks: whether there can be masks of the objects that an image shows.
     """
 
@@ -38,10 +40,11 @@ class DatasetFacts:
     num_classes: int | None
     horizontal_flip: bool
     source: str
+    train_images: int | None = None
     object_masks: bool = False
 
 
-def _medmnist(name: str, title: str, num_classes: int) -> DatasetFacts:
+def _medmnist(name: str, title: str, num_classes: int, train_images: int) -> DatasetFacts:
     return DatasetFacts(
         name=name,
         title=title,
@@ -54,6 +57,7 @@ def _medmnist(name: str, title: str, num_classes: int) -> DatasetFacts:
             f"`pmae data download {name}` (--resolution 28, 64, 128 or 224), or MedMNIST's "
             f"{name}_64.npz ({name}.npz for 28 pixels) in the data root"
         ),
+        train_images=train_images,
     )
 
 
@@ -69,6 +73,7 @@ DATASETS: dict[str, DatasetFacts] = {
             num_classes=10,
             horizontal_flip=False,
             source="bundled with scikit-learn; nothing to download",
+            train_images=1_259,
         ),
         DatasetFacts(
             name="fashion_mnist",
@@ -82,6 +87,7 @@ DATASETS: dict[str, DatasetFacts] = {
                 "`pmae data download fashion_mnist`, or Debian's package dataset-fashion-mnist, "
                 "or a folder of the four idx files named by PMAE_FASHION_MNIST_DIR"
             ),
+            train_images=55_000,
         ),
         DatasetFacts(
             name="cifar10",
@@ -94,6 +100,7 @@ DATASETS: dict[str, DatasetFacts] = {
             source=(
                 "`pmae data download cifar10`, or cifar-10-python.tar.gz unpacked in the data root"
             ),
+            train_images=45_000,
         ),
         DatasetFacts(
             name="tiny_imagenet",
@@ -107,10 +114,11 @@ DATASETS: dict[str, DatasetFacts] = {
                 "`pmae data download tiny_imagenet`, or tiny-imagenet-200.zip unpacked in the "
                 "data root"
             ),
+            train_images=95_000,
         ),
-        _medmnist("bloodmnist", "BloodMNIST (17,092 blood cells)", 8),
-        _medmnist("dermamnist", "DermaMNIST (10,015 skin lesions)", 7),
-        _medmnist("pathmnist", "PathMNIST (107,180 tissue patches)", 9),
+        _medmnist("bloodmnist", "BloodMNIST (17,092 blood cells)", 8, 11_959),
+        _medmnist("dermamnist", "DermaMNIST (10,015 skin lesions)", 7, 7_007),
+        _medmnist("pathmnist", "PathMNIST (107,180 tissue patches)", 9, 89_996),
         DatasetFacts(
             name="clevr",
             title="CLEVR (85,000 rendered scenes, 24 binary labels)",
@@ -123,6 +131,7 @@ DATASETS: dict[str, DatasetFacts] = {
                 "`pmae data download clevr` (18 GB), or CLEVR_v1.0.zip unpacked in the data root; "
                 "object masks are not part of it: docs/datasets.md says how to lay them out"
             ),
+            train_images=66_500,
             object_masks=True,
         ),
         DatasetFacts(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pmae.data.catalog import dataset_facts
+from pmae.estimate import known_train_images, num_parameters, steps_per_epoch
 from pmae.presets.preset import Preset
 from pmae.published import SOURCE, published_top1
 from pmae.spec import (
@@ -27,14 +28,7 @@ from pmae.spec import (
     resolve,
 )
 
-# Training images: what is left when validation was cut off.
-_DATASETS = {
-    "cifar10": 45_000,
-    "tiny_imagenet": 95_000,
-    "dermamnist": 7_007,
-    "bloodmnist": 11_959,
-    "pathmnist": 89_996,
-}
+_DATASETS = ("cifar10", "tiny_imagenet", "dermamnist", "bloodmnist", "pathmnist")
 _METHODS = ("mae", "pmae")
 _RATIOS = tuple(step / 10 for step in range(1, 10))
 _RANDOM_RATIO = (0.1, 0.9)
@@ -136,17 +130,19 @@ def _preset(dataset: str, variant: Variant, *, ablation: bool) -> Preset:
     return Preset(
         name=name,
         summary=f"{_NAMES[variant.method]} on {title} {variant.summary}.",
-        cost=_cost(spec, _DATASETS[dataset]),
+        cost=_cost(spec),
         expect=_expect(variant, dataset),
         spec=spec,
     )
 
 
-def _cost(spec: ExperimentSpec, num_train: int) -> str:
+def _cost(spec: ExperimentSpec) -> str:
     resolved = resolve(spec)
-    steps = spec.epochs * (num_train // spec.batch_size)
-    channels = dataset_facts(spec.dataset.name).channels or 3
-    parameters = num_parameters(resolved, channels) / 1e6
+    facts = dataset_facts(spec.dataset.name)
+    num_train = known_train_images(spec.dataset)
+    assert num_train is not None
+    steps = spec.epochs * steps_per_epoch(spec, num_train)
+    parameters = num_parameters(resolved, facts.channels or 3) / 1e6
     return (
         f"{parameters:.1f} M parameters, {steps:,} steps of {spec.batch_size} images of "
         f"{resolved.resolution} pixels: for a GPU"
@@ -163,30 +159,6 @@ def _expect(variant: Variant, dataset: str) -> str:
         listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
         return f"published of the best ratio ({SOURCE}): {listed}; not measured here"
     return "no published figure; not measured here"
-
-
-def num_parameters(spec: ExperimentSpec, channels: int) -> int:
-    """Trained weights of encoder and decoder; positions are fixed.
-
-    Args:
-        spec: resolved.
-        channels: of the images.
-    """
-    model = spec.model
-    assert model.embed_dim
-    assert model.depth
-    patch_dim = channels * spec.patch_size**2
-    width, decoder = model.embed_dim, model.decoder_embed_dim
-    encoder = (patch_dim + 1) * width + width + 2 * width
-    encoder += model.depth * _block_parameters(width, int(width * model.mlp_ratio))
-    head = (width + 1) * decoder + decoder + 2 * decoder + (decoder + 1) * patch_dim
-    blocks = _block_parameters(decoder, int(decoder * model.decoder_mlp_ratio))
-    return encoder + head + model.decoder_depth * blocks
-
-
-def _block_parameters(width: int, hidden: int) -> int:
-    attention = (width + 1) * 3 * width + (width + 1) * width
-    return 4 * width + attention + (width + 1) * hidden + (hidden + 1) * width
 
 
 def _all() -> Iterator[Preset]:

@@ -7,15 +7,13 @@ import re
 import pytest
 
 from pmae.errors import SpecError
-from pmae.models import MaskedAutoencoder
-from pmae.presets import PAPER_PRESETS, PRESETS, SMALL_PRESETS, get_preset
-from pmae.presets.paper import num_parameters
+from pmae.presets import PAPER_PRESETS, PRESETS, SMALL_PRESETS, STUDY_PRESETS, get_preset
 from pmae.published import DATASETS, ROWS, published, published_top1
 from pmae.spec import ExperimentSpec, FinetuneSpec, resolve
 
 
 def test_names_are_their_own_and_every_preset_resolves() -> None:
-    assert len(PRESETS) == len(SMALL_PRESETS) + len(PAPER_PRESETS)
+    assert len(PRESETS) == len(SMALL_PRESETS) + len(STUDY_PRESETS) + len(PAPER_PRESETS)
     for name, preset in PRESETS.items():
         assert preset.name == preset.spec.name == name
         assert re.fullmatch(r"[a-z0-9_.]{1,64}", name)
@@ -65,14 +63,3 @@ def test_what_is_published_is_labelled_so() -> None:
     for preset in PAPER_PRESETS:
         assert preset.expect.startswith(("published", "no published figure"))
         assert "not measured here" in preset.expect
-
-
-@pytest.mark.parametrize("name", ["cifar10_mae_std", "cifar10_pmae_decoder_depth_1", "quickstart"])
-def test_the_parameters_it_names_are_the_models(name: str) -> None:
-    spec = resolve(get_preset(name).spec)
-    channels = 1 if name == "quickstart" else 3
-    model = MaskedAutoencoder(
-        spec.model, image_size=spec.resolution, channels=channels, seed=spec.seed
-    )
-    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    assert num_parameters(spec, channels) == trained

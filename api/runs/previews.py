@@ -1,0 +1,145 @@
+"""What a run would cost, before it is submitted."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from pathlib import Path
+from typing import Any
+
+from fastapi import Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db.tables import MetricRow, RunRow
+from api.evaluations.service import prepare
+from pmae.data.catalog import dataset_facts
+from pmae.estimate import (
+    checkpoint_bytes,
+    decoder_parameters,
+    encoder_parameters,
+    known_train_images,
+    steps_per_epoch,
+    training_memory,
+)
+from pmae.schema_runs import (
+    Estimate,
+    MeasuredSpeed,
+    MemoryEstimate,
+    ParameterCounts,
+    SubmitPreview,
+)
+from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec
+
+_ASSUMED_CHANNELS = 3
+_EPOCH_METRIC = "train_loss"
+"""It has a point at the end of each epoch."""
+_MOST_EPOCHS = 200
+_MOST_RUNS = 200
+"""Succeeded runs of the same method and data set that are compared, newest first."""
+_DECIDES_SPEED = (
+    "dataset",
+    "basis",
+    "masking",
+    "model",
+    "batch_size",
+    "accumulate_steps",
+    "devices",
+    "precision",
+    "compile",
+    "threads",
+    "validate_every_epochs",
+)
+"""Runs that have all of these in common train equally fast, but for the machine."""
+
+
+def preview_response(sessions: sessionmaker[Session], spec: RunSpec, runs_dir: Path) -> Response:
+    """Answer with what would be queued.
+
+    Raises:
+        ApiError: the checkpoint to evaluate is not one that can be.
+    """
+    with sessions() as session:  # not committed: what is held is let go
+        if isinstance(spec, EvaluateSpec):
+            preview = SubmitPreview(spec=prepare(session, spec, runs_dir)[0], estimate=None)
+        else:
+            preview = SubmitPreview(spec=spec, estimate=estimate(session, spec))
+    return Response(preview.model_dump_json(), media_type="application/json")
+
+
+def estimate(session: Session, spec: ExperimentSpec) -> Estimate:
+    """What a resolved spec would cost, by formulas and by what like runs took."""
+    channels = dataset_facts(spec.dataset.name).channels or _ASSUMED_CHANNELS
+    memory = training_memory(spec, channels)
+    train_images = known_train_images(spec.dataset)
+    steps = None if train_images is None else spec.epochs * steps_per_epoch(spec, train_images)
+    return Estimate(
+        channels=channels,
+        parameters=ParameterCounts(
+            encoder=encoder_parameters(spec, channels), decoder=decoder_parameters(spec, channels)
+        ),
+        memory_bytes=MemoryEstimate(
+            weights=memory.weights,
+            gradients=memory.gradients,
+            optimizer=memory.optimizer,
+            activations=memory.activations,
+            basis=memory.basis,
+            total=memory.total,
+        ),
+        checkpoint_bytes=checkpoint_bytes(spec, channels),
+        train_images=train_images,
+        steps=steps,
+        images_seen=(
+            None
+            if steps is None or train_images is None
+            else steps * min(spec.batch_size, train_images)
+        ),
+        measured=_measured(session, spec),
+    )
+
+
+def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
+    """By the newest run that is like ``spec`` and has at least two epochs to measure."""
+    wanted = spec.model_dump(mode="json", include=set(_DECIDES_SPEED))
+    rows = session.execute(
+        select(RunRow.number, RunRow.id, RunRow.spec)
+        .where(
+            RunRow.state == "succeeded",
+            RunRow.deleted_at.is_(None),
+            RunRow.kind == spec.kind,
+            RunRow.method == spec.method,
+            RunRow.dataset == spec.dataset.name,
+        )
+        .order_by(RunRow.number.desc())
+        .limit(_MOST_RUNS)
+    )
+    for number, run_id, other in rows.all():
+        if _decides_speed(other) == wanted:
+            seconds = _seconds_per_epoch(session, number)
+            if seconds is not None:
+                return MeasuredSpeed(
+                    run_id=run_id,
+                    epochs_per_minute=60 / seconds,
+                    pretraining_seconds=spec.epochs * seconds,
+                )
+    return None
+
+
+def _decides_speed(spec: dict[str, Any]) -> dict[str, Any]:
+    return {name: spec.get(name) for name in _DECIDES_SPEED}
+
+
+def _seconds_per_epoch(session: Session, run_number: int) -> float | None:
+    """The median over the last epochs: pauses and resumed parts do not count."""
+    points = session.execute(
+        select(MetricRow.epoch, MetricRow.time)
+        .where(MetricRow.run_number == run_number, MetricRow.name == _EPOCH_METRIC)
+        .order_by(MetricRow.step.desc())
+        .limit(_MOST_EPOCHS + 1)
+    ).all()
+    spans = [
+        (later.time - earlier.time) / (later.epoch - earlier.epoch)
+        for later, earlier in itertools.pairwise(points)
+        if later.epoch > earlier.epoch and later.time > earlier.time
+    ]
+    return statistics.median(spans) if spans else None
