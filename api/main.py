@@ -38,6 +38,7 @@ from api.runs.details import router as run_details_router
 from api.runs.idempotency import forget_old_keys
 from api.runs.routes import router as runs_router
 from api.runs.streams import RunStreams
+from api.runs.submit import router as submit_router
 from api.settings import ApiSettings
 from api.system.instruments import Instruments, ServiceCollector
 from api.system.routes import metrics_router
@@ -47,6 +48,7 @@ from pmae.logs import log_context
 _logger = logging.getLogger(__name__)
 
 ROUTERS = (
+    (API_PREFIX, submit_router),
     (API_PREFIX, runs_router),
     (API_PREFIX, run_details_router),
     (API_PREFIX, across_router),

@@ -15,7 +15,7 @@ from api.evaluations.service import list_evaluation_runs
 from api.openapi import problems
 from api.parameters import CheckpointId, RunId, refuse_unknown_parameters
 from api.runs.idempotency import IdempotencyHeader, Submission, find_answer
-from api.runs.routes import NO_SPACE, SUBMITTED, queue_run
+from api.runs.submit import NO_SPACE, SUBMITTED, queue_run
 from api.validation import pointer, text_with_nul
 from pmae.schema import ProblemField, Run
 from pmae.schema_evaluations import EvaluationRunList

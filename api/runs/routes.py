@@ -1,204 +1,32 @@
-"""``/runs``: submitting, listing, and the life of a run. What one did: :mod:`api.runs.details`."""
+"""``/runs``: listing, and the life of a run.
+
+How one begins: :mod:`api.runs.submit`; what one did: :mod:`api.runs.details`.
+"""
 
 from __future__ import annotations
 
 import http
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 
-from api.access.needs import OWNER, SUBMITTER, VIEWER
-from api.access.principal import Principal, PrincipalDep
+from api.access.needs import OWNER, VIEWER
+from api.access.principal import PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
-from api.errors import NotFoundError
 from api.evaluations import service as evaluations
-from api.openapi import API_PREFIX, Responses, problems
+from api.openapi import problems
 from api.parameters import RunId, refuse_unknown_parameters
 from api.runs import changes, listing, service
 from api.runs.filters import RunFilters
-from api.runs.idempotency import (
-    REPLAYED_HEADER,
-    IdempotencyHeader,
-    Submission,
-    claim_key,
-    find_answer,
-    keep_answer,
-)
-from api.runs.previews import preview_response
-from api.runs.submission import read_spec
-from api.runs.views import run_view
+from api.runs.submit import NO_SPACE
 from api.storage import refuse_when_full
-from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run, RunPage
-from pmae.schema_runs import RunChange, SubmitPreview
-from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec
+from pmae.schema_runs import RunChange
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
 _NO_RUN = problems(not_found="There is no such run.")
-NO_SPACE = problems(insufficient_storage="The artifact disk is nearly full.")
-LOCATION: Responses = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
-_PREVIEW: Responses = {
-    200: {"model": SubmitPreview, "description": "With `validate_only`: what would be queued."}
-}
-SUBMITTED: Responses = {
-    202: {
-        "headers": {
-            "Location": {"schema": {"type": "string"}},
-            REPLAYED_HEADER: {
-                "schema": {"const": "true"},
-                "description": "The run was made by an earlier request of the same key.",
-            },
-        }
-    },
-}
-_SPEC_BODY = {
-    "requestBody": {
-        "description": "The spec. With `?preset=`, the fields to change in the preset's.",
-        "required": False,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "oneOf": [
-                        {"$ref": "#/components/schemas/ExperimentSpec"},
-                        {"$ref": "#/components/schemas/EvaluateSpec"},
-                    ]
-                },
-                "examples": {
-                    "evaluate": {
-                        "summary": "Evaluate a checkpoint of another run.",
-                        "value": {
-                            "kind": "evaluate",
-                            "checkpoint": "3f9c0a1b2c4d/step-00000640",
-                            "evaluations": [{"protocol": "knn", "features": "mean"}],
-                        },
-                    }
-                }
-                | {
-                    preset.name: {
-                        "summary": preset.summary,
-                        "value": preset.spec.model_dump(mode="json", exclude_unset=True),
-                    }
-                    for preset in SMALL_PRESETS
-                },
-            }
-        },
-    }
-}
-
-
-@router.post(
-    "",
-    status_code=http.HTTPStatus.ACCEPTED,
-    response_model=Run,
-    summary="Submit a run",
-    responses=problems(
-        bad_request="The body is not JSON.",
-        conflict="It evaluates a rolling checkpoint, which the next one replaces.",
-        unprocessable_entity="The spec cannot be run (`errors` names each bad field), or the key "
-        "was used with another request (`idempotency_key_reused`).",
-        request_entity_too_large="The body is too long.",
-        unsupported_media_type="The body is not application/json.",
-    )
-    | NO_SPACE
-    | _PREVIEW
-    | SUBMITTED,
-    openapi_extra=_SPEC_BODY,
-    dependencies=[SUBMITTER],
-)
-def submit_run(
-    services: ServicesDep,
-    principal: PrincipalDep,
-    response: Response,
-    body: Annotated[dict[str, Any] | None, Body()] = None,
-    preset: Annotated[
-        str | None, Query(description="Start from this preset; the body's fields replace its own.")
-    ] = None,
-    priority: Annotated[
-        int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
-    ] = 0,
-    validate_only: Annotated[
-        bool, Query(description="Queue nothing: answer with the resolved spec and an estimate.")
-    ] = False,
-    idempotency_key: IdempotencyHeader = None,
-) -> Run | Response:
-    """Validate a spec, write its defaults out, and queue it: a pretraining, or an evaluation.
-
-    The answer carries the resolved spec; `Location` is where the run is followed. Over a preset,
-    objects are merged field by field, anything else is replaced, and `null` takes a field of the
-    preset back to its default (RFC 7396).
-
-    With an `Idempotency-Key` it is safe to send a request again whose answer was lost: it makes no
-    second run. With `validate_only` nothing is queued, and the key is not used.
-    """
-    submission = Submission.of(
-        None if validate_only else idempotency_key,
-        owner=principal.name,
-        body=body,
-        preset=preset,
-        priority=priority,
-    )
-    with services.sessions() as session:
-        answered = find_answer(session, submission)
-    if answered is not None:
-        return answered
-    spec = read_spec(body, preset)
-    try:
-        if validate_only:
-            return preview_response(services.sessions, spec, services.settings.runs_dir)
-        return queue_run(
-            services,
-            principal,
-            response,
-            spec,
-            preset=preset,
-            priority=priority,
-            submission=submission,
-        )
-    except NotFoundError as error:
-        raise evaluations.checkpoint_field(error) from error
-
-
-def queue_run(
-    services: Services,
-    principal: Principal,
-    response: Response,
-    spec: RunSpec,
-    *,
-    preset: str | None,
-    priority: int,
-    rerun_of: str | None = None,
-    submission: Submission | None = None,
-) -> Run | Response:
-    """Queue a run; of an evaluation, what its checkpoint says is looked up.
-
-    Raises:
-        ApiError: the disk is full, or the checkpoint to evaluate is not one that can be.
-    """
-    refuse_when_full(services.settings)
-    with services.sessions.begin() as session:
-        answered = claim_key(session, submission)
-        if answered is not None:
-            return answered
-        parent = None
-        if isinstance(spec, EvaluateSpec):
-            spec, parent = evaluations.prepare(session, spec, services.settings.runs_dir)
-        row = run_states.submit(
-            session,
-            spec=spec,
-            parent=parent,
-            preset=preset,
-            priority=priority,
-            rerun_of=rerun_of,
-            owner=principal.name,
-            actor=principal.actor,
-        )
-        run = run_view(row, [])
-        keep_answer(session, submission, run)
-    services.doorbell.ring_soon(spec.kind)
-    response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
-    return run
 
 
 def _get(services: Services, run_id: str) -> Run:
@@ -304,40 +132,6 @@ def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
     run = _get(services, run_id)
     services.doorbell.ring_soon(run.spec.kind)
     return run
-
-
-@router.post(
-    "/{run_id}/rerun",
-    status_code=http.HTTPStatus.ACCEPTED,
-    response_model=Run,
-    summary="Repeat a run",
-    responses=_NO_RUN
-    | NO_SPACE
-    | LOCATION
-    | problems(conflict="The checkpoint that it evaluates is gone."),
-    dependencies=[SUBMITTER],
-)
-def rerun_run(
-    services: ServicesDep, principal: PrincipalDep, response: Response, run_id: RunId
-) -> Run | Response:
-    """Submit a run's resolved spec again, as a new run from its first step.
-
-    On the same hardware and versions it ends with the same bits. `rerun_of` names the old one.
-    Anybody's run can be repeated; the new one is the caller's.
-    """
-    with services.sessions() as session:
-        row = service.find_run(session, run_id)
-    with services.sessions.begin() as session:
-        evaluations.hold_checkpoint(session, row, services.settings.runs_dir)
-    return queue_run(
-        services,
-        principal,
-        response,
-        RUN_SPEC.validate_python(row.spec),
-        preset=row.preset,
-        priority=row.priority,
-        rerun_of=row.id,
-    )
 
 
 @router.delete(

@@ -13,6 +13,7 @@ from dashboard import charts, formatting, markup
 from dashboard.links import clicked_link
 from dashboard.navigation import components_page, reconstructions_page, run_page, runs_page
 from dashboard.palette import STATE_COLORS, run_color
+from dashboard.run_change import edit
 from dashboard.service import client, download_urls, live, refresh_seconds
 from dashboard.views import evaluations
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
@@ -49,7 +50,7 @@ def _title(run: Run) -> None:
         st.html(
             Markup(
                 '<div class="pm-title">{}<h1>#{} {}</h1>'
-                '<span class="pm-muted">{} · {}</span>{}</div>'
+                '<span class="pm-muted">{} · {}</span>{}{}</div>{}'
             ).format(
                 markup.swatch(run.number),
                 run.number,
@@ -57,6 +58,12 @@ def _title(run: Run) -> None:
                 formatting.method(run.method),
                 run.dataset if run.kind == "pretrain" else evaluations.subject(run),
                 markup.joined(Markup('<span class="pm-tag">{}</span>').format(t) for t in run.tags),
+                Markup('<span class="pm-tag">pinned</span>') if run.pinned else "",
+                Markup('<div class="pm-muted" style="white-space:pre-wrap">{}</div>').format(
+                    run.notes
+                )
+                if run.notes
+                else "",
             )
         )
     with (
@@ -71,6 +78,7 @@ def _title(run: Run) -> None:
             st.page_link(components_page(), label="Components", query_params=chosen)
         if run.kind == "pretrain":
             evaluations.ask(run)
+        edit(run)
         if run.state not in TERMINAL_STATES and not run.cancel_requested:
             _cancel(run)
 

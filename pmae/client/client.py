@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -20,36 +20,26 @@ from pmae.client.errors import (
     api_error,
     mapped_errors,
 )
-from pmae.client.sse import ServerSentEvent, parse_stream
+from pmae.client.runs import RunMethods
 from pmae.loopback import is_loopback
 from pmae.schema import (
-    HISTORY_PAGE,
     Checkpoint,
     CheckpointList,
     DatasetView,
     Filmstrip,
-    History,
-    HistoryEntry,
-    LogChunk,
-    Metrics,
     PresetView,
     Readiness,
     Reconstruction,
     ReconstructionRequest,
     Run,
-    RunKind,
-    RunPage,
-    RunState,
     Spectrum,
     WorkerView,
 )
 from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
-from pmae.spec import EvaluationRequest, RunSpec, SpecModel
+from pmae.spec import EvaluationRequest
 
 RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
 """The first one after the service's start loads the library and the data set."""
-STREAM_SILENCE_SECONDS = 60.0
-"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
 
 _T = TypeVar("_T")
 _PRESETS = TypeAdapter(list[PresetView])
@@ -57,7 +47,7 @@ _DATASETS = TypeAdapter(list[DatasetView])
 _WORKERS = TypeAdapter(list[WorkerView])
 
 
-class PmaeClient(AccessMethods):
+class PmaeClient(RunMethods, AccessMethods):
     """Speaks to one service. Safe to share between threads; close it, or use it in a ``with``.
 
     Args:
@@ -102,111 +92,6 @@ class PmaeClient(AccessMethods):
         other._api_key = _secret(api_key)  # noqa: SLF001 - its own class
         return other
 
-    # Runs
-
-    def submit(
-        self,
-        spec: RunSpec | Mapping[str, Any] | None = None,
-        *,
-        preset: str | None = None,
-        priority: int = 0,
-    ) -> Run:
-        """Queue a run of ``spec``, or of ``preset`` with the fields of ``spec`` laid over it.
-
-        Raises:
-            ApiError: the spec cannot be run; ``problem.errors`` names each bad field.
-        """
-        if isinstance(spec, SpecModel):
-            # Over a preset only what the author wrote counts, not the defaults of this version.
-            spec = spec.model_dump(mode="json", exclude_unset=preset is not None)
-        response = self._send(
-            "POST", "/runs", params={"preset": preset, "priority": priority}, json=dict(spec or {})
-        )
-        return self._read(response, Run)
-
-    def runs(
-        self,
-        *,
-        state: RunState | None = None,
-        kind: RunKind | None = None,
-        method: str | None = None,
-        dataset: str | None = None,
-        tag: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> RunPage:
-        """A page of runs, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
-        params = {
-            "state": state,
-            "kind": kind,
-            "method": method,
-            "dataset": dataset,
-            "tag": tag,
-            "limit": limit,
-            "cursor": cursor,
-        }
-        return self._read(self._send("GET", "/runs", params=params), RunPage)
-
-    def run(self, run_id: str) -> Run:
-        """One run in full."""
-        return self._read(self._send("GET", _path("runs", run_id)), Run)
-
-    def cancel(self, run_id: str) -> Run:
-        """Ask for a run to be stopped; it is ``cancelled`` when its process is gone."""
-        return self._read(self._send("POST", _path("runs", run_id, "cancel")), Run)
-
-    def resume(self, run_id: str) -> Run:
-        """Queue a failed or cancelled run again; it goes on from its newest valid checkpoint."""
-        return self._read(self._send("POST", _path("runs", run_id, "resume")), Run)
-
-    def rerun(self, run_id: str) -> Run:
-        """Queue a new run with exactly the spec of this one."""
-        return self._read(self._send("POST", _path("runs", run_id, "rerun")), Run)
-
-    def delete(self, run_id: str) -> None:
-        """Delete a run that has ended: it is hidden at once, its files and rows go afterwards."""
-        self._send("DELETE", _path("runs", run_id))
-
-    def metrics(
-        self, run_id: str, *, names: Sequence[str] | None = None, max_points: int = 400
-    ) -> Metrics:
-        """Metric series; of a long one, each bucket's least and greatest value."""
-        params: dict[str, Any] = {"max_points": max_points}
-        if names is not None:
-            params["names"] = ",".join(names)
-        response = self._send("GET", _path("runs", run_id, "metrics"), params=params)
-        return self._read(response, Metrics)
-
-    def log(self, run_id: str, *, offset: int = 0, limit: int = 65_536) -> LogChunk:
-        """A piece of the run's log, from byte ``offset`` on."""
-        params = {"offset": offset, "limit": limit}
-        return self._read(self._send("GET", _path("runs", run_id, "log"), params=params), LogChunk)
-
-    def history(self, run_id: str) -> History:
-        """All that happened to the run, oldest first."""
-        items: list[HistoryEntry] = []
-        while True:
-            params = {"after": items[-1].id if items else None}
-            response = self._send("GET", _path("runs", run_id, "history"), params=params)
-            page = self._read(response, History).items
-            items += page
-            if len(page) < HISTORY_PAGE:
-                return History(items=items)
-
-    def events(self, run_id: str, *, last_event_id: str | None = None) -> Iterator[ServerSentEvent]:
-        """Follow a run until it ends. After a broken connection go on from the last ``id``.
-
-        Raises:
-            ServiceUnreachableError: the connection broke, or was silent for too long.
-        """
-        headers = {"Accept": "text/event-stream"}
-        if last_event_id is not None:
-            headers["Last-Event-ID"] = last_event_id
-        timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
-        path = _path("runs", run_id, "events")
-        with self._stream(path, headers, timeout=timeout) as response:
-            yield from parse_stream(response.iter_lines())
-
     # Checkpoints
 
     def checkpoints(self, run_id: str) -> list[Checkpoint]:
@@ -241,9 +126,9 @@ class PmaeClient(AccessMethods):
         """
         if isinstance(request, EvaluationRequest):
             request = request.model_dump(mode="json")
-        response = self._send(
-            "POST",
+        response = self._send_once(
             _path("checkpoints", checkpoint_id, "evaluations"),
+            None,
             params={"priority": priority},
             json=dict(request),
         )
@@ -381,9 +266,8 @@ class PmaeClient(AccessMethods):
     def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         with mapped_errors(self.base_url):
             params = {k: v for k, v in arguments.pop("params", {}).items() if v is not None}
-            return self._http.request(
-                method, path, params=params, headers=self._authorization, **arguments
-            )
+            headers = {**arguments.pop("headers", {}), **self._authorization}
+            return self._http.request(method, path, params=params, headers=headers, **arguments)
 
     @property
     def _authorization(self) -> dict[str, str]:

@@ -56,6 +56,7 @@ from pmae.schema import (
 )
 from pmae.schema_access import Identity
 from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
+from pmae.schema_runs import RunChange
 from pmae.spec import (
     DatasetSpec,
     EvaluateSpec,
@@ -125,6 +126,10 @@ class FakeService:
                 return self._page(query)
             case "GET", "runs", run_id:
                 return self._run(run_id)
+            case "PATCH", "runs", run_id:
+                change = RunChange.model_validate_json(body)
+                self.runs[run_id] = self._run(run_id).model_copy(update=change.values)
+                return self.runs[run_id]
             case "POST", "runs", run_id, "cancel":
                 run = self._run(run_id)
                 self.runs[run_id] = run.model_copy(update={"cancel_requested": True})
@@ -655,6 +660,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def do_POST(self) -> None:
+        self._serve()
+
+    def do_PATCH(self) -> None:
         self._serve()
 
     def _serve(self) -> None:

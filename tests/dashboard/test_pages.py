@@ -119,6 +119,30 @@ def test_a_queued_run_has_nothing_to_show_yet(app: App, service: FakeService) ->
     assert "Waits for a worker" in view.text
 
 
+def test_what_people_say_of_a_run_is_changed_on_its_page(app: App, service: FakeService) -> None:
+    run = service.of_state("succeeded")
+    view = app.open("run", run=run.id)
+    view.check()
+    (name,) = (field for field in view.app.text_input if field.label == "Name")
+    (tags,) = (field for field in view.app.text_input if field.label == "Tags")
+    (notes,) = (field for field in view.app.text_area if field.label == "Notes")
+    (pinned,) = (field for field in view.app.toggle if field.label.startswith("Pinned"))
+    assert (name.value, notes.value, pinned.value) == (run.name, run.notes, run.pinned)
+    name.set_value("the good one")
+    tags.set_value("paper, best ,")
+    notes.set_value("<b>compare</b> with #2")
+    pinned.set_value(True)
+    (save,) = (button for button in view.app.button if button.label == "Save")
+    save.click().run()
+    view.check()
+    changed = service.runs[run.id]
+    assert (changed.name, changed.tags) == ("the good one", ["paper", "best"])
+    assert (changed.notes, changed.pinned) == ("<b>compare</b> with #2", True)
+    assert "the good one" in view.text
+    assert "<b>compare" in view.text, "notes are text, not markup"
+    assert "pinned" in view.text
+
+
 def test_cancelling_takes_two_clicks(app: App, service: FakeService) -> None:
     run = service.of_state("running")
     view = app.open("run", run=run.id)

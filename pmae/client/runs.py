@@ -1,0 +1,317 @@
+"""The part of the client that is about runs: submitting, finding, changing and following them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import httpx
+from pydantic import TypeAdapter
+
+from pmae.client.access import path_of
+from pmae.client.errors import ServiceUnreachableError
+from pmae.client.sse import ServerSentEvent, parse_stream
+from pmae.schema import (
+    HISTORY_PAGE,
+    History,
+    HistoryEntry,
+    LogChunk,
+    Metrics,
+    Run,
+    RunKind,
+    RunPage,
+    RunState,
+)
+from pmae.schema_runs import MetricsOfRuns, RunChange, SubmitPreview
+from pmae.spec import RunSpec, SpecModel
+
+STREAM_SILENCE_SECONDS = 60.0
+"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
+RETRY_SECONDS = (0.2, 0.8, 2.0)
+"""Before each further try of a submission whose answer was lost."""
+Axis = Literal["step", "epoch", "time"]
+_T = TypeVar("_T")
+
+
+class RunMethods:
+    """What :class:`~pmae.client.PmaeClient` does about runs; it brings the requests."""
+
+    _http: httpx.Client
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        raise NotImplementedError
+
+    def _read(self, response: httpx.Response, kind: type[_T] | TypeAdapter[_T]) -> _T:
+        raise NotImplementedError
+
+    def _stream(
+        self, path: str, headers: Mapping[str, str], **arguments: Any
+    ) -> AbstractContextManager[httpx.Response]:
+        raise NotImplementedError
+
+    def submit(
+        self,
+        spec: RunSpec | Mapping[str, Any] | None = None,
+        *,
+        preset: str | None = None,
+        priority: int = 0,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Queue a run of ``spec``, or of ``preset`` with the fields of ``spec`` laid over it.
+
+        A broken connection is tried again a few times, and makes one run all the same.
+
+        Args:
+            spec: fields of a spec.
+            preset: what they are laid over.
+            priority: higher ones start first.
+            idempotency_key: one that a caller keeps, to try again later; default: a new one.
+
+        Raises:
+            ApiError: the spec cannot be run; ``problem.errors`` names each bad field.
+        """
+        response = self._send_once(
+            "/runs",
+            idempotency_key,
+            params={"preset": preset, "priority": priority},
+            json=_body(spec, preset),
+        )
+        return self._read(response, Run)
+
+    def preview(
+        self, spec: RunSpec | Mapping[str, Any] | None = None, *, preset: str | None = None
+    ) -> SubmitPreview:
+        """What :meth:`submit` would queue, and what it would cost.
+
+        Raises:
+            ApiError: the spec cannot be run; ``problem.errors`` names each bad field.
+        """
+        params = {"preset": preset, "validate_only": True}
+        response = self._send("POST", "/runs", params=params, json=_body(spec, preset))
+        return self._read(response, SubmitPreview)
+
+    def runs(
+        self,
+        *,
+        state: RunState | Sequence[RunState] | None = None,
+        kind: RunKind | None = None,
+        method: str | None = None,
+        dataset: str | None = None,
+        tag: str | Sequence[str] | None = None,
+        text: str | None = None,
+        owner: str | None = None,
+        pinned: bool | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        finished_after: datetime | None = None,
+        finished_before: datetime | None = None,
+        metric: str | Sequence[str] | None = None,
+        sort: str | None = None,
+        order: Literal["asc", "desc"] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """A page of the runs that fit all filters, newest first unless sorted otherwise.
+
+        Args:
+            state: one, or any of several.
+            kind: pretrain or evaluate.
+            method: pmae or mae.
+            dataset: its name.
+            tag: one, or all of several.
+            text: in name or notes, or the id's beginning.
+            owner: name of the API key that submitted them.
+            pinned: only pinned ones, or only others.
+            created_after: submitted then or later; without a time zone: UTC.
+            created_before: submitted before then.
+            finished_after: ended then or later.
+            finished_before: ended before then.
+            metric: bounds of newest values, for example ``val_loss<0.5``; all of several.
+            sort: created (default), name, top1, finished, priority or metric:<name>.
+            order: of the sort; default: desc.
+            limit: most runs.
+            cursor: the ``next_cursor`` of the page before, with the same filters and order.
+        """
+        params = {
+            "state": state,
+            "kind": kind,
+            "method": method,
+            "dataset": dataset,
+            "tag": tag,
+            "text": text,
+            "owner": owner,
+            "pinned": pinned,
+            "created_after": created_after and created_after.isoformat(),
+            "created_before": created_before and created_before.isoformat(),
+            "finished_after": finished_after and finished_after.isoformat(),
+            "finished_before": finished_before and finished_before.isoformat(),
+            "metric": metric,
+            "sort": sort,
+            "order": order,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._read(self._send("GET", "/runs", params=params), RunPage)
+
+    def run(self, run_id: str) -> Run:
+        """One run in full."""
+        return self._read(self._send("GET", path_of("runs", run_id)), Run)
+
+    def change(self, run_id: str, change: RunChange | Mapping[str, Any]) -> Run:
+        """Change a run's name, tags, notes, pin or place in the queue; what is not given stays.
+
+        Raises:
+            ApiError: a field that cannot be changed, or not so, or not any more.
+        """
+        if isinstance(change, RunChange):
+            change = change.model_dump(mode="json", exclude_unset=True)
+        return self._read(self._send("PATCH", path_of("runs", run_id), json=dict(change)), Run)
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask for a run to be stopped; it is ``cancelled`` when its process is gone."""
+        return self._read(self._send("POST", path_of("runs", run_id, "cancel")), Run)
+
+    def resume(self, run_id: str) -> Run:
+        """Queue a failed or cancelled run again; it goes on from its newest valid checkpoint."""
+        return self._read(self._send("POST", path_of("runs", run_id, "resume")), Run)
+
+    def rerun(self, run_id: str) -> Run:
+        """Queue a new run with exactly the spec of this one."""
+        return self._read(self._send("POST", path_of("runs", run_id, "rerun")), Run)
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run that has ended: it is hidden at once, its files and rows go afterwards."""
+        self._send("DELETE", path_of("runs", run_id))
+
+    def metrics(
+        self,
+        run_id: str,
+        *,
+        names: Sequence[str] | None = None,
+        max_points: int = 400,
+        axis: Axis | None = None,
+    ) -> Metrics:
+        """Metric series; of a long one, each bucket's least and greatest value.
+
+        The buckets are equally wide along ``axis``, by default steps.
+        """
+        params = _metric_params(names, max_points) | {"axis": axis}
+        response = self._send("GET", path_of("runs", run_id, "metrics"), params=params)
+        return self._read(response, Metrics)
+
+    def metrics_of_runs(
+        self,
+        run_ids: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        max_points: int = 400,
+        axis: Axis | None = None,
+    ) -> list[Metrics]:
+        """The same of up to 50 runs in one request, in the order given."""
+        params = _metric_params(names, max_points) | {"axis": axis, "runs": ",".join(run_ids)}
+        return self._read(self._send("GET", "/metrics", params=params), MetricsOfRuns).runs
+
+    def metrics_csv(
+        self,
+        run_ids: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        max_points: int | None = None,
+    ) -> Iterator[str]:
+        """The points of up to 50 runs as CSV, in pieces; all of them without ``max_points``.
+
+        Raises:
+            ServiceUnreachableError: the connection broke; what came is not whole.
+        """
+        params = _metric_params(names, max_points) | {"runs": ",".join(run_ids), "format": "csv"}
+        with self._stream("/metrics", {"Accept": "text/csv"}, params=params) as response:
+            yield from response.iter_text()
+
+    def log(self, run_id: str, *, offset: int = 0, limit: int = 65_536) -> LogChunk:
+        """A piece of the run's log, from byte ``offset`` on."""
+        params = {"offset": offset, "limit": limit}
+        response = self._send("GET", path_of("runs", run_id, "log"), params=params)
+        return self._read(response, LogChunk)
+
+    def history(self, run_id: str) -> History:
+        """All that happened to the run, oldest first."""
+        items: list[HistoryEntry] = []
+        while True:
+            params = {"after": items[-1].id if items else None}
+            response = self._send("GET", path_of("runs", run_id, "history"), params=params)
+            page = self._read(response, History).items
+            items += page
+            if len(page) < HISTORY_PAGE:
+                return History(items=items)
+
+    def events(self, run_id: str, *, last_event_id: str | None = None) -> Iterator[ServerSentEvent]:
+        """Follow a run until it ends. After a broken connection go on from the last ``id``.
+
+        Raises:
+            ServiceUnreachableError: the connection broke, or was silent for too long.
+        """
+        yield from self._follow(path_of("runs", run_id, "events"), last_event_id, {})
+
+    def service_events(
+        self, *, types: Sequence[str] | None = None, last_event_id: str | None = None
+    ) -> Iterator[ServerSentEvent]:
+        """Follow all runs, from now on or after the last ``id`` that was seen; it does not end.
+
+        Args:
+            types: only messages of these types, of those in ``pmae.schema_runs.EVENT_TYPES``.
+            last_event_id: of the last message that was seen.
+
+        Raises:
+            ServiceUnreachableError: the connection broke, or was silent for too long.
+        """
+        params = {} if types is None else {"types": ",".join(types)}
+        yield from self._follow("/events", last_event_id, params)
+
+    def _follow(
+        self, path: str, last_event_id: str | None, params: Mapping[str, str]
+    ) -> Iterator[ServerSentEvent]:
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
+        with self._stream(path, headers, timeout=timeout, params=params) as response:
+            yield from parse_stream(response.iter_lines())
+
+    def _send_once(self, path: str, key: str | None, **arguments: Any) -> httpx.Response:
+        """POST what makes a run; when the answer is lost, again with the same key."""
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        for tries, pause in enumerate((*RETRY_SECONDS, None)):
+            try:
+                return self._send("POST", path, headers=headers, **arguments)
+            except ServiceUnreachableError as error:
+                never_sent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+                if pause is None or not _may_pass(error) or (never_sent and tries == 0):
+                    raise
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+
+def _may_pass(error: ServiceUnreachableError) -> bool:
+    """Whether trying again can help: the address was one."""
+    cause = error.__cause__
+    return isinstance(cause, httpx.TransportError) and not isinstance(
+        cause, httpx.UnsupportedProtocol
+    )
+
+
+def _body(spec: RunSpec | Mapping[str, Any] | None, preset: str | None) -> dict[str, Any]:
+    """Over a preset only what the author wrote counts, not the defaults of this version."""
+    if isinstance(spec, SpecModel):
+        return spec.model_dump(mode="json", exclude_unset=preset is not None)
+    return dict(spec or {})
+
+
+def _metric_params(names: Sequence[str] | None, max_points: int | None) -> dict[str, Any]:
+    params: dict[str, Any] = {} if max_points is None else {"max_points": max_points}
+    if names is not None:
+        params["names"] = ",".join(names)
+    return params
