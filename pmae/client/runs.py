@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pmae.client.connection import Connection, path_of
 from pmae.schema import Run, RunKind, RunPage, RunState
@@ -36,21 +36,44 @@ class RunMethods(Connection):
     def runs(
         self,
         *,
-        state: RunState | None = None,
+        state: RunState | Sequence[RunState] | None = None,
         kind: RunKind | None = None,
         method: str | None = None,
         dataset: str | None = None,
-        tag: str | None = None,
+        tag: str | Sequence[str] | None = None,
+        text: str | None = None,
+        metric: str | Sequence[str] | None = None,
+        sort: str | None = None,
+        order: Literal["asc", "desc"] | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> RunPage:
-        """A page of runs, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
+        """A page of runs; ``cursor`` is the ``next_cursor`` of the page before.
+
+        Args:
+            state: only runs in it, or in one of these.
+            kind: only runs of it.
+            method: only runs of it.
+            dataset: only runs on it.
+            tag: only runs with it, or with all of these.
+            text: only runs whose name or notes contain it, or whose id begins with it.
+            metric: a bound, or several that all hold, of the newest value: ``val_loss<0.5``.
+            sort: ``created`` (default), ``name``, ``top1``, ``finished``, ``priority``, or
+                ``metric:<name>``.
+            order: default: descending, so that the newest runs come first.
+            limit: most runs of the page, at most 500.
+            cursor: the other arguments stay as they were.
+        """
         params = {
             "state": state,
             "kind": kind,
             "method": method,
             "dataset": dataset,
             "tag": tag,
+            "text": text,
+            "metric": metric,
+            "sort": sort,
+            "order": order,
             "limit": limit,
             "cursor": cursor,
         }

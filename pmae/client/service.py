@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from pmae.client.connection import Connection, path_of
 from pmae.client.errors import api_error
-from pmae.schema import DatasetView, PresetView, Readiness, WorkerView
+from pmae.schema import DatasetView, PresetView, Queue, Readiness, WorkerView
 
 _PRESETS = TypeAdapter(list[PresetView])
 _DATASETS = TypeAdapter(list[DatasetView])
@@ -28,6 +28,10 @@ class ServiceMethods(Connection):
     def datasets(self) -> list[DatasetView]:
         """The data sets that a spec can name, and whether their files are there."""
         return self._read(self._send("GET", "/datasets"), _DATASETS)
+
+    def queue(self) -> Queue:
+        """What waits, in the order in which it starts, each with why it has not begun."""
+        return self._read(self._send("GET", "/queue"), Queue)
 
     def workers(self) -> list[WorkerView]:
         """The workers that were heard of lately."""
