@@ -50,5 +50,18 @@ def test_import_directions(package: str) -> None:
     ["api.main", "worker.task", "pmae.client", "pmae.cli.app", "pmae.spec", "dashboard.charts"],
 )
 def test_importing_it_loads_no_torch(module: str) -> None:
-    script = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert "torch" not in _loaded_by(module)
+
+
+@pytest.mark.parametrize("module", ["pmae.client", "pmae.cli.app"])
+def test_what_only_speaks_rest_loads_no_sql_and_no_web_framework(module: str) -> None:
+    assert not FORBIDDEN["pmae"] & _loaded_by(module)
+
+
+def _loaded_by(module: str) -> set[str]:
+    """The top-level packages that importing it alone loads."""
+    script = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())

@@ -14,6 +14,7 @@ from pmae.layout import names_stored_checkpoint
 from pmae.presets import get_preset
 from pmae.schema import RUN_KINDS, ProblemField
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
+from pmae.spec.changes import merge_patch
 
 Body = Mapping[str, Any]
 _MODELS: Mapping[object, type[ExperimentSpec | EvaluateSpec]] = {
@@ -75,20 +76,6 @@ def _check_init_from(spec: ExperimentSpec) -> None:
             "<run id>/<checkpoint name>, for example 3f9c0a1b2c4d/step-00000640",
             field=("init_from",),
         )
-
-
-def merge_patch(target: Body, patch: Body) -> dict[str, Any]:
-    """``target`` changed by ``patch`` (RFC 7396): objects are merged, null takes a field away."""
-    merged = dict(target)
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        elif isinstance(value, Mapping):
-            below = merged.get(name)
-            merged[name] = merge_patch(below if isinstance(below, Mapping) else {}, value)
-        else:
-            merged[name] = value
-    return merged
 
 
 def _preset_fields(name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,5 +18,12 @@ def main() -> None:
     try:
         app()
     except PmaeError as error:
-        Console(stderr=True).print(f"[bold red]pmae:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        # A file of the user's: a broken pipe is dealt with where it is written to.
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(told: str) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]pmae:[/] {escape(told)}", soft_wrap=True)
+    sys.exit(1)

@@ -12,11 +12,13 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from pmae.errors import CommandError
 
 GROUP = "pmae.commands"
+PANEL = "Administration"
+"""Of the help: what is added needs more than an address of the service."""
 
 
 class PluginGroup(TyperGroup):
@@ -41,6 +43,8 @@ class PluginGroup(TyperGroup):
             return None
         command = typer.main.get_command(load(found))
         command.name = cmd_name
+        if ctx.parent is None and isinstance(command, TyperCommand | TyperGroup):
+            command.rich_help_panel = PANEL
         return command
 
 

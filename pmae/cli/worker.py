@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pmae.cli.options import LOCAL_API, ApiUrl, connect
 from pmae.cli.plugins import PluginGroup
+from pmae.cli.service import workers
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
-from pmae.schema import WorkerView
 from pmae.up.interrupts import Interrupts
 
 worker_app = typer.Typer(help="Workers of a service.", no_args_is_help=True, cls=PluginGroup)
-console = Console()
 
 WorkerName = Annotated[str, typer.Argument(help="Its name, as `pmae worker list` has it.")]
 _LOOK_SECONDS = 0.5
 
 
-@worker_app.command("list")
-def list_workers(api_url: ApiUrl = LOCAL_API) -> None:
-    """Say which workers are up and what each one does."""
-    with connect(api_url) as client:
-        workers = client.workers()
-    if not workers:
-        console.print("no worker is up")
-        return
-    table = Table("name", "host", "takes", "devices", "doing", "heard of")
-    for worker in workers:
-        table.add_row(
-            worker.name,
-            worker.host,
-            ", ".join(worker.kinds),
-            str(worker.devices),
-            _doing(worker),
-            f"{(datetime.now(UTC) - worker.last_seen_at).total_seconds():.0f} s ago",
-        )
-    console.print(table)
+worker_app.command("list")(workers)
 
 
 @worker_app.command()
@@ -55,7 +33,7 @@ def drain(
     """Let a worker take no more runs, and give back the one it has; another one goes on with it."""
     with connect(api_url) as client:
         client.drain(name)
-        console.print(f"{name} was asked to drain; `pmae worker undrain` takes it back")
+        typer.echo(f"{name} was asked to drain; `pmae worker undrain` takes it back")
         if wait:
             _wait(client, name)
 
@@ -65,7 +43,7 @@ def undrain(name: WorkerName, api_url: ApiUrl = LOCAL_API) -> None:
     """Let a worker take runs again."""
     with connect(api_url) as client:
         client.undrain(name)
-    console.print(f"{name} takes runs again")
+    typer.echo(f"{name} takes runs again")
 
 
 def _wait(client: PmaeClient, name: str) -> None:
@@ -78,23 +56,18 @@ def _wait(client: PmaeClient, name: str) -> None:
                 now = str(error)
             else:
                 if found is None:
-                    console.print(f"{name} is not up")
+                    typer.echo(f"{name} is not up")
                     return
                 if found.run_id is None:
-                    console.print(f"{name} runs nothing")
+                    typer.echo(f"{name} runs nothing")
                     return
                 if not found.draining:
-                    console.print(f"somebody let {name} take runs again", style="yellow")
+                    typer.echo(f"somebody let {name} take runs again")
                     raise typer.Exit(1)
                 now = f"waiting for run {found.run_id} to be given back"
             if now != told:
-                console.print(now, highlight=False, markup=False)
+                typer.echo(now)
                 told = now
             interrupts.pause(_LOOK_SECONDS)
             if interrupts.requested:
                 raise typer.Exit(130)
-
-
-def _doing(worker: WorkerView) -> str:
-    runs = f"run {worker.run_id}" if worker.run_id else "nothing"
-    return f"{runs}, draining" if worker.draining else runs

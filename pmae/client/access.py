@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-from urllib.parse import quote
-
-import httpx
-from pydantic import TypeAdapter
-
+from pmae.client.connection import Connection, path_of
 from pmae.schema_access import (
     ApiKey,
     ApiKeyList,
@@ -21,25 +16,9 @@ from pmae.schema_access import (
     Role,
 )
 
-API_PREFIX = "/api/v1"
-_T = TypeVar("_T")
 
-
-def path_of(*segments: str) -> str:
-    """The path below the prefix; nothing in a segment has a meaning of its own."""
-    return "".join("/" + quote(segment, safe="") for segment in segments)
-
-
-class AccessMethods:
-    """What :class:`~pmae.client.PmaeClient` does about access; it brings the requests."""
-
-    base_url: str
-
-    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        raise NotImplementedError
-
-    def _read(self, response: httpx.Response, kind: type[_T] | TypeAdapter[_T]) -> _T:
-        raise NotImplementedError
+class AccessMethods(Connection):
+    """What :class:`~pmae.client.PmaeClient` does about access."""
 
     def identity(self) -> Identity:
         """Who the service takes this client for.

@@ -1,57 +1,27 @@
-"""The part of the client that is about runs: submitting, finding, changing and following them."""
+"""The part of the client that is about the life of runs: submitting, finding, changing them."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import httpx
-from pydantic import TypeAdapter
 
-from pmae.client.access import path_of
+from pmae.client.connection import Connection, path_of
 from pmae.client.errors import ServiceUnreachableError
-from pmae.client.sse import ServerSentEvent, parse_stream
-from pmae.schema import (
-    HISTORY_PAGE,
-    History,
-    HistoryEntry,
-    LogChunk,
-    Metrics,
-    Run,
-    RunKind,
-    RunPage,
-    RunState,
-)
-from pmae.schema_runs import MetricsOfRuns, RunChange, SubmitPreview
+from pmae.schema import Run, RunKind, RunPage, RunState
+from pmae.schema_runs import RunChange, SubmitPreview
 from pmae.spec import RunSpec, SpecModel
 
-STREAM_SILENCE_SECONDS = 60.0
-"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
 RETRY_SECONDS = (0.2, 0.8, 2.0)
 """Before each further try of a submission whose answer was lost."""
-Axis = Literal["step", "epoch", "time"]
-_T = TypeVar("_T")
 
 
-class RunMethods:
-    """What :class:`~pmae.client.PmaeClient` does about runs; it brings the requests."""
-
-    _http: httpx.Client
-
-    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        raise NotImplementedError
-
-    def _read(self, response: httpx.Response, kind: type[_T] | TypeAdapter[_T]) -> _T:
-        raise NotImplementedError
-
-    def _stream(
-        self, path: str, headers: Mapping[str, str], **arguments: Any
-    ) -> AbstractContextManager[httpx.Response]:
-        raise NotImplementedError
+class RunMethods(Connection):
+    """What :class:`~pmae.client.PmaeClient` does with runs."""
 
     def submit(
         self,
@@ -187,100 +157,6 @@ class RunMethods:
         """Delete a run that has ended: it is hidden at once, its files and rows go afterwards."""
         self._send("DELETE", path_of("runs", run_id))
 
-    def metrics(
-        self,
-        run_id: str,
-        *,
-        names: Sequence[str] | None = None,
-        max_points: int = 400,
-        axis: Axis | None = None,
-    ) -> Metrics:
-        """Metric series; of a long one, each bucket's least and greatest value.
-
-        The buckets are equally wide along ``axis``, by default steps.
-        """
-        params = _metric_params(names, max_points) | {"axis": axis}
-        response = self._send("GET", path_of("runs", run_id, "metrics"), params=params)
-        return self._read(response, Metrics)
-
-    def metrics_of_runs(
-        self,
-        run_ids: Sequence[str],
-        *,
-        names: Sequence[str] | None = None,
-        max_points: int = 400,
-        axis: Axis | None = None,
-    ) -> list[Metrics]:
-        """The same of up to 50 runs in one request, in the order given."""
-        params = _metric_params(names, max_points) | {"axis": axis, "runs": ",".join(run_ids)}
-        return self._read(self._send("GET", "/metrics", params=params), MetricsOfRuns).runs
-
-    def metrics_csv(
-        self,
-        run_ids: Sequence[str],
-        *,
-        names: Sequence[str] | None = None,
-        max_points: int | None = None,
-    ) -> Iterator[str]:
-        """The points of up to 50 runs as CSV, in pieces; all of them without ``max_points``.
-
-        Raises:
-            ServiceUnreachableError: the connection broke; what came is not whole.
-        """
-        params = _metric_params(names, max_points) | {"runs": ",".join(run_ids), "format": "csv"}
-        with self._stream("/metrics", {"Accept": "text/csv"}, params=params) as response:
-            yield from response.iter_text()
-
-    def log(self, run_id: str, *, offset: int = 0, limit: int = 65_536) -> LogChunk:
-        """A piece of the run's log, from byte ``offset`` on."""
-        params = {"offset": offset, "limit": limit}
-        response = self._send("GET", path_of("runs", run_id, "log"), params=params)
-        return self._read(response, LogChunk)
-
-    def history(self, run_id: str) -> History:
-        """All that happened to the run, oldest first."""
-        items: list[HistoryEntry] = []
-        while True:
-            params = {"after": items[-1].id if items else None}
-            response = self._send("GET", path_of("runs", run_id, "history"), params=params)
-            page = self._read(response, History).items
-            items += page
-            if len(page) < HISTORY_PAGE:
-                return History(items=items)
-
-    def events(self, run_id: str, *, last_event_id: str | None = None) -> Iterator[ServerSentEvent]:
-        """Follow a run until it ends. After a broken connection go on from the last ``id``.
-
-        Raises:
-            ServiceUnreachableError: the connection broke, or was silent for too long.
-        """
-        yield from self._follow(path_of("runs", run_id, "events"), last_event_id, {})
-
-    def service_events(
-        self, *, types: Sequence[str] | None = None, last_event_id: str | None = None
-    ) -> Iterator[ServerSentEvent]:
-        """Follow all runs, from now on or after the last ``id`` that was seen; it does not end.
-
-        Args:
-            types: only messages of these types, of those in ``pmae.schema_runs.EVENT_TYPES``.
-            last_event_id: of the last message that was seen.
-
-        Raises:
-            ServiceUnreachableError: the connection broke, or was silent for too long.
-        """
-        params = {} if types is None else {"types": ",".join(types)}
-        yield from self._follow("/events", last_event_id, params)
-
-    def _follow(
-        self, path: str, last_event_id: str | None, params: Mapping[str, str]
-    ) -> Iterator[ServerSentEvent]:
-        headers = {"Accept": "text/event-stream"}
-        if last_event_id is not None:
-            headers["Last-Event-ID"] = last_event_id
-        timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
-        with self._stream(path, headers, timeout=timeout, params=params) as response:
-            yield from parse_stream(response.iter_lines())
-
     def _send_once(self, path: str, key: str | None, **arguments: Any) -> httpx.Response:
         """POST what makes a run; when the answer is lost, again with the same key."""
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
@@ -308,10 +184,3 @@ def _body(spec: RunSpec | Mapping[str, Any] | None, preset: str | None) -> dict[
     if isinstance(spec, SpecModel):
         return spec.model_dump(mode="json", exclude_unset=preset is not None)
     return dict(spec or {})
-
-
-def _metric_params(names: Sequence[str] | None, max_points: int | None) -> dict[str, Any]:
-    params: dict[str, Any] = {} if max_points is None else {"max_points": max_points}
-    if names is not None:
-        params["names"] = ",".join(names)
-    return params

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
 from pmae.errors import SpecError
+from pmae.spec.changes import read_yaml
 from pmae.spec.evaluate import EvaluateSpec
 from pmae.spec.experiment import ExperimentSpec
 
@@ -46,7 +46,56 @@ def load_spec(source: str) -> RunSpec:
     path = Path(source)
     if source in PRESETS or not path.is_file():
         return get_preset(source).spec
+    return parse_spec(read_spec_file(path), source)
+
+
+def read_spec_file(path: Path) -> dict[str, Any]:
+    """What the author of a JSON or YAML file wrote, not yet validated.
+
+    Raises:
+        SpecError: it cannot be read, or holds no object.
+    """
     try:
-        return RUN_SPEC.validate_python(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise SpecError(f"{source} does not hold a spec: {error}") from error
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from error
+    return read_spec_text(text, str(path))
+
+
+def read_spec_text(text: str, what: str) -> dict[str, Any]:
+    """The same of a text; ``what`` says where it comes from.
+
+    Raises:
+        SpecError: it holds no object.
+    """
+    fields = read_yaml(text, what)
+    if not isinstance(fields, dict):
+        raise SpecError(f"{what} does not hold a spec: an object with fields is needed")
+    return fields
+
+
+def parse_spec(fields: Mapping[str, Any], what: str) -> RunSpec:
+    """A spec from its fields; ``what`` says where they come from.
+
+    Raises:
+        SpecError: it is not valid; names each bad field.
+    """
+    try:
+        return RUN_SPEC.validate_python(fields)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        told = "; ".join(f"{_place(entry['loc'], fields)}: {entry['msg']}" for entry in found)
+        raise SpecError(f"{what} does not hold a spec: {told}") from error
+
+
+def _place(location: tuple[str | int, ...], fields: Any) -> str:
+    """A field's path without pydantic's names for the members of a union, which no spec has."""
+    place: list[str] = []
+    for index, part in enumerate(location):
+        try:
+            fields = fields[part]
+        except (LookupError, TypeError):
+            if index < len(location) - 1:
+                continue
+        place.append(str(part))
+    return ".".join(place)

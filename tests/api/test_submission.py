@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.errors import InvalidRequestError
-from api.runs.submission import merge_patch, read_spec
+from api.runs.submission import read_spec
 from api.validation import pointer
 from pmae.presets import SMALL_PRESETS, get_preset
 from pmae.schema import Problem, Run
@@ -161,13 +161,6 @@ def test_a_bad_parameter_is_named(api: LiveApi, subtests: pytest.Subtests) -> No
 def test_an_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(InvalidRequestError, match="quickstart"):
         read_spec(None, "slowstart")
-
-
-def test_merge_patch_is_rfc_7396() -> None:
-    target = {"a": {"b": 1, "c": [1]}, "d": 1}
-    patch = {"a": {"b": None, "c": [2], "e": {"f": 1}}, "d": {"g": None}}
-    assert merge_patch(target, patch) == {"a": {"c": [2], "e": {"f": 1}}, "d": {}}
-    assert target == {"a": {"b": 1, "c": [1]}, "d": 1}, "the target stays as it is"
 
 
 def test_pointers_are_escaped() -> None:

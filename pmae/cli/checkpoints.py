@@ -1,0 +1,102 @@
+"""``pmae checkpoints`` and ``pmae download``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from pmae.cli.options import LOCAL_API, ApiUrl, AsJson, connect
+from pmae.cli.output import moment, print_json, print_table, size
+from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
+from pmae.client import PmaeClient
+from pmae.errors import CommandError
+from pmae.schema import CheckpointList
+
+_WEIGHTS = "model.safetensors"
+
+
+def checkpoints(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
+    """List a run's checkpoints, newest first."""
+    with connect(api_url) as client:
+        found = client.checkpoints(find_run(client, run))
+    if as_json:
+        print_json(CheckpointList(items=found))
+        return
+    rows = [
+        (
+            one.id,
+            one.kind,
+            str(one.step),
+            f"{one.epoch:g}",
+            size(sum(facts.size for facts in one.files.values())),
+            "yes" if one.pinned else "",
+            moment(one.created_at),
+        )
+        for one in found
+    ]
+    print_table(("id", "kind", "step", "epoch", "size", "pinned", "created"), rows)
+
+
+def download(
+    checkpoint: CheckpointArgument,
+    destination: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DEST",
+            help="File to write, or a folder that is there; with --all a folder. Default: a folder "
+            "of the checkpoint's id.",
+        ),
+    ] = None,
+    file_name: Annotated[
+        str | None, typer.Option("--file", help=f"Which of its files; default: {_WEIGHTS}.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of its files.")] = False,
+    api_url: ApiUrl = LOCAL_API,
+) -> None:
+    """Download a checkpoint; goes on where it was cut off, and verifies the digests."""
+    if everything and file_name is not None:
+        raise typer.BadParameter("--all and --file exclude each other; valid is one of them")
+    with connect(api_url) as client:
+        checkpoint_id = find_checkpoint(client, checkpoint)
+        files = sorted(client.checkpoint(checkpoint_id).files) if everything else []
+        target = destination or Path(checkpoint_id)
+        if everything or destination is None:
+            target.mkdir(parents=True, exist_ok=True)
+        elif not target.parent.is_dir():
+            raise CommandError(f"there is no folder {target.parent} to write to")
+        for name in files or [file_name or _WEIGHTS]:
+            path = _fetch(client, checkpoint_id, name, target)
+            typer.echo(f"{path}: sha256 verified")
+
+
+def _fetch(client: PmaeClient, checkpoint_id: str, name: str, target: Path) -> Path:
+    """One file, with a bar on a terminal."""
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, transient=True
+    ) as bar:
+        task = bar.add_task(name, total=None)
+        return client.download(
+            checkpoint_id,
+            name,
+            target,
+            progress=lambda there, total: bar.update(task, completed=there, total=total),
+        )

@@ -1,0 +1,79 @@
+"""``pmae queue``, ``pmae workers`` and ``pmae status``: the service as a whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import typer
+
+from pmae.cli.options import LOCAL_API, ApiUrl, AsJson, connect
+from pmae.cli.output import moment, print_json, print_table
+from pmae.schema import WorkerView
+
+
+def queue(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
+    """List what waits, in the order in which it starts, and why it has not begun."""
+    with connect(api_url) as client:
+        found = client.queue()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            str(run.position),
+            run.run_id,
+            run.name,
+            run.kind,
+            str(run.devices),
+            str(run.priority),
+            moment(run.queued_at),
+            run.waits,
+        )
+        for run in found.items
+    ]
+    columns = ("position", "id", "name", "kind", "devices", "priority", "queued", "why it waits")
+    print_table(columns, rows)
+    if found.total > len(found.items):
+        typer.echo(f"pmae: the first {len(found.items)} of {found.total}", err=True)
+
+
+def workers(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
+    """Say which workers are up and what each one does."""
+    with connect(api_url) as client:
+        found = client.workers()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            worker.name,
+            worker.host,
+            ",".join(worker.kinds),
+            str(worker.devices),
+            _doing(worker),
+            f"{(datetime.now(UTC) - worker.last_seen_at).total_seconds():.0f} s ago",
+        )
+        for worker in found
+    ]
+    print_table(("name", "host", "takes", "devices", "doing", "heard of"), rows)
+    if not found:
+        typer.echo("pmae: no worker is up", err=True)
+
+
+def status(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
+    """Say whether the service can do its work; exit status 1 if it cannot."""
+    with connect(api_url) as client:
+        found = client.ready()
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("ready" if found.ready else "not ready")
+        for name, told in found.checks.items():
+            typer.echo(f"{name}: {told}")
+    if not found.ready:
+        raise typer.Exit(1)
+
+
+def _doing(worker: WorkerView) -> str:
+    runs = f"run {worker.run_id}" if worker.run_id else "nothing"
+    return f"{runs}, draining" if worker.draining else runs

@@ -1,0 +1,141 @@
+"""The part of the client that is about checkpoints: files, reconstructions, evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pmae.client.connection import API_PREFIX, Connection, path_of
+from pmae.client.download import ProgressCallback, download_file
+from pmae.client.errors import DownloadError
+from pmae.schema import (
+    Checkpoint,
+    CheckpointList,
+    Reconstruction,
+    ReconstructionRequest,
+    Run,
+)
+from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
+from pmae.spec import EvaluationRequest
+
+RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
+"""The first one after the service's start loads the library and the data set."""
+
+
+class CheckpointMethods(Connection):
+    """What :class:`~pmae.client.PmaeClient` does with checkpoints."""
+
+    def checkpoints(self, run_id: str) -> list[Checkpoint]:
+        """The run's checkpoints, newest first."""
+        response = self._send("GET", path_of("runs", run_id, "checkpoints"))
+        return self._read(response, CheckpointList).items
+
+    def checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """One checkpoint."""
+        return self._read(self._send("GET", path_of("checkpoints", checkpoint_id)), Checkpoint)
+
+    def pin_checkpoint(self, checkpoint_id: str, *, pinned: bool = True) -> Checkpoint:
+        """Keep a checkpoint that the spec's retention would remove, or let it go."""
+        path = path_of("checkpoints", checkpoint_id)
+        return self._read(self._send("PATCH", path, json={"pinned": pinned}), Checkpoint)
+
+    def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Remove a kept checkpoint that is neither pinned nor needed."""
+        self._send("DELETE", path_of("checkpoints", checkpoint_id))
+
+    def evaluate(
+        self,
+        checkpoint_id: str,
+        request: EvaluationRequest | Mapping[str, Any],
+        *,
+        priority: int = 0,
+    ) -> Run:
+        """Queue a run that measures a kept checkpoint by the protocols of ``request``.
+
+        Raises:
+            ApiError: there is no such checkpoint, or an evaluation does not suit it.
+        """
+        if isinstance(request, EvaluationRequest):
+            request = request.model_dump(mode="json")
+        response = self._send(
+            "POST",
+            path_of("checkpoints", checkpoint_id, "evaluations"),
+            params={"priority": priority},
+            json=dict(request),
+        )
+        return self._read(response, Run)
+
+    def evaluation_runs(self, run_id: str) -> list[EvaluationRun]:
+        """The runs that evaluate checkpoints of this run, newest first, with their results."""
+        response = self._send("GET", path_of("runs", run_id, "evaluations"))
+        return self._read(response, EvaluationRunList).items
+
+    def download_url(
+        self, checkpoint_id: str, file_name: str, *, base_url: str | None = None
+    ) -> str:
+        """Where a browser or curl fetches a checkpoint's file.
+
+        ``base_url`` is the service's address as they reach it, if another than this client's.
+        """
+        path = path_of("checkpoints", checkpoint_id, "files", file_name)
+        return f"{(base_url or self.base_url).rstrip('/')}{API_PREFIX}{path}"
+
+    def download(
+        self,
+        checkpoint_id: str,
+        file_name: str,
+        destination: Path,
+        *,
+        progress: ProgressCallback | None = None,
+    ) -> Path:
+        """Fetch a checkpoint's file to ``destination`` (a folder: under its own name).
+
+        An earlier try that broke off is gone on with. The SHA-256 is checked against the
+        checkpoint's manifest before the file appears.
+
+        Raises:
+            DownloadError: no such file, broken off, or not the bytes that the manifest names.
+        """
+        files = self.checkpoint(checkpoint_id).files
+        if file_name not in files:
+            raise DownloadError(
+                f"the checkpoint {checkpoint_id} has no file {file_name!r}; "
+                f"valid are {', '.join(sorted(files))}"
+            )
+        if destination.is_dir():
+            destination = destination / file_name
+        path = path_of("checkpoints", checkpoint_id, "files", file_name)
+        # Compressed on the way, the bytes would not be those that Range counts.
+        plain = {"Accept-Encoding": "identity"}
+        return download_file(
+            lambda headers: self._stream(path, plain | headers),
+            files[file_name],
+            destination,
+            progress,
+        )
+
+    def reconstruct(
+        self, checkpoint_id: str, request: ReconstructionRequest | None = None
+    ) -> Reconstruction:
+        """Reconstruct images under a mask, each panel as a PNG in base64."""
+        return self._read(self._reconstructions(checkpoint_id, request, "json"), Reconstruction)
+
+    def reconstruct_png(
+        self, checkpoint_id: str, request: ReconstructionRequest | None = None
+    ) -> bytes:
+        """The same as one labelled PNG sheet."""
+        return self._reconstructions(checkpoint_id, request, "png").content
+
+    def _reconstructions(
+        self, checkpoint_id: str, request: ReconstructionRequest | None, form: str
+    ) -> httpx.Response:
+        return self._send(
+            "POST",
+            path_of("checkpoints", checkpoint_id, "reconstructions"),
+            params={"format": form},
+            json=(request or ReconstructionRequest()).model_dump(mode="json"),
+            timeout=RECONSTRUCTION_TIMEOUT_SECONDS,
+        )

@@ -1,0 +1,112 @@
+"""The connection to one service: how requests are made and answers read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from pmae.client.errors import UnexpectedAnswerError, api_error, mapped_errors
+from pmae.loopback import is_loopback
+
+API_PREFIX = "/api/v1"
+_T = TypeVar("_T")
+
+
+def path_of(*segments: str) -> str:
+    """The path below the prefix; nothing in a segment has a meaning of its own."""
+    return "".join("/" + quote(segment, safe="") for segment in segments)
+
+
+class Connection:
+    """What all parts of :class:`~pmae.client.PmaeClient` share; they add a method a request."""
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        api_key: str | SecretStr | None = None,
+        timeout: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._api_key = None if api_key is None else _secret(api_key)
+        with mapped_errors(self.base_url):
+            self._http = httpx.Client(
+                base_url=self.base_url + API_PREFIX,
+                timeout=timeout,
+                transport=transport,
+                # A proxy named by the environment cannot reach this machine's loopback.
+                trust_env=not is_loopback(httpx.URL(self.base_url).host),
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def with_key(self, api_key: str | SecretStr) -> Self:
+        """The same service under another key. Both share connections, and close together."""
+        other = copy(self)
+        other._api_key = _secret(api_key)  # noqa: SLF001 - its own class
+        return other
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        with mapped_errors(self.base_url):
+            params = {k: v for k, v in arguments.pop("params", {}).items() if v is not None}
+            headers = {**arguments.pop("headers", {}), **self._authorization}
+            return self._http.request(method, path, params=params, headers=headers, **arguments)
+
+    @property
+    def _authorization(self) -> dict[str, str]:
+        if self._api_key is None:
+            return {}
+        return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        response = self._request(method, path, **arguments)
+        if not response.is_success:
+            raise api_error(response)
+        return response
+
+    @contextmanager
+    def _stream(
+        self, path: str, headers: Mapping[str, str], **arguments: Any
+    ) -> Iterator[httpx.Response]:
+        with (
+            mapped_errors(self.base_url),
+            self._http.stream(
+                "GET", path, headers={**headers, **self._authorization}, **arguments
+            ) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                raise api_error(response)
+            yield response
+
+    def _read(self, response: httpx.Response, kind: type[_T] | TypeAdapter[_T]) -> _T:
+        adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+        try:
+            return adapter.validate_json(response.content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UnexpectedAnswerError(
+                f"{response.request.url} answered, but not as this service does "
+                f"({where or 'body'}: {first['msg']}); client and service may be of two versions"
+            ) from error
+
+
+def _secret(api_key: str | SecretStr) -> SecretStr:
+    """Kept so that no traceback or repr shows it."""
+    return SecretStr(api_key) if isinstance(api_key, str) else api_key

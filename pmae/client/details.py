@@ -1,0 +1,151 @@
+"""The part of the client that is about what a run did: figures, log, history, basis, filmstrip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import httpx
+
+from pmae.client.connection import Connection, path_of
+from pmae.client.sse import ServerSentEvent, parse_stream
+from pmae.schema import (
+    HISTORY_PAGE,
+    Filmstrip,
+    History,
+    HistoryEntry,
+    LogChunk,
+    Metrics,
+    Spectrum,
+)
+from pmae.schema_runs import MetricsOfRuns
+
+Axis = Literal["step", "epoch", "time"]
+STREAM_SILENCE_SECONDS = 60.0
+"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
+
+
+class DetailMethods(Connection):
+    """What :class:`~pmae.client.PmaeClient` reads of runs: one, or several."""
+
+    def metrics(
+        self,
+        run_id: str,
+        *,
+        names: Sequence[str] | None = None,
+        max_points: int = 400,
+        axis: Axis | None = None,
+    ) -> Metrics:
+        """Metric series; of a long one, each bucket's least and greatest value.
+
+        The buckets are equally wide along ``axis``, by default steps.
+        """
+        params = _metric_params(names, max_points) | {"axis": axis}
+        response = self._send("GET", path_of("runs", run_id, "metrics"), params=params)
+        return self._read(response, Metrics)
+
+    def metrics_of_runs(
+        self,
+        run_ids: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        max_points: int = 400,
+        axis: Axis | None = None,
+    ) -> list[Metrics]:
+        """The same of up to 50 runs in one request, in the order given."""
+        params = _metric_params(names, max_points) | {"axis": axis, "runs": ",".join(run_ids)}
+        return self._read(self._send("GET", "/metrics", params=params), MetricsOfRuns).runs
+
+    def metrics_csv(
+        self,
+        run_ids: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        max_points: int | None = None,
+    ) -> Iterator[str]:
+        """The points of up to 50 runs as CSV, in pieces; all of them without ``max_points``.
+
+        Raises:
+            ServiceUnreachableError: the connection broke; what came is not whole.
+        """
+        params = _metric_params(names, max_points) | {"runs": ",".join(run_ids), "format": "csv"}
+        with self._stream("/metrics", {"Accept": "text/csv"}, params=params) as response:
+            yield from response.iter_text()
+
+    def log(self, run_id: str, *, offset: int = 0, limit: int = 65_536) -> LogChunk:
+        """A piece of the run's log, from byte ``offset`` on."""
+        params = {"offset": offset, "limit": limit}
+        return self._read(
+            self._send("GET", path_of("runs", run_id, "log"), params=params), LogChunk
+        )
+
+    def history(self, run_id: str) -> History:
+        """All that happened to the run, oldest first."""
+        items: list[HistoryEntry] = []
+        while True:
+            params = {"after": items[-1].id if items else None}
+            response = self._send("GET", path_of("runs", run_id, "history"), params=params)
+            page = self._read(response, History).items
+            items += page
+            if len(page) < HISTORY_PAGE:
+                return History(items=items)
+
+    def events(self, run_id: str, *, last_event_id: str | None = None) -> Iterator[ServerSentEvent]:
+        """Follow a run until it ends. After a broken connection go on from the last ``id``.
+
+        Raises:
+            ServiceUnreachableError: the connection broke, or was silent for too long.
+        """
+        yield from self._follow(path_of("runs", run_id, "events"), last_event_id, {})
+
+    def service_events(
+        self, *, types: Sequence[str] | None = None, last_event_id: str | None = None
+    ) -> Iterator[ServerSentEvent]:
+        """Follow all runs, from now on or after the last ``id`` that was seen; it does not end.
+
+        Args:
+            types: only messages of these types, of those in ``pmae.schema_runs.EVENT_TYPES``.
+            last_event_id: of the last message that was seen.
+
+        Raises:
+            ServiceUnreachableError: the connection broke, or was silent for too long.
+        """
+        params = {} if types is None else {"types": ",".join(types)}
+        yield from self._follow("/events", last_event_id, params)
+
+    def _follow(
+        self, path: str, last_event_id: str | None, params: Mapping[str, str]
+    ) -> Iterator[ServerSentEvent]:
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
+        with self._stream(path, headers, timeout=timeout, params=params) as response:
+            yield from parse_stream(response.iter_lines())
+
+    def spectrum(self, run_id: str) -> Spectrum:
+        """How the variance spreads over the components of the run's basis."""
+        return self._read(self._send("GET", path_of("runs", run_id, "components")), Spectrum)
+
+    def filmstrip(self, run_id: str, *, image: int = 0, max_frames: int = 101) -> Filmstrip:
+        """One validation image under one mask, as the run learned; PNGs in base64."""
+        return self._read(self._film(run_id, image, max_frames, "json"), Filmstrip)
+
+    def filmstrip_png(self, run_id: str, *, image: int = 0, max_frames: int = 101) -> bytes:
+        """The same as one labelled PNG sheet."""
+        return self._film(run_id, image, max_frames, "png").content
+
+    def _film(self, run_id: str, image: int, max_frames: int, form: str) -> httpx.Response:
+        params = {"image": image, "max_frames": max_frames, "format": form}
+        return self._send("GET", path_of("runs", run_id, "filmstrip"), params=params)
+
+    def component_png(self, run_id: str, index: int) -> bytes:
+        """Component ``index`` (from 0) of the run's basis as an image on a diverging scale."""
+        return self._send("GET", path_of("runs", run_id, "components", f"{index}.png")).content
+
+
+def _metric_params(names: Sequence[str] | None, max_points: int | None) -> dict[str, Any]:
+    params: dict[str, Any] = {} if max_points is None else {"max_points": max_points}
+    if names is not None:
+        params["names"] = ",".join(names)
+    return params

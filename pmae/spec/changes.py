@@ -1,0 +1,157 @@
+"""Changes of a spec that are not yet validated: ``masking.ratio=0.3`` over a preset or a file."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from pmae.errors import SpecError
+
+_MOST_NEAREST = 5
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON has it: ``1e-3`` is a number, and a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [entry for entry in found if entry[0] != "tag:yaml.org,2002:timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
+
+
+def read_yaml(text: str, what: str) -> Any:
+    """A JSON value written as YAML or JSON.
+
+    Args:
+        text: the value.
+        what: where it stands, for the message.
+
+    Raises:
+        SpecError: it is neither, or JSON cannot hold it.
+    """
+    try:
+        value = yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
+        json.dumps(value, allow_nan=False)
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise SpecError(f"{what} is neither YAML nor JSON: {reason}") from error
+    return value
+
+
+def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """``target`` changed by ``patch`` (RFC 7396): objects are merged, null takes a field away."""
+    merged = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping):
+            below = merged.get(name)
+            merged[name] = merge_patch(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def read_changes(assignments: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+    """The patch that ``path=value`` assignments stand for; of two for one field the later counts.
+
+    Args:
+        assignments: dotted paths of fields, and their values as YAML; ``null`` takes a field back
+            to its default.
+        model: what the patch is for.
+
+    Raises:
+        SpecError: one is not of that form, or ``model`` has no such field; names the nearest.
+    """
+    patch: dict[str, Any] = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        path = path.strip()
+        if not (equals and path):
+            raise SpecError(
+                f"{assignment!r} is no assignment; valid is path=value, for example "
+                f"{next(field_paths(model))}=..."
+            )
+        value = read_yaml(text, f"the value of {path}")
+        parts = path.split(".")
+        change: Any = value
+        for part in reversed(parts):
+            change = {part: change}
+        _check(change, model, (), model)
+        patch = _overlaid(patch, change)
+    return patch
+
+
+def field_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted paths of a model's fields, those that hold others after these."""
+    for name, field in model.model_fields.items():
+        part = _part(field.annotation)
+        if part is not None:
+            yield from field_paths(part, f"{prefix}{name}.")
+        yield f"{prefix}{name}"
+
+
+def _overlaid(patch: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Two patches as one: unlike in a merge, null stays, since it still has a field to remove."""
+    both = dict(patch)
+    for name, value in change.items():
+        below = both.get(name)
+        nested = isinstance(value, Mapping) and isinstance(below, Mapping)
+        both[name] = _overlaid(below, value) if nested else value  # type: ignore[arg-type]
+    return both
+
+
+def _check(
+    patch: Mapping[str, Any],
+    model: type[BaseModel],
+    above: tuple[str, ...],
+    whole: type[BaseModel],
+) -> None:
+    """Every name of the patch must be that of a field of the part ``model`` of ``whole``."""
+    for name, value in patch.items():
+        place = (*above, name)
+        field = model.model_fields.get(name)
+        if field is None:
+            raise SpecError(_unknown(place, model, whole), field=place)
+        if not isinstance(value, Mapping):
+            continue
+        part = _part(field.annotation)
+        if part is not None:
+            _check(value, part, place, whole)
+        elif value:
+            path = ".".join(place)
+            raise SpecError(f"{path} has no fields of its own; valid is {path}=value", field=place)
+
+
+def _unknown(place: tuple[str, ...], model: type[BaseModel], whole: type[BaseModel]) -> str:
+    """Names the fields that are called so elsewhere, and those beside it that are called alike."""
+    above, name = ".".join(place[:-1]), place[-1]
+    elsewhere = [path for path in field_paths(whole) if path.rpartition(".")[2] == name]
+    alike = difflib.get_close_matches(name, model.model_fields, n=_MOST_NEAREST, cutoff=0.5)
+    nearest = [*elsewhere, *(f"{above}.{field}" if above else field for field in alike)]
+    hint = f"the nearest are {', '.join(nearest[:_MOST_NEAREST])}; " if nearest else ""
+    valid = f"valid{f' in {above}' if above else ''}: {', '.join(model.model_fields)}"
+    return f"there is no field {'.'.join(place)}; {hint}{valid}"
+
+
+def _part(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, if it holds one; a list of them is one value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType):
+        found = [part for part in map(_part, get_args(annotation)) if part is not None]
+        return found[0] if len(found) == 1 else None
+    return None
