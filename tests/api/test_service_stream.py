@@ -79,6 +79,22 @@ def test_types_choose(api: LiveApi) -> None:
     assert "did you mean 'stage'" in bad.json()["detail"]
 
 
+def test_what_cannot_be_followed_is_named(api: LiveApi, subtests: pytest.Subtests) -> None:
+    asked: list[tuple[dict[str, str], dict[str, str], str]] = [
+        ({"types": "x" * 401}, {}, "types"),
+        ({"type": "state"}, {}, "type"),
+        ({}, {"Last-Event-ID": "x"}, "last-event-id"),
+        ({}, {"Last-Event-ID": "-1"}, "last-event-id"),
+        ({}, {"Last-Event-ID": str(2**53 + 1)}, "last-event-id"),
+    ]
+    for params, headers, field in asked:
+        with subtests.test(params=params, headers=headers):
+            bad = api.client.get("/events", params=params, headers=headers)
+            assert bad.status_code == 422
+            assert bad.headers["content-type"] == "application/problem+json"
+            assert [error["pointer"] for error in bad.json()["errors"]] == [field]
+
+
 def test_progress_comes_in_coarse_steps(api: LiveApi) -> None:
     def progress(done: int) -> dict[str, Any]:
         return {"stage": "pretrain", "epoch": 0, "done": done, "total": 1000}
