@@ -33,7 +33,7 @@ def nowhere() -> dict[str, str]:
     "arguments",
     [
         ["submit", "quickstart"],
-        ["download", "a-00000001", "weights"],
+        ["download", "3f9c0a1b2c4d-00000001", "weights"],
         ["worker", "list"],
         ["worker", "drain", "w"],
         ["worker", "undrain", "w"],
