@@ -5,28 +5,25 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from pmae.cli.output import print_table
 from pmae.data.catalog import DATASETS
 from pmae.data.locate import locate, own_datasets
 from pmae.up.settings import UpSettings
 
 data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
-console = Console()
 
 
 @data_app.command("list")
 def list_data() -> None:
     """Say which data sets are on this machine, and how to get the others."""
     settings = UpSettings.load()
-    table = Table("name", "pixels", "here")
-    table.add_column("where, or how to get it", overflow="fold")
+    rows = []
     for name in [*DATASETS, *own_datasets(settings)]:
         location = locate(name, settings)
         pixels = str(DATASETS[name].resolution) if name in DATASETS else "any"
-        table.add_row(name, pixels, "yes" if location.available else "no", location.message)
-    console.print(table)
+        rows.append((name, pixels, "yes" if location.available else "no", location.message))
+    print_table(("name", "pixels", "here", "where, or how to get it"), rows)
 
 
 @data_app.command("download")
@@ -41,4 +38,4 @@ def download_data(
     # Here, since it loads torchvision, which no other command needs.
     from pmae.data.download import download
 
-    console.print(download(name, UpSettings.load(), resolution), highlight=False)
+    typer.echo(download(name, UpSettings.load(), resolution))

@@ -21,19 +21,24 @@ def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
         typer.echo(json.dumps([item.model_dump(mode="json") for item in value], indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, lines: bool = False
+) -> None:
     """A table on a terminal; in a pipe a line a row with tabs between, whole and without colours.
 
     Args:
         columns: their names, the first line of a pipe's.
         rows: a cell for each column.
+        lines: draw lines between the rows.
     """
     console = Console()
     if not console.is_terminal:
         for row in (columns, *rows):
             typer.echo("\t".join(" ".join(cell.split()) for cell in row))
         return
-    table = Table(*columns)
+    table = Table(show_lines=lines)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from pmae.cli.output import print_table
 from pmae.errors import DataError
 from pmae.measured import read_runs
 from pmae.presets import PRESETS
@@ -32,6 +31,10 @@ _WRITERS = {
     Format.LATEX: as_latex,
     Format.JSON: as_json,
 }
+
+
+_FEW = 10
+"""Of so few presets each stands apart from the next."""
 
 
 def table(
@@ -57,9 +60,7 @@ def presets(
 ) -> None:
     """List the presets: what each shows, what it costs and what to expect."""
     chosen = [p for p in PRESETS.values() if all(word in p.name for word in words or ())]
-    listed = Table("name", "what", "cost", "expect", show_lines=len(chosen) < 10)
-    for preset in chosen:
-        listed.add_row(preset.name, preset.summary, preset.cost, preset.expect)
-    Console().print(listed)
+    rows = [(p.name, p.summary, p.cost, p.expect) for p in chosen]
+    print_table(("name", "what", "cost", "expect"), rows, lines=len(chosen) < _FEW)
     if len(chosen) == 1:
-        Console().print(chosen[0].command, highlight=False, soft_wrap=True)
+        typer.echo(chosen[0].command)

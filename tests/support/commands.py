@@ -19,12 +19,14 @@ def run_pmae(
     environment: Mapping[str, str] | None = None,
     *,
     cwd: Path | None = None,
+    text: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, in a wide terminal without colours."""
+    """Run a command to its end, with ``text`` as its input and both its outputs in pipes."""
     settings = {"COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(
         [*PMAE, *arguments],
         env={**os.environ, **settings, **(environment or {})},
+        input=text,
         capture_output=True,
         text=True,
         check=False,

@@ -52,9 +52,9 @@ def test_data_sets_that_are_not_here_say_how_to_get_them(tmp_path: Path) -> None
     home = {"PMAE_HOME": str(tmp_path)}
     listed = run_pmae(["data", "list"], home)
     assert listed.returncode == 0
-    rows = {line.split("│")[1].strip(): line for line in listed.stdout.splitlines() if "│" in line}
-    assert "yes" in rows["digits"]
-    assert "no" in rows["cifar10"]
+    rows = {row[0]: row for row in (line.split("\t") for line in listed.stdout.splitlines())}
+    assert rows["digits"][2] == "yes"
+    assert rows["cifar10"][2] == "no"
     unknown = run_pmae(["data", "download", "no_such_set"], home)
     assert unknown.returncode == 1
     assert "no_such_set" in unknown.stderr
@@ -99,6 +99,23 @@ def test_submit_watch_download(stack: RunningStack, tmp_path: Path) -> None:
     fetched = run_pmae(["download", checkpoint.id, str(tmp_path / "w")], service)
     assert "sha256 verified" in fetched.stdout
     assert (tmp_path / "w").stat().st_size == checkpoint.files["model.safetensors"].size
+    picture = tmp_path / "picture.png"
+    for arguments in (
+        ["reconstruct", run_id, str(picture), "--images", "0-1", "--components", "0-3"],
+        ["reconstruct", checkpoint.id, str(picture), "--ratio", "0.3", "--strategy", "top"],
+        ["filmstrip", run_id, str(picture), "--image", "1"],
+    ):
+        picture.unlink(missing_ok=True)
+        drawn = run_pmae(arguments, service)
+        assert (drawn.returncode, drawn.stderr) == (0, "")
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    status = run_pmae(["status"], service)
+    assert (status.returncode, status.stdout.splitlines()[0]) == (0, "ready")
+    evaluated = run_pmae(
+        ["evaluate", run_id, "--protocol", "knn", "--set", "k=[3]", "--watch"], service
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "k-NN" in evaluated.stdout
     wrong = run_pmae(["download", checkpoint.id, str(tmp_path / "x"), "--file", "nothing"], service)
     assert wrong.returncode == 1
     assert "valid are" in wrong.stderr

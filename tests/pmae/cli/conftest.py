@@ -1,0 +1,49 @@
+"""The real API for commands to speak to. What it asks of SQL is tested with the API."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from api.db.migrate import upgrade
+from api.settings import ApiSettings
+from tests.api.live import LiveApi, live_api
+from tests.support.commands import run_pmae
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def api_settings(tmp_path: Path) -> ApiSettings:
+    """No broker and no worker: what runs do is put into the database by the tests."""
+    url = f"sqlite:///{tmp_path / 'test.sqlite3'}"
+    upgrade(url)
+    return ApiSettings(
+        home=tmp_path / "home",
+        database_url=url,
+        require_keys=False,
+        broker_url=f"redis+socket://{tmp_path}/no-broker.sock",
+        broker_timeout_seconds=0.1,
+    )
+
+
+@pytest.fixture
+def api(api_settings: ApiSettings) -> Iterator[LiveApi]:
+    with live_api(api_settings) as served:
+        yield served
+
+
+@pytest.fixture
+def pmae(api: LiveApi, tmp_path: Path) -> Command:
+    """Runs a command in an empty folder, against that API."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        settings = {"PMAE_API_URL": api.url} | environment
+        return run_pmae(arguments, settings, cwd=folder)
+
+    return run

@@ -1,0 +1,125 @@
+"""Submitting from the command line: over presets, files and standard input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pmae.presets import get_preset
+from pmae.schema import Run
+from tests.api.live import LiveApi
+from tests.pmae.cli.conftest import Command
+from tests.support.commands import run_pmae
+
+
+def submitted(api: LiveApi, printed: str) -> Run:
+    """The run whose id is all that a command has printed."""
+    return Run.model_validate_json(api.client.get(f"/runs/{printed.strip()}").content)
+
+
+def test_changes_over_a_preset(api: LiveApi, pmae: Command) -> None:
+    done = pmae(
+        *("submit", "quickstart", "--name", "mine", "--tag", "a", "--tag", "b", "--priority", "7"),
+        *("--set", "masking.ratio=0.3", "--set", "model.decoder_depth=1"),
+        *("--set", "evaluations=[{protocol: knn, k: [3]}]", "--set", "optimizer.base_lr=1e-3"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    run = submitted(api, done.stdout)
+    preset = get_preset("quickstart").spec
+    assert (run.preset, run.name, run.priority) == ("quickstart", "mine", 7)
+    assert run.tags == [*preset.tags, "a", "b"]
+    spec = run.spec
+    assert spec.kind == "pretrain"
+    assert (spec.masking.ratio, spec.model.decoder_depth) == (0.3, 1)
+    assert spec.optimizer.base_lr == 1e-3
+    assert [one.protocol for one in spec.evaluations] == ["knn"]
+    assert spec.epochs == preset.epochs, "what is not changed is the preset's"
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_changes_over_a_file(form: str, api: LiveApi, pmae: Command, tmp_path: Path) -> None:
+    file = tmp_path / f"spec.{form}"
+    fields = {
+        "dataset": {"name": "digits"},
+        "masking": {"strategy": "top", "ratio": 0.1},
+        "epochs": 3,
+        "tags": ["filed"],
+        "seed": 9,
+    }
+    text = (
+        json.dumps(fields)
+        if form == "json"
+        else "\n".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
+    )
+    file.write_text(text)
+    done = pmae(
+        *("submit", str(file), "--json", "--tag", "more"),
+        *("--set", "masking.ratio=0.3", "--set", "seed=null"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    run = Run.model_validate_json(done.stdout)
+    assert run == Run.model_validate_json(api.client.get(f"/runs/{run.id}").content).model_copy(
+        update={"reason": run.reason}
+    )
+    spec = run.spec
+    assert spec.kind == "pretrain"
+    assert (spec.masking.strategy, spec.masking.ratio) == ("top", 0.3)
+    assert (spec.epochs, spec.seed) == (3, 0)
+    assert run.tags == ["filed", "more"]
+    assert run.preset is None
+
+
+def test_standard_input(api: LiveApi, tmp_path: Path) -> None:
+    for text, status in (("dataset: {name: digits}\n", 0), ("- no spec\n", 1)):
+        done = run_pmae(["submit", "-"], {"PMAE_API_URL": api.url}, cwd=tmp_path, text=text)
+        assert done.returncode == status, done.stderr
+    assert "standard input does not hold a spec" in done.stderr
+    assert api.count_runs() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "masking.rato=0.3"], "the nearest are masking.ratio"),
+        (["--set", "ratio=0.3"], "the nearest are masking.ratio"),
+        (["--set", "evaluations.0.k=3"], "evaluations has no fields of its own"),
+        (["--set", "epochs"], "valid is path=value"),
+    ],
+)
+@pytest.mark.parametrize("command", ["submit", "train"])
+def test_a_path_that_a_spec_has_not_is_refused_before_anything_is_sent(
+    command: str, arguments: list[str], told: str, tmp_path: Path
+) -> None:
+    folder = [str(tmp_path / "run")] if command == "train" else []
+    # Nothing listens on port 1: whoever asked would be told so.
+    done = run_pmae(
+        [command, "quickstart", *folder, *arguments], {"PMAE_API_URL": "http://127.0.0.1:1"}
+    )
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_service_refuses_is_a_sentence_that_names_the_field(pmae: Command) -> None:
+    done = pmae("submit", "quickstart", "--set", "masking.ratio=3")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "masking/ratio" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    missing = pmae("submit", "no/such.yaml")
+    assert missing.returncode == 1
+    assert "no/such.yaml cannot be read" in missing.stderr
+
+
+def test_training_takes_the_same_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    changes = ["--set", "epochs=1", "--set", "evaluations=[]", "--set", "model.depth=1"]
+    arguments = ["train", "quickstart", str(folder), *changes, "--set", "batch_size=1024"]
+    done = run_pmae(arguments, {"PMAE_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    spec = json.loads((folder / "spec.json").read_text())
+    assert (spec["epochs"], spec["evaluations"], spec["model"]["depth"]) == (1, [], 1)
+    again = run_pmae(arguments, {"PMAE_HOME": str(tmp_path)})
+    assert again.returncode == 0, "the same spec resumes"
