@@ -17,8 +17,13 @@ _LOCK = 0x706D6165
 """Key of the PostgreSQL advisory lock: "pmae"."""
 
 
-def upgrade(url: str) -> None:
-    """Run the migrations that are missing, in one transaction; safe when two start at once."""
+def upgrade(url: str, revision: str = "head") -> None:
+    """Run the migrations that are missing, in one transaction; safe when two start at once.
+
+    Args:
+        url: SQLAlchemy URL.
+        revision: up to this one.
+    """
     engine = make_engine(url, pooled=False)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
@@ -26,11 +31,14 @@ def upgrade(url: str) -> None:
         if engine.dialect.name == "sqlite":
             # A write lock before anything is read; the transaction itself has begun by then.
             connection.exec_driver_sql("COMMIT")
+            # SQLite changes a table by making it anew, and dropping the old one would take with it
+            # the rows of other tables that refer to it. Only outside of a transaction it obeys.
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         connection.commit()
     engine.dispose()
 
