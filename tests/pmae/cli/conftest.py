@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from api.db.migrate import upgrade
 from api.settings import ApiSettings
+from pmae.cli import main
 from tests.api.live import LiveApi, live_api
-from tests.support.commands import run_pmae
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -37,13 +39,28 @@ def api(api_settings: ApiSettings) -> Iterator[LiveApi]:
 
 
 @pytest.fixture
-def pmae(api: LiveApi, tmp_path: Path) -> Command:
-    """Runs a command in an empty folder, against that API."""
+def pmae(api: LiveApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in an empty folder, against that API.
+
+    In this process: to start one for each command would take most of the tests' time.
+    """
     folder = tmp_path / "here"
     folder.mkdir()
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        settings = {"PMAE_API_URL": api.url} | environment
-        return run_pmae(arguments, settings, cwd=folder)
+        settings = {"PMAE_API_URL": api.url, "COLUMNS": "200", "NO_COLOR": "1"} | environment
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as here, redirect_stdout(stdout), redirect_stderr(stderr):
+            here.chdir(folder)
+            here.setattr("sys.argv", ["pmae", *arguments])
+            here.setattr("sys.stdin", io.StringIO())
+            for name, value in settings.items():
+                here.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(
+            arguments, ended.value.code, stdout.getvalue(), stderr.getvalue()
+        )
 
     return run

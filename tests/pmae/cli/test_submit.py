@@ -116,7 +116,14 @@ def test_what_the_service_refuses_is_a_sentence_that_names_the_field(pmae: Comma
 def test_training_takes_the_same_changes(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     changes = ["--set", "epochs=1", "--set", "evaluations=[]", "--set", "model.depth=1"]
-    arguments = ["train", "quickstart", str(folder), *changes, "--set", "batch_size=1024"]
+    arguments = [
+        "train",
+        "quickstart",
+        str(folder),
+        *changes,
+        "--set",
+        "dataset.max_train_images=200",
+    ]
     done = run_pmae(arguments, {"PMAE_HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     spec = json.loads((folder / "spec.json").read_text())
