@@ -19,11 +19,12 @@ _NOT_READY = "filmstrip_not_ready"
 def show(run: Run) -> None:
     """Draw the section; nothing for a run that was not filmed."""
     key = f"film_image_{run.id}"
-    st.session_state.setdefault(key, 0)
     live(lambda: _strip(run, key), key="filmstrip", every=refresh_seconds(run))
 
 
 def _strip(run: Run, key: str) -> None:
+    # Streamlit forgets a field that was not drawn, as while the service was down.
+    st.session_state.setdefault(key, 0)
     try:
         film = client().filmstrip(run.id, image=int(st.session_state[key]), max_frames=_MOST_FRAMES)
     except ApiError as error:
@@ -69,6 +70,6 @@ def filmstrip_table(film: Filmstrip, edge: int) -> Markup:
         for panel in ("prediction", "full")
     ]
     return Markup(
-        '<div class="pm-scroll"><table class="pm-grid"><thead><tr>{}</tr></thead>'
+        '<div class="pm-scroll"><table class="pm-grid pm-film"><thead><tr>{}</tr></thead>'
         "<tbody><tr>{}{}</tr><tr>{}</tr></tbody></table></div>"
     ).format(markup.joined(heads), markup.joined(first), rows[0], rows[1])

@@ -205,7 +205,7 @@ def test_cancelling_asks_first_and_the_question_stays(
 def test_pictures_are_whole_multiples_and_unblurred(watched: Watched, service: FakeService) -> None:
     run = service.of_state("running")
     watched.open(f"/reconstructions?run={run.id}&images=0-3")
-    pictures = watched.page.locator(".pm-grid img")
+    pictures = watched.page.locator(".pm-grid:not(.pm-film) img")
     expect(pictures).to_have_count(4 * 6)
     sizes = pictures.evaluate_all(
         "all => all.map(i => [i.naturalWidth, i.getBoundingClientRect().width,"
@@ -229,10 +229,10 @@ def test_reconstructions_follow_the_run_and_a_link_brings_them_back(
     images = watched.page.get_by_role("textbox", name="Images")
     images.fill("4, 9")
     images.press("Enter")
-    expect(watched.page.locator(".pm-grid img")).to_have_count(2 * 6)
+    expect(watched.page.locator(".pm-grid:not(.pm-film) img")).to_have_count(2 * 6)
     expect(watched.page).to_have_url(re.compile("images=4%2C%209|images=4%2C\\+9"))
     watched.page.reload()
-    expect(watched.page.locator(".pm-grid img")).to_have_count(2 * 6)
+    expect(watched.page.locator(".pm-grid:not(.pm-film) img")).to_have_count(2 * 6)
     expect(watched.page.get_by_role("spinbutton")).to_have_value("1")
 
 
@@ -322,7 +322,7 @@ def test_each_page_of_a_finished_run_of_the_real_service(
         assert downloaded.value.path().stat().st_size > 0
         watched.faults = [fault for fault in watched.faults if stack.api_url not in fault]
         page.get_by_role("link", name="reconstruct", exact=True).first.click()
-        expect(page.locator(".pm-grid img")).to_have_count(8 * 6)
+        expect(page.locator(".pm-grid:not(.pm-film) img")).to_have_count(8 * 6)
         page.get_by_role("link", name="Components").click()
         expect(page.locator(".pm-gallery img").first).to_be_visible()
 
