@@ -15,6 +15,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -202,6 +203,16 @@ def read_events(path: Path) -> Iterator[Event]:
     """
     lines, _ = split_lines(path.read_bytes())
     return (parse_event(line) for line in lines)
+
+
+def intact_events(data: bytes) -> Iterator[Event]:
+    """The events of a file, or of a part of it, whose process may have been killed.
+
+    Lines that a kill has broken are left out: the run's next lease tells them again.
+    """
+    for line in split_lines(data)[0]:
+        with suppress(EventError):
+            yield parse_event(line)
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -14,8 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pmae.errors import EventError
-from pmae.events import EndEvent, EvaluationEvent, Event, dump_json, parse_event, split_lines
+from pmae.events import EndEvent, EvaluationEvent, Event, dump_json, intact_events
 from pmae.layout import RunDir
 from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, MaskingSpec, RunSpec
 
@@ -66,7 +65,7 @@ def _read_spec(run: RunDir) -> RunSpec | None:
 
 
 def _is_of_its_end(spec: EvaluateSpec, parent: RunDir, pretrained: ExperimentSpec) -> bool:
-    steps = {event.step for event in _events(parent) if isinstance(event, EndEvent)}
+    steps = {event.step for event in run_events(parent) if isinstance(event, EndEvent)}
     step = int(spec.checkpoint_name.rpartition("-")[2])
     return step in steps and spec.seed in (None, pretrained.seed)
 
@@ -76,7 +75,7 @@ def _measured(run: RunDir, spec: ExperimentSpec) -> Iterator[Measured]:
     configuration = dump_json(spec.model_dump(mode="json", exclude=set(_FOR_PEOPLE)))
     final = {
         event.key: event
-        for event in _events(run)
+        for event in run_events(run)
         if isinstance(event, EvaluationEvent) and "@" not in event.key
     }
     for event in final.values():
@@ -103,13 +102,8 @@ def _recipe(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in evaluation.items() if name not in others}
 
 
-def _events(run: RunDir) -> Iterator[Event]:
-    """Those of all leases, oldest first."""
+def run_events(run: RunDir) -> Iterator[Event]:
+    """What the processes of a run have told, all leases', oldest first."""
     for lease in run.leases():
-        if not lease.events.is_file():
-            continue
-        for line in split_lines(lease.events.read_bytes())[0]:
-            try:
-                yield parse_event(line)
-            except EventError:
-                continue  # torn by a kill; the next lease tells it again
+        if lease.events.is_file():
+            yield from intact_events(lease.events.read_bytes())

@@ -12,13 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.access.principal import Principal
-from api.db.clock import database_now
+from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import AuditRow
 from api.parameters import FilterText
 from api.runs.views import moment
 from pmae.schema_access import AuditEntry, AuditPage
 
-DAY_SECONDS = 86_400
 _LONGEST_PATH = 1_000
 _logger = logging.getLogger(__name__)
 

@@ -12,14 +12,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.access import keys
 from api.access.errors import ForbiddenError, UnauthorizedError
 from api.access.principal import Principal
-from api.db.clock import database_now
+from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import ApiKeyRow
 from api.errors import ConflictError, InvalidRequestError, NotFoundError
 from api.runs.views import moment, optional_moment
 from pmae.schema import ProblemField
 from pmae.schema_access import ApiKey, ApiKeyRequest, NewApiKey, Role
 
-DAY_SECONDS = 86_400
 _NOTED_SECONDS = 60
 """``last_used_at`` is to the minute, so that reading does not mean writing."""
 _TAKEN_NAMES = frozenset({"api", "reconciler"})

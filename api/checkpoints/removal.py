@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint
+from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import CheckpointRow, RunEventRow, RunRow
 from api.errors import ConflictError
@@ -22,6 +23,8 @@ def delete_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path, *, a
         NotFoundError: there is none of that id.
         ConflictError: it is pinned, a rolling one, or something that has not ended needs it.
     """
+    # Nobody queues an evaluation of it meanwhile; and a transaction that writes must write first.
+    run_states.hold(session, checkpoint_id.rpartition("-")[0])
     stored = find_checkpoint(session, checkpoint_id, runs_dir)
     _refuse_if_needed(session, stored)
     if not remove_unless_pinned(stored.folder):

@@ -9,6 +9,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
+DAY_SECONDS = 86_400
+
 
 class database_now(FunctionElement[float]):  # noqa: N801 - written like a SQL function
     """Now, in Unix seconds with a fraction, when the statement runs (not when it began)."""

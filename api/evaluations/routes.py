@@ -14,7 +14,7 @@ from api.errors import InvalidRequestError
 from api.evaluations.service import list_evaluation_runs
 from api.openapi import problems
 from api.parameters import CheckpointId, RunId, refuse_unknown_parameters
-from api.runs.idempotency import IdempotencyHeader, Submission, find_answer
+from api.runs.idempotency import IdempotencyHeader, Submission
 from api.runs.submit import NO_SPACE, SUBMITTED, queue_run
 from api.validation import pointer, text_with_nul
 from pmae.schema import ProblemField, Run
@@ -85,10 +85,6 @@ def evaluate_checkpoint(
         preset=None,
         priority=priority,
     )
-    with services.sessions() as session:
-        answered = find_answer(session, submission)
-    if answered is not None:
-        return answered
     return queue_run(
         services,
         principal,

@@ -71,7 +71,12 @@ def hold_checkpoint(session: Session, run: RunRow, runs_dir: Path) -> None:
     try:
         prepare(session, EvaluateSpec.model_validate(run.spec), runs_dir)
     except NotFoundError as error:
-        raise ConflictError(str(error), code=error.code) from error
+        raise checkpoint_gone(error) from error
+
+
+def checkpoint_gone(error: NotFoundError) -> ConflictError:
+    """The same error where it is not the request that names the checkpoint, but a run."""
+    return ConflictError(str(error), code=error.code)
 
 
 def checkpoint_field(error: NotFoundError) -> InvalidRequestError:

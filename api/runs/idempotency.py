@@ -20,7 +20,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.db.clock import database_now
+from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import IdempotencyKeyRow
 from api.errors import InvalidRequestError
 from api.openapi import API_PREFIX
@@ -28,7 +28,6 @@ from pmae.schema import ProblemField, Run
 
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "Idempotent-Replayed"
-_DAY_SECONDS = 86_400.0
 
 IdempotencyHeader = Annotated[
     str | None,
@@ -142,7 +141,7 @@ def keep_answer(session: Session, submission: Submission | None, run: Run) -> No
 
 def forget_old_keys(sessions: sessionmaker[Session], *, retention_days: float) -> int:
     """Remove the keys that were used longer ago; how many they were."""
-    old = IdempotencyKeyRow.created_at < database_now() - retention_days * _DAY_SECONDS
+    old = IdempotencyKeyRow.created_at < database_now() - retention_days * DAY_SECONDS
     with sessions() as session:
         if session.scalar(select(IdempotencyKeyRow.key).where(old).limit(1)) is None:
             return 0

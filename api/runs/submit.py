@@ -169,16 +169,18 @@ def queue_run(
     rerun_of: str | None = None,
     submission: Submission | None = None,
 ) -> Run | Response:
-    """Queue a run; of an evaluation, what its checkpoint says is looked up.
+    """Queue a run, or answer as its submission was answered before.
+
+    Of an evaluation, what its checkpoint says is looked up.
 
     Raises:
         ApiError: the disk is full, or the checkpoint to evaluate is not one that can be.
     """
-    refuse_when_full(services.settings)
     with services.sessions.begin() as session:
         answered = claim_key(session, submission)
         if answered is not None:
             return answered
+        refuse_when_full(services.settings)
         parent = None
         if isinstance(spec, EvaluateSpec):
             spec, parent = evaluations.prepare(session, spec, services.settings.runs_dir)
@@ -220,14 +222,15 @@ def rerun_run(
     """
     with services.sessions() as session:
         row = service.find_run(session, run_id)
-    with services.sessions.begin() as session:
-        evaluations.hold_checkpoint(session, row, services.settings.runs_dir)
-    return queue_run(
-        services,
-        principal,
-        response,
-        RUN_SPEC.validate_python(row.spec),
-        preset=row.preset,
-        priority=row.priority,
-        rerun_of=row.id,
-    )
+    try:
+        return queue_run(
+            services,
+            principal,
+            response,
+            RUN_SPEC.validate_python(row.spec),
+            preset=row.preset,
+            priority=row.priority,
+            rerun_of=row.id,
+        )
+    except NotFoundError as error:
+        raise evaluations.checkpoint_gone(error) from error

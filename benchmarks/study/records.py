@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pmae.errors import EventError
-from pmae.events import EndEvent, EvaluationEvent, dump_json, parse_event, split_lines
+from pmae.events import EndEvent, EvaluationEvent, dump_json
 from pmae.files import write_file
 from pmae.layout import RunDir
+from pmae.measured import run_events
 from pmae.spec import ExperimentSpec
 
 
@@ -103,7 +102,7 @@ def read_record(run: RunDir, preset: str, spec: ExperimentSpec) -> Record | None
     """What the run in a folder came to; None if it has not ended."""
     evaluations: dict[str, EvaluationEvent] = {}
     ended = False
-    for event in _events(run):
+    for event in run_events(run):
         if isinstance(event, EvaluationEvent):
             evaluations[event.key] = event
         ended = ended or isinstance(event, EndEvent)
@@ -118,17 +117,6 @@ def read_record(run: RunDir, preset: str, spec: ExperimentSpec) -> Record | None
         epochs=spec.epochs,
         evaluations=[_measured(event) for event in evaluations.values()],
     )
-
-
-def _events(run: RunDir) -> Iterator[object]:
-    for lease in run.leases():
-        if not lease.events.is_file():
-            continue
-        for line in split_lines(lease.events.read_bytes())[0]:
-            try:
-                yield parse_event(line)
-            except EventError:
-                continue  # torn by a kill; the next lease tells it again
 
 
 def _measured(event: EvaluationEvent) -> Measured:

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pmae.data.standardize import PixelStatistics
-from pmae.errors import EventError
 from pmae.evaluate.classifier import Tick
 from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.results import EvaluationResult, Source
 from pmae.evaluate.subject import Subject, Target, weights_sha256
-from pmae.events import EvaluationEvent, EventWriter, ProgressEvent, parse_event, split_lines
+from pmae.events import EvaluationEvent, EventWriter, ProgressEvent, intact_events
 from pmae.layout import RunDir
 from pmae.pretrain import PretrainModule
 from pmae.settings import StorageSettings
@@ -198,13 +197,5 @@ def _subject(module: PretrainModule, step: int, epoch: float, data_digest: str) 
 
 
 def _evaluations(lines: bytes) -> Iterator[EvaluationEvent]:
-    """Those among the lines of an event file; lines of a process that was killed may be broken."""
-    for line in split_lines(lines)[0]:
-        if b'"evaluation"' not in line:
-            continue
-        try:
-            event = parse_event(line)
-        except EventError:
-            continue
-        if isinstance(event, EvaluationEvent):
-            yield event
+    """Those among the lines of an event file."""
+    return (event for event in intact_events(lines) if isinstance(event, EvaluationEvent))
