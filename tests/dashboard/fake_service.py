@@ -1,30 +1,25 @@
 """A service with a few runs and no training: the API's answers from memory, over real HTTP.
 
-Its numbers come from formulas and its images from scikit-learn's digits with an exact PCA, so that
-the pages look as they do on a real run. One run is under way; :meth:`FakeService.advance` moves it.
+Its numbers come from formulas, its pictures from :mod:`tests.dashboard.fake_pictures`, so that the
+pages look as they do on a real run. One run is under way; :meth:`FakeService.advance` moves it.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from pydantic import BaseModel
-from sklearn.datasets import load_digits
 
 from pmae.events import FileFacts
-from pmae.pictures import component_png, diverging, encode_png, intensity
 from pmae.presets import PRESETS
 from pmae.schema import (
     TERMINAL_STATES,
@@ -32,7 +27,6 @@ from pmae.schema import (
     CheckpointList,
     DatasetView,
     Evaluation,
-    FilmFrame,
     Filmstrip,
     History,
     HistoryEntry,
@@ -40,18 +34,13 @@ from pmae.schema import (
     Metrics,
     MetricSeries,
     PresetView,
-    Problem,
     Progress,
     Readiness,
-    ReconstructedImage,
-    Reconstruction,
     ReconstructionRequest,
-    Residuals,
     Run,
     RunPage,
     RunState,
     RunSummary,
-    Spectrum,
     WorkerView,
 )
 from pmae.schema_access import Identity
@@ -61,22 +50,14 @@ from pmae.spec import (
     DatasetSpec,
     EvaluateSpec,
     ExperimentSpec,
-    MaskingSpec,
     resolve,
     resolve_evaluate,
 )
+from tests.dashboard.fake_pictures import FakePictures, Refusal
 
 STEPS_PER_EPOCH = 11
 EPOCHS = 60
 HOSTILE_NAME = '<img src=x onerror="document.title=1"> **sweep** & co'
-
-
-class Refusal(Exception):  # noqa: N818
-    """An answer that is a problem."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(title=code, status=status, code=code, detail=detail)
 
 
 class FakeService:
@@ -84,6 +65,7 @@ class FakeService:
 
     def __init__(self) -> None:
         now = datetime.now(UTC)
+        self._pictures = FakePictures()
         self.requests: list[str] = []
         self.reconstructions: list[tuple[str, bytes]] = []
         self.ready = True
@@ -143,23 +125,22 @@ class FakeService:
             case "GET", "runs", run_id, "checkpoints":
                 return CheckpointList(items=_checkpoints(self._run(run_id)))
             case "GET", "runs", run_id, "filmstrip":
-                return self._film(self._run(run_id), query)
+                return self._film(self._run(run_id), int(query["image"]))
             case "GET", "runs", run_id, "evaluations":
                 return EvaluationRunList(items=self._evaluating(self._run(run_id)))
             case "POST", "checkpoints", checkpoint_id, "evaluations":
                 return self._evaluate(self._checkpoint(checkpoint_id), body)
             case "GET", "runs", run_id, "components":
-                return self._spectrum(self._run(run_id))
+                return self._pictures.spectrum(self._run(run_id))
             case "GET", "runs", run_id, "components", name:
                 self._run(run_id)
-                vector = self._pca[2][int(name.removesuffix(".png"))]
-                return component_png(vector.reshape(1, 8, 8).astype(np.float32))
+                return self._pictures.component(int(name.removesuffix(".png")))
             case "GET", "checkpoints", checkpoint_id:
                 return self._checkpoint(checkpoint_id)
             case "POST", "checkpoints", checkpoint_id, "reconstructions":
                 self.reconstructions.append((checkpoint_id, body))
                 request = ReconstructionRequest.model_validate_json(body)
-                return self._reconstruct(self._checkpoint(checkpoint_id), request)
+                return self._pictures.reconstruct(self._checkpoint(checkpoint_id), request)
             case "GET", "presets":
                 return [_preset(name) for name in PRESETS]
             case "GET", "datasets":
@@ -283,153 +264,11 @@ class FakeService:
                     return checkpoint
         raise Refusal(404, "checkpoint_replaced", f"there is no checkpoint {checkpoint_id}")
 
-    def _film(self, run: Run, query: dict[str, str]) -> Filmstrip:
+    def _film(self, run: Run, image: int) -> Filmstrip:
         checkpoints = _checkpoints(run)
         if not checkpoints:
             raise Refusal(404, "filmstrip_not_ready", "nothing was filmed yet")
-        image, newest = int(query["image"]), checkpoints[0]
-        request = ReconstructionRequest.model_validate({"images": {"indices": [image]}})
-        epochs = [epoch for epoch in (0, 1, 2, 4, 8, 16, 32, EPOCHS) if epoch <= newest.epoch]
-        shown = [
-            self._reconstruct(newest.model_copy(update={"epoch": epoch}), request).images[0]
-            for epoch in epochs
-        ]
-        return Filmstrip(
-            run_id=run.id,
-            image=image,
-            num_images=8,
-            label=shown[0].label,
-            original=shown[0].panels["original"],
-            visible=shown[0].panels["visible"],
-            target=shown[0].panels["target"],
-            total=len(epochs),
-            frames=[
-                FilmFrame(
-                    step=epoch * STEPS_PER_EPOCH,
-                    epoch=epoch,
-                    prediction=seen.panels["prediction"],
-                    full=seen.panels["full"],
-                )
-                for epoch, seen in zip(epochs, shown, strict=True)
-            ],
-        )
-
-    def _spectrum(self, run: Run) -> Spectrum:
-        if run.basis_digest is None:
-            raise Refusal(404, "no_basis", f"the run masks patches ({run.method}): no basis")
-        _, ratio, _, _, _ = self._pca
-        return Spectrum(
-            basis_digest=run.basis_digest,
-            kind="pca",
-            channels=1,
-            resolution=8,
-            num_components=64,
-            explained_variance_ratio=ratio.tolist(),
-        )
-
-    @cached_property
-    def _pca(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Standardised images, ratios, components (rows), mean, deviation."""
-        pixels = load_digits().data / 16
-        mean, deviation = pixels.mean(axis=0), np.maximum(pixels.std(axis=0), 0.02)
-        x = (pixels - mean) / deviation
-        eigenvalues, vectors = np.linalg.eigh(x.T @ x / len(x))
-        eigenvalues = np.clip(eigenvalues[::-1], 0, None)
-        return x, eigenvalues / eigenvalues.sum(), vectors.T[::-1], mean, deviation
-
-    def _reconstruct(
-        self, checkpoint: Checkpoint, request: ReconstructionRequest
-    ) -> Reconstruction:
-        images, ratio, components, mean, deviation = self._pca
-        indices = np.array(request.images.indices)
-        if indices.max() >= len(images):
-            raise Refusal(422, "invalid_request", f"valid images are 0 to {len(images) - 1}")
-        masked = _masked(request, ratio)
-        hidden = components[masked]
-        x = images[indices]
-        target = x @ hidden.T @ hidden
-        blur = math.exp(-checkpoint.epoch / 15)
-        noise = np.random.default_rng(1).normal(size=x.shape) @ hidden.T @ hidden
-        prediction = (1 - blur) * target + 0.5 * blur * noise
-        full = x - target + prediction
-
-        def seen(values: np.ndarray) -> np.ndarray:
-            return intensity((values * deviation + mean).reshape(-1, 1, 8, 8))
-
-        def signed(values: np.ndarray) -> np.ndarray:
-            limit = np.abs(target * deviation).max(axis=1)
-            return diverging((values * deviation).reshape(-1, 1, 8, 8), limit)
-
-        error = np.abs(x - full) * deviation
-        panels = {
-            "original": seen(x),
-            "visible": seen(x - target),
-            "target": signed(target),
-            "prediction": signed(prediction),
-            "full": seen(full),
-            "error": intensity((error / error.max()).reshape(-1, 1, 8, 8)),
-        }
-        labels = load_digits().target[indices]
-        squares = ((prediction - target) @ hidden.T) ** 2
-        errors = squares.mean(axis=1)
-        return Reconstruction(
-            checkpoint_id=checkpoint.id,
-            run_id=checkpoint.run_id,
-            step=checkpoint.step,
-            epoch=checkpoint.epoch,
-            method="pmae",
-            seed=request.seed,
-            ratio=_ratio(request),
-            masked_share=float(ratio[masked].sum()),
-            num_masked=len(masked),
-            num_total=64,
-            images=[
-                ReconstructedImage(
-                    index=int(index),
-                    label=str(labels[row]),
-                    panels={
-                        name: base64.b64encode(encode_png(panel[row])).decode()
-                        for name, panel in panels.items()
-                    },
-                    masked_error=float(errors[row]),
-                )
-                for row, index in enumerate(indices)
-            ],
-            residuals=Residuals(
-                index=masked.tolist(),
-                residual=squares.mean(axis=0).tolist(),
-                target=((target @ hidden.T) ** 2).mean(axis=0).tolist(),
-            ),
-        )
-
-
-def _masking(request: ReconstructionRequest) -> MaskingSpec:
-    return request.masking or MaskingSpec(ratio=0.2)
-
-
-def _ratio(request: ReconstructionRequest) -> float | None:
-    masking = _masking(request)
-    return None if request.components or masking.ratio is None else masking.ratio_range[0]
-
-
-def _masked(request: ReconstructionRequest, ratio: np.ndarray) -> np.ndarray:
-    """Which of 64 components, ascending; a block begins where the seed says."""
-    if request.components:
-        masked: set[int] = set()
-        for part in request.components:
-            first, last = (part, part) if isinstance(part, int) else part
-            if last > 63:
-                raise Refusal(422, "invalid_request", f"components: {last} is not among the 64")
-            masked.update(range(first, last + 1))
-        return np.array(sorted(masked))
-    order = {
-        "top": np.arange(64),
-        "bottom": np.arange(64)[::-1],
-        "block": np.arange(request.seed % 8, 64),
-    }.get(_masking(request).strategy, np.random.default_rng(request.seed).permutation(64))
-    share = np.cumsum(ratio[order])
-    wanted = _ratio(request) or 0.3
-    return np.sort(order[: int(np.abs(share - wanted).argmin()) + 1])
+        return self._pictures.film(checkpoints[0], image)
 
 
 def _run(
