@@ -16,10 +16,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from pmae.cli.options import LOCAL_API, ApiUrl, AsJson, connect
+from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import moment, print_json, print_table, size
 from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
 from pmae.client import PmaeClient
+from pmae.client.environment import connect
 from pmae.errors import CommandError
 from pmae.schema import CheckpointList
 

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pmae.cli.options import LOCAL_API, ApiUrl, connect
+from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.resolve import RunArgument, find_run
 from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient, ServiceUnreachableError
+from pmae.client.environment import connect
 from pmae.schema import TERMINAL_STATES
 from pmae.up.interrupts import Interrupts
 

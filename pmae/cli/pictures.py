@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from pmae.cli.options import LOCAL_API, ApiUrl, connect
+from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
+from pmae.client.environment import connect
 from pmae.errors import CommandError
 from pmae.files import write_file
 from pmae.schema import ReconstructionRequest

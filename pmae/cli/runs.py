@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from pmae.cli.options import LOCAL_API, ApiUrl, AsJson, connect
+from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import moment, print_facts, print_json, print_table, share
 from pmae.cli.resolve import RunArgument, RunArguments, find_run
 from pmae.client import PmaeClient
+from pmae.client.environment import connect
 from pmae.errors import CommandError, PmaeError
 from pmae.schema import RUN_STATES, Run, RunPage, RunState, RunSummary
 

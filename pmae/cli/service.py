@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import typer
 
-from pmae.cli.options import LOCAL_API, ApiUrl, AsJson, connect
+from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import moment, print_json, print_table
+from pmae.client.environment import connect
 from pmae.schema import WorkerView
 
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from pmae.cli.follow import watch_to_end
-from pmae.cli.options import LOCAL_API, ApiUrl, AsJson, connect
+from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import print_json
 from pmae.client import PmaeClient
+from pmae.client.environment import connect
 from pmae.errors import SpecError
 from pmae.presets import PRESETS, get_preset
 from pmae.schema import Run

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pmae.cli.options import LOCAL_API, ApiUrl, connect
+from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.plugins import PluginGroup
 from pmae.cli.service import workers
 from pmae.client import PmaeClient
+from pmae.client.environment import connect
 from pmae.errors import ClientError
 from pmae.up.interrupts import Interrupts
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from pmae.cli.options import connect
 from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient
+from pmae.client.environment import connect
 from pmae.presets import PRESETS
 from pmae.schema import Run
 from pmae.spec import load_spec

@@ -13,8 +13,8 @@ from typing import Self
 
 import httpx
 
-from pmae.cli.options import connect
 from pmae.client import ApiError, PmaeClient
+from pmae.client.environment import connect
 from pmae.errors import ClientError, StackError
 from pmae.up import broker
 from pmae.up.home import HomeLock, broker_socket
