@@ -233,7 +233,7 @@ def test_reconstructions_follow_the_run_and_a_link_brings_them_back(
     expect(watched.page).to_have_url(re.compile("images=4%2C%209|images=4%2C\\+9"))
     watched.page.reload()
     expect(watched.page.locator(".pm-grid:not(.pm-film) img")).to_have_count(2 * 6)
-    expect(watched.page.get_by_role("spinbutton")).to_have_value("1")
+    expect(watched.page.get_by_role("spinbutton", name="Seed of the mask")).to_have_value("1")
 
 
 def test_from_a_run_to_its_reconstructions(watched: Watched, service: FakeService) -> None:
