@@ -5,7 +5,8 @@
     PmaeError
     ├── SpecError               a spec that cannot be run: a field and what would be valid
     ├── DataError               a data set that cannot be read
-    │   └── DatasetMissingError it is not where it was looked for; says how to get it
+    │   ├── DatasetMissingError it is not where it was looked for; says how to get it
+    │   └── ImageError          an image of no data set that cannot be used; says what can
     ├── BasisError              a basis that cannot be fitted, stored or applied
     ├── CheckpointError         a checkpoint that is absent, broken or of another basis
     ├── FilmstripError          a frame of a filmstrip that is damaged
@@ -44,6 +45,10 @@ class DataError(PmaeError):
 
 class DatasetMissingError(DataError):
     """A data set that is not where it was looked for."""
+
+
+class ImageError(DataError):
+    """An image of no data set that cannot be used."""
 
 
 class BasisError(PmaeError):

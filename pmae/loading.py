@@ -1,134 +1,58 @@
-"""Checkpoints for use outside of their run: in a notebook, or as another run's first weights."""
+"""Checkpoints for use outside of their run: in a notebook, and in the service's pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pmae.basis.basis import Basis
+from pmae.basis.reach import check_reach
 from pmae.basis.store import BasisStore
 from pmae.checkpoints import (
-    MODEL_FILE,
     CheckpointConfig,
     Manifest,
     model_weights,
-    newest_valid,
     read_config,
     read_manifest,
     read_weights,
 )
+from pmae.data.catalog import dataset_facts
+from pmae.data.outside import ImageSource, read_outside_image
 from pmae.data.standardize import PixelStatistics
-from pmae.errors import BasisError, CheckpointError, SpecError
-from pmae.layout import RunDir, stored_checkpoint
+from pmae.errors import BasisError, ImageError, SpecError
+from pmae.masking import Selection
 from pmae.models import MaskedAutoencoder
-from pmae.objectives import Objective, objective_for
-from pmae.reconstruct import Parts, reconstruct
+from pmae.objectives import ComponentObjective, Draw, Objective, objective_for
+from pmae.reconstruct import Parts, ReconstructionResult, panels, reconstruct
+from pmae.references import find_checkpoint
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec, resolve
 
 _BATCH = 256
-_MOST_NAMED = 8
 
 
-def find_checkpoint(reference: str | Path, runs_dir: Path) -> Path:
-    """The folder of a checkpoint.
-
-    Args:
-        reference: ``<run id>/<checkpoint name>`` or ``<run id>`` of a run below ``runs_dir``; or
-            the path of a checkpoint, or of a run, which means its newest valid checkpoint.
-        runs_dir: where runs lie.
-
-    Raises:
-        CheckpointError: there is none; says where it was looked for.
-    """
-    stored = stored_checkpoint(runs_dir, str(reference))
-    if stored:
-        return stored
-    path = Path(reference).expanduser()
-    if (path / "manifest.json").is_file():
-        return path
-    for run in (RunDir(path), RunDir(runs_dir / path.name)):
-        if run.leases():
-            checkpoint, skipped = newest_valid(run)
-            if checkpoint:
-                return checkpoint
-            why = f": {'; '.join(skipped)}" if skipped else " yet"
-            raise CheckpointError(f"the run {run.path} has no valid checkpoint{why}")
-    raise CheckpointError(
-        f"there is no checkpoint {reference}: neither {path.absolute()} is a checkpoint or a run, "
-        f"nor does {runs_dir} hold it; valid are <run id>/<checkpoint name> and paths"
-    )
-
-
-@dataclass(frozen=True)
-class InitialWeights:
-    """The model's weights of another run's checkpoint.
+class MaskOptions(TypedDict, total=False):
+    """What to mask: a drawn mask, or a given one.
 
     Attributes:
-        source: the checkpoint's folder.
-        digest: SHA-256 of its file of weights.
-        weights: of encoder and decoder, on the CPU.
+        masking: how to draw; default: as the run was trained.
+        seed: of a drawn mask; default: 0.
+        components: PMAE: mask exactly these, and draw nothing.
+        patches: MAE: mask exactly these, and draw nothing.
     """
 
-    source: Path
-    digest: str
-    weights: dict[str, Tensor]
-
-    def check(self, spec: ExperimentSpec, channels: int) -> None:
-        """Refuse weights of another model than the run's, before anything is computed for it.
-
-        Raises:
-            CheckpointError: the two models differ; names the weights.
-        """
-        with torch.device("meta"):
-            model = MaskedAutoencoder.of(spec, channels)
-        differences = _differences(self.weights, model.state_dict())
-        if differences:
-            more = len(differences) - _MOST_NAMED
-            listed = "; ".join(differences[:_MOST_NAMED]) + (
-                f"; and {more} more" if more > 0 else ""
-            )
-            raise CheckpointError(
-                f"init_from: the model of {self.source} is another than this run's: {listed}"
-            )
-
-    def load_into(self, model: MaskedAutoencoder) -> None:
-        """Replace the model's weights, which :meth:`check` has let through."""
-        model.load_state_dict(self.weights)
-
-
-def read_initial_weights(spec: ExperimentSpec, settings: StorageSettings) -> InitialWeights | None:
-    """What ``init_from`` names, verified; None: the run starts with weights of its own.
-
-    Raises:
-        CheckpointError: it is absent or broken.
-    """
-    if spec.init_from is None:
-        return None
-    try:
-        folder = find_checkpoint(spec.init_from, settings.runs_dir)
-        manifest = read_manifest(folder)
-    except CheckpointError as error:
-        raise CheckpointError(f"init_from: {error}") from error
-    weights = model_weights(read_weights(folder))
-    return InitialWeights(folder, manifest.files[MODEL_FILE].sha256, weights)
-
-
-def _differences(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> list[str]:
-    found = [
-        f"{name} is {tuple(there[name].shape)} there and {tuple(value.shape)} here"
-        for name, value in here.items()
-        if name in there and there[name].shape != value.shape
-    ]
-    found += [f"{name} is only here" for name in here if name not in there]
-    return found + [f"{name} is only there" for name in there if name not in here]
+    masking: MaskingSpec | None
+    seed: int
+    components: Selection | None
+    patches: Selection | None
 
 
 @dataclass(frozen=True)
@@ -237,15 +161,51 @@ class LoadedModel:
         batches = self.preprocess(images).split(batch_size)
         return torch.cat([encoder(batch)[:, 0] for batch in batches])
 
+    def read_image(self, source: ImageSource) -> Tensor:
+        """Make an image of no data set what those of the run's data set are.
+
+        Args:
+            source: the path of an image file, its bytes, or a PIL image.
+
+        Returns:
+            :attr:`image_shape`, uint8: a square (oblong images lose their ends, or are squeezed
+            where the data set's are), scaled by an antialiased bicubic filter, grey or RGB.
+
+        Raises:
+            ImageError: it cannot be used; says why, and what can.
+        """
+        channels, resolution, _ = self.image_shape
+        fit = dataset_facts(self.spec.dataset.name).fit
+        pixels = read_outside_image(source, resolution=resolution, channels=channels, fit=fit)
+        return torch.from_numpy(np.array(pixels))
+
+    def read_images(self, sources: Sequence[ImageSource]) -> Tensor:
+        """:meth:`read_image` of each, for :meth:`encode` and :meth:`reconstruct`.
+
+        Returns:
+            ``(n, channels, height, width)`` uint8.
+
+        Raises:
+            ImageError: one of them cannot be used; names it, by its path or its place.
+        """
+        images = torch.empty(len(sources), *self.image_shape, dtype=torch.uint8)
+        for place, source in enumerate(sources):
+            try:
+                images[place] = self.read_image(source)
+            except ImageError as error:
+                name = source if isinstance(source, (str, Path)) else f"image {place}"
+                raise ImageError(f"{name}: {error}") from error
+        return images
+
     def reconstruct(
-        self, images: Tensor | np.ndarray, *, masking: MaskingSpec | None = None, seed: int = 0
+        self, images: Tensor | np.ndarray, **mask: Unpack[MaskOptions]
     ) -> tuple[Parts, Tensor]:
         """Mask images and let the model predict what it cannot see.
 
         Args:
             images: as :meth:`preprocess` takes them.
-            masking: default: as the run was trained.
-            seed: of the mask.
+            mask: ``masking`` (default: as the run was trained) and its ``seed``; or exactly the
+                ``components`` or ``patches`` to mask.
 
         Returns:
             The parts, in standardised pixels (``statistics.destandardize`` brings ``original``,
@@ -253,29 +213,95 @@ class LoadedModel:
 
         Raises:
             BasisError: see :attr:`basis`.
-            SpecError: a masking that does not suit the method.
+            SpecError: a masking that does not suit the method or the images, or parts that there
+                are not.
         """
-        pixels, chosen = self.preprocess(images), self.spec.masking
-        if masking is not None:
-            chosen = resolve(self.spec.model_copy(update={"masking": masking})).masking
-        if chosen.needs_object_masks:
-            raise SpecError(
-                "masking.strategy: segmentation masks the objects of a data set's images, and "
-                "nothing is known of these; give a masking by random",
-                field=("masking", "strategy"),
-            )
-        draw = self.objective.draw(len(pixels), chosen, generator(seed, "reconstruct"))
+        pixels, draw = self.preprocess(images), self._draw(len(images), None, **mask)
         parts, squares = reconstruct(self.model, self.objective, pixels, draw.masked)
         return parts, squares.per_image
+
+    def picture(
+        self,
+        images: Tensor | np.ndarray,
+        *,
+        object_masks: Tensor | None = None,
+        **mask: Unpack[MaskOptions],
+    ) -> ReconstructionResult:
+        """:meth:`reconstruct`, as pictures and with what is left of each component or patch.
+
+        Args:
+            images: as :meth:`preprocess` takes them.
+            object_masks: ``(n, height, width)`` uint8, for masking by objects.
+            mask: as in :meth:`reconstruct`.
+
+        Raises:
+            BasisError: see :attr:`basis`.
+            SpecError: as in :meth:`reconstruct`.
+        """
+        pixels, draw = self.preprocess(images), self._draw(len(images), object_masks, **mask)
+        parts, squares = reconstruct(self.model, self.objective, pixels, draw.masked)
+        return ReconstructionResult(
+            panels=panels(parts, self.statistics),
+            labels=None,
+            masked_error=squares.per_image.tolist(),
+            mean_squares=squares,
+            ratio=draw.ratio,
+            masked_share=draw.masked_share,
+            num_masked=int(squares.masked[0].sum()),
+            num_total=self.objective.num_total,
+        )
+
+    def resolved_masking(self, masking: MaskingSpec | None) -> MaskingSpec:
+        """``masking`` with what it leaves out; None: as the run was trained.
+
+        Raises:
+            SpecError: it does not suit the method, or what the basis holds.
+        """
+        if masking is None:
+            return self.spec.masking
+        masking = resolve(self.spec.model_copy(update={"masking": masking})).masking
+        if isinstance(self.objective, ComponentObjective):
+            check_reach(masking, self.objective.basis)
+        return masking
+
+    def _draw(self, batch: int, object_masks: Tensor | None, **mask: Unpack[MaskOptions]) -> Draw:
+        """What to mask in each image of a batch."""
+        given = {"components": mask.get("components"), "patches": mask.get("patches")}
+        own = self.objective.parts_name
+        for name, selection in given.items():
+            if selection is not None and name != own:
+                raise SpecError(
+                    f"{name}: a run of method {self.spec.method} masks {own}; name those",
+                    field=(name,),
+                )
+        if (selection := given[own]) is not None:
+            return self.objective.given(selection, batch)
+        masking = self.resolved_masking(mask.get("masking"))
+        if masking.needs_object_masks and object_masks is None:
+            raise SpecError(
+                "masking.strategy: segmentation masks the objects of a data set's images, and "
+                "nothing is known of the objects in these; valid is random",
+                field=("masking", "strategy"),
+            )
+        noise = generator(mask.get("seed", 0), "reconstruct")
+        return self.objective.draw(batch, masking, noise, object_masks)
 
 
 def load_model(reference: str | Path, settings: StorageSettings | None = None) -> LoadedModel:
     """See :func:`pmae.load`."""
     settings = settings or StorageSettings()
-    folder = find_checkpoint(reference, settings.runs_dir)
+    return read_model(find_checkpoint(reference, settings.runs_dir), settings)
+
+
+def read_model(folder: Path, settings: StorageSettings) -> LoadedModel:
+    """Read the checkpoint in ``folder``; its basis is read when it is needed.
+
+    Raises:
+        CheckpointError: it is absent or broken.
+    """
     manifest, config = read_manifest(folder), read_config(folder)
-    spec, weights = config.spec, read_weights(folder)
-    model = MaskedAutoencoder.of(spec, config.channels)
+    weights = read_weights(folder)
+    model = MaskedAutoencoder.of(config.spec, config.channels)
     model.load_state_dict(model_weights(weights))
     statistics = PixelStatistics(weights["pixel_mean"], weights["pixel_std"])
     return LoadedModel(folder, manifest, config, model.eval(), statistics, settings)

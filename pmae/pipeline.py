@@ -38,8 +38,8 @@ from pmae.events import (
     StartEvent,
     WarningEvent,
 )
+from pmae.initial_weights import InitialWeights, read_initial_weights
 from pmae.layout import LeaseDir, RunDir
-from pmae.loading import InitialWeights, read_initial_weights
 from pmae.objectives import objective_for
 from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, RankTask, choose_accelerator

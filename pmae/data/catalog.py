@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from pmae.errors import SpecError
 
@@ -11,6 +12,8 @@ FOLDER_PREFIX = "folder:"
 NPZ_PREFIX = "npz:"
 MEDMNIST_SIZES = (28, 64, 128, 224)
 """Edge lengths in pixels that MedMNIST+ offers, each in a file of its own."""
+Fit = Literal["crop", "squash"]
+"""How an oblong image becomes a square: its centre is cut out, or all of it is squeezed."""
 _OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -30,6 +33,7 @@ class DatasetFacts:
         train_images: in the train split, what is cut off for validation left out; None if that
             depends on the files.
         object_masks: whether there can be masks of the objects that an image shows.
+        fit: how its oblong images become squares.
     """
 
     name: str
@@ -42,6 +46,7 @@ class DatasetFacts:
     source: str
     train_images: int | None = None
     object_masks: bool = False
+    fit: Fit = "crop"
 
 
 def _medmnist(name: str, title: str, num_classes: int, train_images: int) -> DatasetFacts:
@@ -133,6 +138,7 @@ DATASETS: dict[str, DatasetFacts] = {
             ),
             train_images=66_500,
             object_masks=True,
+            fit="squash",
         ),
         DatasetFacts(
             name="imagenet",

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pmae.data.catalog import dataset_facts
 from pmae.data.files import FileSplit, ImageFiles
 from pmae.data.images import ImageData
 from pmae.data.partition import carve
@@ -63,7 +64,7 @@ def _split(folder: Path, name: str, resolution: int, *, object_masks: bool) -> F
         mask_names=mask_names,
         resolution=resolution,
         channels=3,
-        fit="squash",
+        fit=dataset_facts("clevr").fit,
     )
     return FileSplit(files, labels)
 

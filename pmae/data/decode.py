@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pmae.data.catalog import Fit
 from pmae.errors import DataError
-
-Fit = Literal["crop", "squash"]
-"""How an oblong image becomes a square: its centre is cut out, or all of it is squeezed."""
 
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B"})
 _UNSCALED_MODES = frozenset({"I", "F"})
@@ -42,13 +39,45 @@ def read_image(path: Path, *, resolution: int, channels: int, fit: Fit) -> np.nd
     Raises:
         DataError: it is not an image, is cut short, or has no known range of values.
     """
-    mode = "L" if channels == 1 else "RGB"
     with _opened(path) as image:
         try:
-            image.draft(mode, (2 * resolution, 2 * resolution))
-            square = _square(_eight_bit(image, path).convert(mode), resolution, fit)
+            shrink_early(image, resolution=resolution, channels=channels)
+            return square_pixels(
+                eight_bit(image, str(path)), resolution=resolution, channels=channels, fit=fit
+            )
         except _BROKEN as error:
             raise DataError(f"{path} is broken ({error}): {_REMEDY}") from error
+
+
+def shrink_early(image: Image.Image, *, resolution: int, channels: int) -> None:
+    """Let a JPEG of more than twice ``resolution`` be shrunk while it is decoded."""
+    image.draft(_mode(channels), (2 * resolution, 2 * resolution))
+
+
+def square_pixels(
+    image: Image.Image, *, resolution: int, channels: int, fit: Fit, background: str | None = None
+) -> np.ndarray:
+    """Make an image of 8 bits a channel grey or RGB, and a square.
+
+    Args:
+        image: in any mode of 8 bits a channel.
+        resolution: edge length in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        fit: how an oblong image becomes a square.
+        background: colour under what is transparent; None: what is transparent is seen as if it
+            were not.
+
+    Returns:
+        ``(channels, resolution, resolution)`` uint8.
+    """
+    mode = _mode(channels)
+    if background is not None and image.has_transparency_data:
+        # Pillow weighs colours by their opacity when it scales: nothing shines through an edge.
+        clear = _square(image.convert("LA" if channels == 1 else "RGBA"), resolution, fit)
+        square = Image.new(mode, clear.size, background)
+        square.paste(clear.convert(mode), mask=clear.getchannel("A"))
+    else:
+        square = _square(image.convert(mode), resolution, fit)
     pixels = np.asarray(square)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -86,15 +115,24 @@ def _opened(path: Path) -> Image.Image:
         raise DataError(f"{path} is not an image ({error}): {_REMEDY}") from error
 
 
-def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
+def eight_bit(image: Image.Image, name: str) -> Image.Image:
+    """The image with 8 bits a channel; of 16 bits the upper ones.
+
+    Raises:
+        DataError: its values have no known white; ``name`` begins the message.
+    """
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in _UNSCALED_MODES:
         raise DataError(
-            f"{path} has {image.mode} values (whole or real numbers without a known white); "
+            f"{name} has {image.mode} values (whole or real numbers without a known white); "
             "convert it to 8 or 16 bits a channel"
         )
     return image
+
+
+def _mode(channels: int) -> str:
+    return "L" if channels == 1 else "RGB"
 
 
 def _square(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pmae.data.decode import Fit, read_image, read_object_mask
+from pmae.data.catalog import Fit
+from pmae.data.decode import read_image, read_object_mask
 from pmae.data.images import Batch, MemorySplit, Split
 from pmae.data.workers import start_worker, starting_workers
 from pmae.errors import DataError

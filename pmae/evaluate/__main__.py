@@ -29,7 +29,7 @@ from pmae.evaluate.results import EvaluationResult, Source
 from pmae.evaluate.subject import Subject
 from pmae.events import dump_json
 from pmae.files import write_file
-from pmae.loading import find_checkpoint
+from pmae.references import find_checkpoint
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluationSpec
 from pmae.spec.evaluation import resolve_evaluation

@@ -23,7 +23,7 @@ from pmae.filmstrip import (
     read_reference,
 )
 from pmae.layout import RunDir
-from pmae.reconstruct import LoadedCheckpoint
+from pmae.loaded_checkpoint import LoadedCheckpoint
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 

@@ -19,9 +19,9 @@ from pmae.errors import BasisError, CheckpointError, SpecError
 from pmae.evaluate.features import extract
 from pmae.events import EventWriter
 from pmae.layout import RunDir
+from pmae.loaded_checkpoint import LoadedCheckpoint
 from pmae.loading import LoadedModel
 from pmae.pipeline import run
-from pmae.reconstruct import LoadedCheckpoint
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec
 from pmae.supervision import StopSignal

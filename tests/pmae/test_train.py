@@ -28,7 +28,8 @@ from pmae.events import (
     read_events,
 )
 from pmae.layout import LeaseDir, RunDir
-from pmae.reconstruct import PANELS, LoadedCheckpoint
+from pmae.loaded_checkpoint import LoadedCheckpoint
+from pmae.reconstruct import PANELS
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec
 

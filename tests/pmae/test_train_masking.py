@@ -20,9 +20,9 @@ from pmae.data.standardize import PixelStatistics
 from pmae.errors import DatasetMissingError
 from pmae.events import EndEvent, Event, MetricsEvent, StartEvent, read_events
 from pmae.layout import RunDir
+from pmae.loaded_checkpoint import LoadedCheckpoint
 from pmae.objectives import objective_for
 from pmae.pretrain import PretrainModule
-from pmae.reconstruct import LoadedCheckpoint
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
 from tests.pmae.data.formats import write_clevr

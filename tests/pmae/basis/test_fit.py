@@ -20,8 +20,8 @@ from pmae.data.standardize import PixelStatistics, pixel_statistics
 from pmae.errors import SpecError
 from pmae.events import BasisEvent, EndEvent, EventWriter, ProgressEvent, StageEvent, read_events
 from pmae.layout import RunDir
+from pmae.loaded_checkpoint import LoadedCheckpoint
 from pmae.pipeline import run
-from pmae.reconstruct import LoadedCheckpoint
 from pmae.settings import StorageSettings
 from pmae.spec import BasisSpec, ExperimentSpec, MaskingSpec, resolve
 from pmae.supervision import StopSignal
