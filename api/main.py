@@ -105,7 +105,11 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             ),
             Middleware(AuditMiddleware, permissions=permissions),
             Middleware(AccessMiddleware, permissions=permissions),
-            Middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes),
+            Middleware(
+                BodyLimitMiddleware,
+                max_body_bytes=settings.max_body_bytes,
+                larger={permissions.named("reconstruct").pattern: settings.max_upload_bytes},
+            ),
         ],
     )
     install_error_handlers(app)

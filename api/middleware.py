@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -16,32 +17,40 @@ READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_PAGES = frozenset({"same-origin", "none"})
 """``Sec-Fetch-Site`` of what a page of this service, or the reader's own hand, has asked for."""
 _DRAINED_BODIES = 64
-"""Of a body that is too long this many times the limit is read and thrown away, so that its sender
-gets to see the answer rather than a connection that was reset."""
+"""Of a body that is too long this many times the usual limit is read and thrown away, so that its
+sender gets to see the answer rather than a connection that was reset."""
 
 
 class BodyLimitMiddleware:
     """Answers 413 to a body that is longer than ``max_body_bytes``, and holds no more than that.
 
-    A body is read in full before the request is passed on, whether it has a ``Content-Length`` or
-    comes in chunks: nothing is done for a request whose body turns out to be too long.
+    Where a path matches a pattern of ``larger``, the limit that this names holds instead. A body is
+    read in full before the request is passed on, whether it has a ``Content-Length`` or comes in
+    chunks: nothing is done for a request whose body turns out to be too long.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, larger: Mapping[re.Pattern[str], int]
+    ) -> None:
         self._app = app
-        self._limit = max_body_bytes
+        self._usual = max_body_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._awaits_permission(scope):
-            await self._refuse(scope, receive, send)
-            return
-        messages = await self._read(receive)
+        limit = self._limit(scope["path"])
+        messages = None if _awaits_permission(scope, limit) else await self._read(receive, limit)
         if messages is None:
-            await self._refuse(scope, receive, send)
+            response = problem_response(
+                413,
+                code="body_too_large",
+                detail=f"the body is longer than the {limit:,} bytes that are read",
+                headers={"Connection": "close"},
+            )
+            await response(scope, receive, send)
             return
         pending = iter(messages)
 
@@ -50,37 +59,33 @@ class BodyLimitMiddleware:
 
         await self._app(scope, replay, send)
 
-    def _awaits_permission(self, scope: Scope) -> bool:
-        """Whether the client announced too much and waits to hear if it may send that."""
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "0")
-        too_long = length.isdecimal() and int(length) > self._limit
-        return too_long and headers.get("expect", "").lower() == "100-continue"
+    def _limit(self, path: str) -> int:
+        matching = (limit for pattern, limit in self._larger.items() if pattern.fullmatch(path))
+        return max([self._usual, *matching])
 
-    async def _read(self, receive: Receive) -> list[Message] | None:
+    async def _read(self, receive: Receive, limit: int) -> list[Message] | None:
         """The request's messages, or None if its body is too long."""
         messages: list[Message] = []
         size = 0
         while True:
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self._limit:
+            if size > limit:
                 messages.clear()
-                if size > self._limit * _DRAINED_BODIES:
+                if size > limit + self._usual * _DRAINED_BODIES:
                     return None
             else:
                 messages.append(message)
             if not message.get("more_body", False):
-                return messages if size <= self._limit else None
+                return messages if size <= limit else None
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = problem_response(
-            413,
-            code="body_too_large",
-            detail=f"the body is longer than the {self._limit:,} bytes that are read",
-            headers={"Connection": "close"},
-        )
-        await response(scope, receive, send)
+
+def _awaits_permission(scope: Scope, limit: int) -> bool:
+    """Whether the client announced too much and waits to hear if it may send that."""
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "0")
+    too_long = length.isdecimal() and int(length) > limit
+    return too_long and headers.get("expect", "").lower() == "100-continue"
 
 
 class OriginMiddleware:

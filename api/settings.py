@@ -64,6 +64,12 @@ class ApiSettings(ServiceSettings):
     max_body_bytes: int = Field(
         default=1_048_576, gt=0, description="Longest request body that is read."
     )
+    max_upload_bytes: int = Field(
+        default=33_554_432,
+        gt=0,
+        description="The same for requests that may carry images: those for reconstructions. "
+        "Base64 makes three bytes of a file four of the body.",
+    )
     migrate_on_start: bool | None = Field(
         default=None,
         description="Bring the database's tables up to date before serving; default: only SQLite, "

@@ -151,15 +151,13 @@ def _field_names(model: type[BaseModel] | None, location: Location, tags: Locati
 
     ``tags`` holds pydantic's names of the union members that a body's parts were taken for.
     """
-    found = model
+    found = [model] if model is not None else []
     for part in location:
-        if found is None:
-            return []
         if isinstance(part, str):
-            field = found.model_fields.get(part)
-            members = models_in(field.annotation) if field is not None else []
-            found = next((m for m in members if _is_tagged(m, tags)), next(iter(members), None))
-    return list(found.model_fields) if found is not None else []
+            fields = [m.model_fields[part] for m in found if part in m.model_fields]
+            members = [member for field in fields for member in models_in(field.annotation)]
+            found = [member for member in members if _is_tagged(member, tags)] or members
+    return list(dict.fromkeys(name for member in found for name in member.model_fields))
 
 
 def _is_tagged(model: type[BaseModel], tags: Location) -> bool:

@@ -18,6 +18,7 @@ from pmae.schema_reconstruction import ReconstructedImage as ReconstructedImage
 from pmae.schema_reconstruction import Reconstruction as Reconstruction
 from pmae.schema_reconstruction import ReconstructionRequest as ReconstructionRequest
 from pmae.schema_reconstruction import Residuals as Residuals
+from pmae.schema_reconstruction import UploadedImages as UploadedImages
 from pmae.spec import ExperimentSpec, RunSpec
 
 RunKind = Literal["pretrain", "evaluate"]

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pmae.spec import MaskingSpec
 
 MOST_RESIDUALS = 2048
 """Residuals that an answer holds; of 12,288 components the rest has hardly any variance."""
+MOST_IMAGES = 32
+"""Images in one request."""
+MOST_IMAGE_BYTES = 16 * 2**20
+"""Of an uploaded image's file."""
+MOST_IMAGE_PIXELS = 50_000_000
+"""Of an uploaded image, before it is scaled: decoding it takes up to 200 MB of memory."""
+IMAGE_FORMATS = ("PNG", "JPEG", "WebP", "BMP", "GIF", "TIFF")
+"""What may be uploaded."""
+_EXAMPLE_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR42mNkEIIAJiGKGACfigR+wbJOAwAA"
+    "AABJRU5ErkJggg=="
+)
+"""A PNG of 8 x 8 pixels."""
 _Index = Annotated[int, Field(ge=0)]
 _Selection = Annotated[
     list[_Index | tuple[_Index, _Index]],
@@ -31,8 +53,57 @@ class ImageChoice(_Request):
 
     split: Literal["train", "val", "test"] = "val"
     indices: list[int] = Field(
-        default=[0, 1, 2, 3, 4, 5, 6, 7], min_length=1, max_length=32, description="From 0."
+        default=[0, 1, 2, 3, 4, 5, 6, 7],
+        min_length=1,
+        max_length=MOST_IMAGES,
+        description="From 0.",
     )
+
+
+class UploadedImages(_Request):
+    """Images that the request brings along. They are not kept.
+
+    Each is made what the run's own images are: oblong ones lose their ends (or are squeezed, where
+    the data set's are), then they are scaled to the run's resolution by an antialiased bicubic
+    filter and made grey or RGB. EXIF orientation is applied, what is transparent gets a white
+    background, of 16 bits the upper 8 count, and of an animation the first picture.
+    """
+
+    uploaded: list[Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]] = Field(
+        min_length=1,
+        max_length=MOST_IMAGES,
+        description=f"Image files ({', '.join(IMAGE_FORMATS)}) in base64, each of up to "
+        f"{MOST_IMAGE_BYTES // 2**20} MiB and {MOST_IMAGE_PIXELS:,} pixels.",
+        examples=[[_EXAMPLE_PNG]],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_others(cls, value: Any) -> Any:
+        both = [
+            name for name in ImageChoice.model_fields if isinstance(value, dict) and name in value
+        ]
+        if both:
+            raise PydanticCustomError(
+                "two_kinds_of_images",
+                "images are either uploaded or of the run's data set, and this names uploaded and "
+                "{names}; valid is one of the two",
+                {"names": " and ".join(both)},
+            )
+        return value
+
+
+def _kind_of_images(value: Any) -> str:
+    is_uploaded = "uploaded" in value if isinstance(value, dict) else hasattr(value, "uploaded")
+    return UploadedImages.__name__ if is_uploaded else ImageChoice.__name__
+
+
+Images = Annotated[
+    Annotated[ImageChoice, Tag(ImageChoice.__name__)]
+    | Annotated[UploadedImages, Tag(UploadedImages.__name__)],
+    Discriminator(_kind_of_images),
+]
+"""Which images: of the run's data set, or uploaded ones."""
 
 
 class ReconstructionRequest(_Request):
@@ -43,11 +114,16 @@ class ReconstructionRequest(_Request):
             "examples": [
                 {"masking": {"strategy": "top", "ratio": 0.4}, "seed": 7},
                 {"images": {"split": "test", "indices": [3, 5]}, "components": [[0, 9], 12]},
+                {"images": {"uploaded": [_EXAMPLE_PNG]}, "masking": {"ratio": 0.4}},
             ]
         }
     )
 
-    images: ImageChoice = ImageChoice()
+    images: Images = Field(
+        default=ImageChoice(),
+        description="Of the run's data set (`split`, `indices`), or files that come along "
+        "(`uploaded`). Default: the first eight of the val split.",
+    )
     masking: MaskingSpec | None = Field(
         default=None,
         description="Draw what is masked. Any strategy of the run's method, not only the one it "
@@ -91,8 +167,10 @@ class ReconstructionRequest(_Request):
 class ReconstructedImage(_Answer):
     """One image's panels, each a PNG in base64 at its native size."""
 
-    index: int
-    label: str
+    index: int = Field(description="In its split, or in `uploaded`; from 0.")
+    label: str | None = Field(
+        description="What it shows: its class; null of an uploaded image, of which none is known."
+    )
     panels: dict[str, str] = Field(
         description="original, visible, target, prediction, full, error (docs/reconstructions.md)"
     )

@@ -148,9 +148,13 @@ class Permissions:
                 return operation
         return None
 
+    def named(self, name: str) -> Operation:
+        """The operation of that name."""
+        return next(operation for operation in self.operations if operation.name == name)
+
     def of(self, name: str) -> Needs:
         """What the operation of that name needs."""
-        return next(o.needs for o in self.operations if o.name == name)
+        return self.named(name).needs
 
 
 def _declared(route: APIRoute) -> list[Needs]:

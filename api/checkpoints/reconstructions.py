@@ -15,16 +15,25 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from api.checkpoints.service import MANIFEST_FILE, StoredCheckpoint
+from api.checkpoints.uploads import decode_uploaded
 from api.errors import BusyError, ConflictError, InvalidRequestError
 from api.settings import ApiSettings
 from api.validation import spec_error_field
 from pmae.errors import BasisError, CheckpointError, DataError, SpecError
 from pmae.pictures import encode_png, sheet_png
-from pmae.schema import ReconstructedImage, Reconstruction, ReconstructionRequest, Residuals
+from pmae.schema import (
+    ReconstructedImage,
+    Reconstruction,
+    ReconstructionRequest,
+    Residuals,
+    UploadedImages,
+)
 from pmae.schema_reconstruction import MOST_RESIDUALS
 
 if TYPE_CHECKING:
-    from pmae.reconstruct import LoadedCheckpoint, ReconstructionResult
+    from pmae.loaded_checkpoint import LoadedCheckpoint
+    from pmae.loading import MaskOptions
+    from pmae.reconstruct import ReconstructionResult
 
 RETRY_AFTER_SECONDS = 2
 _T = TypeVar("_T")
@@ -87,23 +96,26 @@ class Reconstructor:
     def _compute(
         self, checkpoint: StoredCheckpoint, request: ReconstructionRequest
     ) -> ReconstructionResult:
-        """Runs in the pool.
+        """Runs in the pool, the decoding of uploaded images too.
 
         Raises:
-            InvalidRequestError: no such image, component or patch, or a masking that does not suit
-                the run.
+            InvalidRequestError: no such image, component or patch, an uploaded image that cannot be
+                used, or a masking that does not suit the run.
             NotFoundError: the checkpoint is not there any more.
             ConflictError: it cannot be used: it is broken, or its basis or data set is not there.
         """
+        mask: MaskOptions = {
+            "masking": request.masking,
+            "components": request.components,
+            "patches": request.patches,
+            "seed": request.seed,
+        }
+        images = request.images
         try:
-            return self._load(checkpoint).reconstruct(
-                split=request.images.split,
-                indices=request.images.indices,
-                masking=request.masking,
-                components=request.components,
-                patches=request.patches,
-                seed=request.seed,
-            )
+            loaded = self._load(checkpoint)
+            if isinstance(images, UploadedImages):
+                return loaded.model.picture(decode_uploaded(images, loaded.model), **mask)
+            return loaded.reconstruct(split=images.split, indices=images.indices, **mask)
         except SpecError as error:
             raise InvalidRequestError(str(error), fields=[spec_error_field(error)]) from error
         except (CheckpointError, BasisError, DataError) as error:
@@ -115,7 +127,7 @@ class Reconstructor:
         """From memory, if its manifest is still the one it was read with."""
         import torch
 
-        from pmae.reconstruct import LoadedCheckpoint
+        from pmae.loaded_checkpoint import LoadedCheckpoint
 
         torch.set_num_threads(1)
         try:
@@ -139,17 +151,18 @@ class Reconstructor:
 def _wire(
     checkpoint: StoredCheckpoint, request: ReconstructionRequest, result: ReconstructionResult
 ) -> Reconstruction:
+    asked = request.images
     images = [
         ReconstructedImage(
-            index=index,
-            label=result.labels[row],
+            index=row if isinstance(asked, UploadedImages) else asked.indices[row],
+            label=result.labels[row] if result.labels is not None else None,
             panels={
                 name: base64.b64encode(encode_png(panel[row])).decode("ascii")
                 for name, panel in result.panels.items()
             },
-            masked_error=result.masked_error[row],
+            masked_error=error,
         )
-        for row, index in enumerate(request.images.indices)
+        for row, error in enumerate(result.masked_error)
     ]
     return Reconstruction(
         checkpoint_id=checkpoint.view.id,

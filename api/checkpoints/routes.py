@@ -141,9 +141,11 @@ def download_file(
     responses=binary("image/png", "With `format=png`: all panels in one labelled sheet.")
     | problems(
         not_found="There is no such checkpoint (any more).",
-        conflict="The checkpoint cannot be used: its data set or basis is not there.",
-        unprocessable_entity="There is no such image, component or patch, or the masking does "
-        "not suit the run.",
+        conflict="The checkpoint cannot be used: its basis is not there, or its data set, where "
+        "images of that one are asked for.",
+        request_entity_too_large="The body is too long.",
+        unprocessable_entity="There is no such image, component or patch, an uploaded image "
+        "cannot be used, or the masking does not suit the run.",
         service_unavailable="Too many reconstructions wait; `Retry-After` says when to come back.",
     ),
     dependencies=[VIEWER],
@@ -157,6 +159,10 @@ async def reconstruct(
     ] = "json",
 ) -> Reconstruction | Response:
     """What the checkpoint makes of images under a mask.
+
+    The images are of the run's data set, or uploaded ones, for which the data set need not be on
+    the service's machine; nothing of them is kept. Masking by objects needs images whose objects
+    are known: those of a data set.
 
     Of each image: original, visible part, target, prediction, full reconstruction and error; and
     what is left of each masked component or patch (`residuals`). The mask is drawn by any strategy

@@ -16,20 +16,17 @@ from PIL import Image, ImageOps
 from pmae.data.catalog import Fit
 from pmae.data.decode import eight_bit, shrink_early, square_pixels
 from pmae.errors import DataError, ImageError
+from pmae.schema_reconstruction import IMAGE_FORMATS, MOST_IMAGE_BYTES, MOST_IMAGE_PIXELS
 
 ImageSource = str | Path | bytes | Image.Image
 """The path of an image file, its bytes, or what Pillow has made of it."""
-FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "WEBP": "WebP", "BMP": "BMP", "GIF": "GIF", "TIFF": "TIFF"}
-"""What is decoded, by Pillow's name; of animated files the first picture."""
-MOST_BYTES = 16 * 2**20
-"""Of a file."""
-MOST_PIXELS = 50_000_000
-"""Of an image before it is scaled; decoding one takes up to 200 MB of memory."""
 BACKGROUND = "white"
 """Under what is transparent."""
-_NAMED = ", ".join(list(FORMATS.values())[:-1]) + f" and {list(FORMATS.values())[-1]}"
-VALID = f"valid are {_NAMED} files of up to {MOST_BYTES // 2**20} MiB and {MOST_PIXELS:,} pixels"
-"""The end of every message."""
+_PILLOW_FORMATS = tuple(name.upper() for name in IMAGE_FORMATS)
+_VALID = (
+    f"valid are {', '.join(IMAGE_FORMATS[:-1])} and {IMAGE_FORMATS[-1]} files of up to "
+    f"{MOST_IMAGE_BYTES // 2**20} MiB and {MOST_IMAGE_PIXELS:,} pixels"
+)
 
 
 def read_outside_image(
@@ -47,7 +44,7 @@ def read_outside_image(
         ``(channels, resolution, resolution)`` uint8.
 
     Raises:
-        ImageError: it is no image of :data:`FORMATS`, is too large, broken, or has values without
+        ImageError: it is none of ``IMAGE_FORMATS``, is too large, broken, or has values without
             a known white. Size and pixels are looked at before a pixel is decoded.
     """
     image = source.copy() if isinstance(source, Image.Image) else _opened(_bytes(source))
@@ -65,7 +62,7 @@ def read_outside_image(
     except DataError as error:
         raise ImageError(str(error)) from error
     except Exception as error:
-        raise ImageError(f"it is broken ({_reason(error)}); {VALID}") from error
+        raise ImageError(f"it is broken ({_reason(error)}); {_VALID}") from error
 
 
 def _bytes(source: str | Path | bytes) -> bytes:
@@ -75,26 +72,26 @@ def _bytes(source: str | Path | bytes) -> bytes:
     else:
         try:
             with Path(source).open("rb") as file:
-                data = file.read(MOST_BYTES + 1)
+                data = file.read(MOST_IMAGE_BYTES + 1)
         except OSError as error:
-            raise ImageError(f"it cannot be read ({error.strerror}); {VALID}") from error
+            raise ImageError(f"it cannot be read ({error.strerror}); {_VALID}") from error
     if not data:
-        raise ImageError(f"it is empty; {VALID}")
-    if len(data) > MOST_BYTES:
-        raise ImageError(f"it has more than {MOST_BYTES // 2**20} MiB; {VALID}")
+        raise ImageError(f"it is empty; {_VALID}")
+    if len(data) > MOST_IMAGE_BYTES:
+        raise ImageError(f"it has more than {MOST_IMAGE_BYTES // 2**20} MiB; {_VALID}")
     return data
 
 
 def _opened(data: bytes) -> Image.Image:
     """The image, of which only the header was read."""
     try:
-        image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+        image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"it has more than {MOST_PIXELS:,} pixels; {VALID}") from error
+        raise ImageError(f"it has more than {MOST_IMAGE_PIXELS:,} pixels; {_VALID}") from error
     except Exception as error:
-        raise ImageError(f"it is no image that is read here; {VALID}") from error
-    if image.width * image.height > MOST_PIXELS:
-        raise ImageError(f"it has {image.width:,} x {image.height:,} pixels; {VALID}")
+        raise ImageError(f"it is no image that is read here; {_VALID}") from error
+    if image.width * image.height > MOST_IMAGE_PIXELS:
+        raise ImageError(f"it has {image.width:,} x {image.height:,} pixels; {_VALID}")
     return image
 
 

@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -18,24 +16,16 @@ from PIL import Image
 from api.checkpoints.reconstructions import Reconstructor
 from api.errors import BusyError
 from api.settings import ApiSettings
-from pmae.checkpoints import read_manifest
-from pmae.layout import RunDir
 from pmae.schema import ImageChoice, Reconstruction, ReconstructionRequest
 from pmae.spec import ExperimentSpec, MaskingSpec, resolve
 from tests.api.live import LiveApi
+from tests.api.trained import TINY_MODEL, adopt, train
 
 SPEC = resolve(
     ExperimentSpec.model_validate(
         {
             "dataset": {"name": "digits", "max_train_images": 200},
-            "model": {
-                "embed_dim": 32,
-                "depth": 1,
-                "num_heads": 2,
-                "decoder_embed_dim": 32,
-                "decoder_depth": 1,
-                "decoder_num_heads": 2,
-            },
+            "model": TINY_MODEL,
             "epochs": 1,
             "batch_size": 100,
             "evaluations": [],
@@ -46,34 +36,14 @@ SPEC = resolve(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with one run, trained by the real trainer; the run's folder."""
-    home = tmp_path_factory.mktemp("trained")
-    run_dir = home / "artifacts" / "runs" / "trained"
-    run_dir.mkdir(parents=True)
-    RunDir(run_dir).spec.write_text(SPEC.model_dump_json())
-    environment = {"PMAE_HOME": str(home), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-m", "pmae.train", str(run_dir), "--lease", "1"]
-    subprocess.run(command, env=environment, check=True, timeout=250)
-    return run_dir
+    """A run that the real trainer trained."""
+    return train(tmp_path_factory.mktemp("trained"), SPEC)
 
 
 @pytest.fixture
 def checkpoint(api: LiveApi, trained: Path) -> str:
     """The checkpoint in the service's home and database; its id."""
-    row = api.add_run(SPEC)
-    target = api.run_dir(row.id)
-    shutil.copytree(trained, target.path)
-    shutil.copytree(trained.parents[1] / "bases", api.settings.bases_dir)
-    (folder,) = target.lease(1).checkpoints.iterdir()
-    manifest = read_manifest(folder)
-    shutil.rmtree(folder)
-    files = {
-        name: (trained / "lease-0001" / "checkpoints" / folder.name / name).read_bytes()
-        for name in manifest.files
-    }
-    api.add_checkpoint(row, files, step=manifest.step)
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
-    return f"{row.id}-{manifest.step:08d}"
+    return adopt(api, trained, SPEC)
 
 
 def panels(reconstruction: Reconstruction, image: int) -> dict[str, np.ndarray]:
