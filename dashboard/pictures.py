@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from dashboard import formatting, markup
-from pmae.schema import Reconstruction
+from pmae.schema import ReconstructedImage, Reconstruction
 
 PANELS = {
     "original": "x",
@@ -33,16 +33,18 @@ def picture(png_base64: str, edge: int, title: str) -> Markup:
     ).format(data=png_base64, width=width * scale, height=height * scale, title=title)
 
 
-def reconstruction_grid(result: Reconstruction, edge: int) -> Markup:
-    """A row for each image: its label and error, then its panels."""
+def reconstruction_grid(result: Reconstruction, edge: int, names: Sequence[str] = ()) -> Markup:
+    """A row for each image: what it is and its error, then its panels.
+
+    ``names`` are those of uploaded files; images of a data set have a class and a number.
+    """
     head = markup.joined(
         Markup("<th>{}<small>{}</small></th>").format(name, formula)
         for name, formula in PANELS.items()
     )
     rows = markup.joined(
-        Markup("<tr><th><b>{}</b><br>image {}<br>{}</th>{}</tr>").format(
-            image.label,
-            image.index,
+        Markup("<tr><th>{}{}</th>{}</tr>").format(
+            _row_head(image, names),
             formatting.figure(image.masked_error),
             markup.joined(
                 Markup("<td>{}</td>").format(
@@ -55,9 +57,15 @@ def reconstruction_grid(result: Reconstruction, edge: int) -> Markup:
     )
     return Markup(
         '<div class="pm-scroll"><table class="pm-grid">'
-        "<thead><tr><th>class<small>image, error</small></th>{}</tr></thead>"
+        "<thead><tr><th>{}<small>{}</small></th>{}</tr></thead>"
         "<tbody>{}</tbody></table></div>"
-    ).format(head, rows)
+    ).format(*(("file", "error") if names else ("class", "image, error")), head, rows)
+
+
+def _row_head(image: ReconstructedImage, names: Sequence[str]) -> Markup:
+    if names:
+        return Markup('<b class="pm-file" title="{0}">{0}</b>').format(names[image.index])
+    return Markup("<b>{}</b><br>image {}<br>").format(image.label, image.index)
 
 
 def gallery(pngs: Sequence[bytes], captions: Sequence[str], edge: int) -> Markup:

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import address, charts, filmstrip, formatting, mask_controls
+from dashboard import address, charts, filmstrip, formatting, image_controls, mask_controls
 from dashboard.choices import choose_run
-from dashboard.numbers import NumbersError, expanded, parse_parts
+from dashboard.numbers import NumbersError
 from dashboard.palette import run_color
 from dashboard.pictures import reconstruction_grid
 from dashboard.service import client, live, refresh_seconds
 from pmae.client import ApiError
-from pmae.schema import (
-    Checkpoint,
-    ImageChoice,
-    Reconstruction,
-    ReconstructionRequest,
-    Run,
-)
+from pmae.client.checkpoints import uploads_refused
+from pmae.schema import Checkpoint, Reconstruction, ReconstructionRequest, Run
 
 PAGE = "reconstructions"
 NEWEST = "newest"
 """Choice that follows a run: always its newest checkpoint."""
-SPLITS = ("train", "val", "test")
-MOST_IMAGES = 32
 PICTURE_EDGE = 128
-_RUN, _SPLIT, _IMAGES, _SEED = "recon_run", "recon_split", "recon_images", "recon_seed"
-_DEFAULTS: dict[str, object] = {_SPLIT: "val", _IMAGES: "0-7", _SEED: 0}
-_HTTP_NOT_FOUND, _HTTP_CONFLICT, _HTTP_GONE = 404, 409, 410
+_RUN, _SEED = "recon_run", "recon_seed"
+_HTTP_NOT_FOUND, _HTTP_CONFLICT, _HTTP_GONE, _HTTP_TOO_LARGE = 404, 409, 410, 413
 T = TypeVar("T")
 
 
@@ -43,6 +37,13 @@ class Choice:
     run: Run
     checkpoint: str
     request: ReconstructionRequest
+    names: tuple[str, ...]
+    """Of the reader's own files; empty for images of the data set."""
+
+    @cached_property
+    def request_digest(self) -> str:
+        """Tells requests apart without their files."""
+        return hashlib.sha256(self.request.model_dump_json().encode()).hexdigest()
 
 
 def show() -> None:
@@ -66,10 +67,9 @@ def _take(came: Mapping[str, str]) -> None:
     """Start from the address; what it does not say, or says wrongly, is the default."""
     state = st.session_state
     state[_RUN] = came.get("run")
-    split, seed = came.get("split", ""), came.get("seed", "")
-    state[_SPLIT] = split if split in SPLITS else _DEFAULTS[_SPLIT]
-    state[_IMAGES] = came.get("images", _DEFAULTS[_IMAGES])
-    state[_SEED] = int(seed) if seed.isdecimal() and int(seed) < 2**31 else _DEFAULTS[_SEED]
+    seed = came.get("seed", "")
+    state[_SEED] = int(seed) if seed.isdecimal() and int(seed) < 2**31 else 0
+    image_controls.take(came)
     if state[_RUN]:
         state[_checkpoint_key(state[_RUN])] = came.get("checkpoint", NEWEST)
         mask_controls.take(state[_RUN], came)
@@ -86,8 +86,7 @@ def _controls() -> Choice | None:
     run = client().run(chosen.id)
     checkpoint = _choose_checkpoint(run)
     mask = _attempt(lambda: mask_controls.choose(run))
-    for key, value in _DEFAULTS.items():
-        st.session_state.setdefault(key, value)
+    st.session_state.setdefault(_SEED, 0)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         nothing_drawn = mask is not None and not mask.drawn
         seed = st.number_input(
@@ -100,35 +99,26 @@ def _controls() -> Choice | None:
             disabled=nothing_drawn,
         )
         st.button("Next", on_click=_next_seed, help="Another mask", disabled=nothing_drawn)
-    split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
-    text = st.text_input(
-        "Images", key=_IMAGES, help=f"Numbers from 0, for example 0-7, 12; at most {MOST_IMAGES}"
-    )
+    chosen_images = _attempt(image_controls.choose)
     if checkpoint is None:
         st.info("This run has no checkpoint yet.")
         if run.state == "running":
             live(lambda: _wait_for_checkpoint(run), key="wait", every=refresh_seconds(run))
         return None
-    indices = _attempt(lambda: parse_images(text))
-    if indices is None or mask is None:
+    if chosen_images is None or mask is None:
         return None
     address.note(
         PAGE,
         {
             "run": run.id,
             "checkpoint": checkpoint,
-            "split": str(split),
-            "images": text,
+            **chosen_images.address,
             "seed": str(seed),
             **mask.address,
         },
     )
-    request = ReconstructionRequest(
-        images=ImageChoice.model_validate({"split": split, "indices": indices}),
-        seed=int(seed),
-        **mask.request,
-    )
-    return Choice(run, checkpoint, request)
+    request = ReconstructionRequest(images=chosen_images.images, seed=int(seed), **mask.request)
+    return Choice(run, checkpoint, request, chosen_images.names)
 
 
 def _attempt(read: Callable[[], T]) -> T | None:
@@ -169,21 +159,14 @@ def _choose_checkpoint(run: Run) -> str | None:
     )
 
 
-def parse_images(text: str) -> list[int]:
-    """``"0-3, 8"`` as ``[0, 1, 2, 3, 8]``.
-
-    Raises:
-        NumbersError: not such a list, or more than can be shown.
-    """
-    parts = parse_parts(text)
-    if not parts:
-        raise NumbersError("Name at least one image, for example 0-7")
-    return expanded(parts, most=MOST_IMAGES, what="images")
-
-
 def _grid(choice: Choice) -> None:
     """The pictures and what stands above them."""
-    result = _reconstruct(choice)
+    try:
+        result = _reconstruct(choice)
+    except ApiError as error:
+        if not _told_of_files(error, choice.names):
+            raise
+        return
     masked = formatting.percent(result.masked_share)
     if result.method == "pmae":
         what = (
@@ -203,10 +186,21 @@ def _grid(choice: Choice) -> None:
             formatting.figure(mean_error),
         )
     )
-    st.html(reconstruction_grid(result, PICTURE_EDGE))
+    st.html(reconstruction_grid(result, PICTURE_EDGE, choice.names))
     st.altair_chart(
         charts.residuals(result, color=run_color(choice.run.number)), key="recon_residuals"
     )
+
+
+def _told_of_files(error: ApiError, names: Sequence[str]) -> bool:
+    """Whether a refusal is about the reader's files; then each fault is shown by its file."""
+    faults = uploads_refused(error.problem)
+    for place, why in faults.items():
+        st.error(f"{names[place]}: {why}")
+    too_large = bool(names) and error.problem.status == _HTTP_TOO_LARGE
+    if too_large:
+        st.error(f"Together these files are too large: {error.problem.detail}. Choose fewer.")
+    return bool(faults) or too_large
 
 
 def _reconstruct(choice: Choice) -> Reconstruction:
@@ -217,7 +211,8 @@ def _reconstruct(choice: Choice) -> Reconstruction:
             return _cached(
                 checkpoint.id,
                 checkpoint.created_at.isoformat(),
-                choice.request.model_dump_json(),
+                choice.request_digest,
+                choice.request,
             )
         except ApiError as error:
             replaced = error.problem.status in (_HTTP_NOT_FOUND, _HTTP_CONFLICT, _HTTP_GONE)
@@ -233,6 +228,14 @@ def _find(choice: Choice) -> Checkpoint:
 
 
 @st.cache_data(max_entries=64, show_spinner="Reconstructing")
-def _cached(checkpoint_id: str, written: str, request: str) -> Reconstruction:  # noqa: ARG001
-    """``written`` is part of the key: a resumed run may write a step's checkpoint again."""
-    return client().reconstruct(checkpoint_id, ReconstructionRequest.model_validate_json(request))
+def _cached(
+    checkpoint_id: str,
+    written: str,  # noqa: ARG001
+    request_digest: str,  # noqa: ARG001
+    _request: ReconstructionRequest,
+) -> Reconstruction:
+    """The key is all but the request itself, which may hold many files.
+
+    ``written`` belongs to it: a resumed run may write a step's checkpoint again.
+    """
+    return client().reconstruct(checkpoint_id, _request)

@@ -11,13 +11,16 @@ from pydantic import ValidationError
 
 from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
+from pmae.client import ApiError
+from pmae.client.checkpoints import uploaded_images, uploads_refused
 from pmae.client.environment import connect
 from pmae.errors import CommandError
 from pmae.files import write_file
 from pmae.schema import ReconstructionRequest
+from pmae.schema_reconstruction import MOST_IMAGES
 
 _PART = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
-_MOST_IMAGES = 10_000
+_LONGEST_RANGE = 10_000
 
 Output = Annotated[Path, typer.Argument(metavar="OUT.png", help="File to write.")]
 
@@ -25,8 +28,23 @@ Output = Annotated[Path, typer.Argument(metavar="OUT.png", help="File to write."
 def reconstruct(
     checkpoint: CheckpointArgument,
     output: Output,
-    images: Annotated[str, typer.Option(help="Which images, from 0: 0-7 or 3,5.")] = "0-7",
-    split: Annotated[str, typer.Option(help="Of which split: train, val or test.")] = "val",
+    images: Annotated[
+        str | None,
+        typer.Option(help="Which images of the data set, from 0: 3,5; default: 0-7."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of which split: train, val or test; default: val.")
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            metavar="FILE",
+            help="An image file of your own in place of the data set's; may be given again.",
+        ),
+    ] = None,
     ratio: Annotated[
         float | None, typer.Option(help="Share to mask, above 0 and below 1. Default: as trained.")
     ] = None,
@@ -47,7 +65,7 @@ def reconstruct(
     masking = {"strategy": strategy, "ratio": ratio}
     given = {name: value for name, value in masking.items() if value is not None}
     body: dict[str, Any] = {
-        "images": {"split": split, "indices": _indices(images, "--images")},
+        "images": _images(images, split, image or []),
         "masking": given or None,
         "components": None if components is None else _selection(components, "--components"),
         "patches": None if patches is None else _selection(patches, "--patches"),
@@ -61,7 +79,10 @@ def reconstruct(
         raise typer.BadParameter(f"{where}: {first['msg']}") from error
     _check_folder(output)
     with connect(api_url) as client:
-        picture = client.reconstruct_png(find_checkpoint(client, checkpoint), request)
+        try:
+            picture = client.reconstruct_png(find_checkpoint(client, checkpoint), request)
+        except ApiError as error:
+            raise _named(error, image or []) from error
     _save(output, picture)
 
 
@@ -76,6 +97,30 @@ def filmstrip(
     with connect(api_url) as client:
         picture = client.filmstrip_png(find_run(client, run), image=image)
     _save(output, picture)
+
+
+def _images(indices: str | None, split: str | None, files: list[Path]) -> Any:
+    """The request's images: of the data set, or from files."""
+    if not files:
+        return {"split": split or "val", "indices": _indices(indices or "0-7", "--images")}
+    if indices is not None or split is not None:
+        raise typer.BadParameter(
+            "files take the place of --images and --split; valid is one of the two",
+            param_hint="--image",
+        )
+    if len(files) > MOST_IMAGES:
+        raise typer.BadParameter(
+            f"{len(files)} files; valid are up to {MOST_IMAGES}", param_hint="--image"
+        )
+    return uploaded_images(files)
+
+
+def _named(error: ApiError, files: list[Path]) -> Exception:
+    """The refusal by the files' names, if it is about files."""
+    faults = uploads_refused(error.problem)
+    if not faults:
+        return error
+    return CommandError("; ".join(f"{files[place]}: {why}" for place, why in faults.items()))
 
 
 def _check_folder(output: Path) -> None:
@@ -108,7 +153,7 @@ def _indices(text: str, option: str) -> list[int]:
     indices: list[int] = []
     for part in _selection(text, option):
         low, high = (part, part) if isinstance(part, int) else part
-        if high < low or high - low >= _MOST_IMAGES:
+        if high < low or high - low >= _LONGEST_RANGE:
             raise typer.BadParameter(
                 f"{low}-{high} is no range of images; valid is for example 0-7", param_hint=option
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,16 @@ from pmae.client.errors import DownloadError
 from pmae.schema import (
     Checkpoint,
     CheckpointList,
+    Problem,
     Reconstruction,
     ReconstructionRequest,
     Run,
+    UploadedImages,
 )
 from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
 from pmae.spec import EvaluationRequest
 
+_UPLOAD = re.compile(r"/images/uploaded/(\d{1,3})")
 RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
 """The first one after the service's start loads the library and the data set."""
 
@@ -118,24 +123,67 @@ class CheckpointMethods(Connection):
         )
 
     def reconstruct(
-        self, checkpoint_id: str, request: ReconstructionRequest | None = None
+        self,
+        checkpoint_id: str,
+        request: ReconstructionRequest | None = None,
+        *,
+        uploads: Sequence[str | Path | bytes] = (),
     ) -> Reconstruction:
-        """Reconstruct images under a mask, each panel as a PNG in base64."""
-        return self._read(self._reconstructions(checkpoint_id, request, "json"), Reconstruction)
+        """Reconstruct images under a mask, each panel as a PNG in base64.
+
+        Args:
+            checkpoint_id: of any checkpoint.
+            request: which images, and what is masked.
+            uploads: image files, or what such files hold, in place of the request's images.
+
+        Raises:
+            ApiError: an image, or the mask, cannot be used; ``problem.errors`` points at it.
+            OSError: a file of ``uploads`` cannot be read.
+        """
+        response = self._reconstructions(checkpoint_id, request, uploads, "json")
+        return self._read(response, Reconstruction)
 
     def reconstruct_png(
-        self, checkpoint_id: str, request: ReconstructionRequest | None = None
+        self,
+        checkpoint_id: str,
+        request: ReconstructionRequest | None = None,
+        *,
+        uploads: Sequence[str | Path | bytes] = (),
     ) -> bytes:
         """The same as one labelled PNG sheet."""
-        return self._reconstructions(checkpoint_id, request, "png").content
+        return self._reconstructions(checkpoint_id, request, uploads, "png").content
 
     def _reconstructions(
-        self, checkpoint_id: str, request: ReconstructionRequest | None, form: str
+        self,
+        checkpoint_id: str,
+        request: ReconstructionRequest | None,
+        uploads: Sequence[str | Path | bytes],
+        form: str,
     ) -> httpx.Response:
+        request = request or ReconstructionRequest()
+        if uploads:
+            request = request.model_copy(update={"images": uploaded_images(uploads)})
         return self._send(
             "POST",
             path_of("checkpoints", checkpoint_id, "reconstructions"),
             params={"format": form},
-            json=(request or ReconstructionRequest()).model_dump(mode="json"),
+            json=request.model_dump(mode="json"),
             timeout=RECONSTRUCTION_TIMEOUT_SECONDS,
         )
+
+
+def uploaded_images(files: Sequence[str | Path | bytes]) -> UploadedImages:
+    """Image files, or what such files hold, for a :class:`~pmae.schema.ReconstructionRequest`.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: there is none, or there are more than one request takes.
+    """
+    contents = (file if isinstance(file, bytes) else Path(file).read_bytes() for file in files)
+    return UploadedImages(uploaded=[base64.b64encode(data).decode("ascii") for data in contents])
+
+
+def uploads_refused(problem: Problem) -> dict[int, str]:
+    """Which uploaded images cannot be used, by their place in the request, and why."""
+    found = ((_UPLOAD.fullmatch(field.pointer), field.message) for field in problem.errors)
+    return {int(match[1]): message for match, message in found if match is not None}

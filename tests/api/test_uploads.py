@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pmae.client import ApiError, PmaeClient
+from pmae.client.checkpoints import uploads_refused
 from pmae.data.registry import open_data
-from pmae.schema import Reconstruction
+from pmae.schema import Reconstruction, ReconstructionRequest
 from pmae.settings import StorageSettings
-from pmae.spec import ExperimentSpec, resolve
+from pmae.spec import ExperimentSpec, MaskingSpec, resolve
 from tests.api.live import LiveApi
 from tests.api.trained import TINY_MODEL, adopt, train
 from tests.pmae.data.formats import random_pixels
@@ -240,3 +242,19 @@ def test_photographs_fit_into_a_body_and_more_does_not(api: LiveApi, checkpoint:
         refused = api.client.post(other, json={"images": in_base64([big])})
         assert refused.status_code == 413
         assert "1,048,576 bytes" in refused.json()["detail"]
+
+
+def test_the_client_sends_files(api: LiveApi, checkpoint: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(smooth(50, 70)).save(path)
+    request = ReconstructionRequest(masking=MaskingSpec(ratio=0.4), seed=3)
+    with PmaeClient(api.url) as client:
+        result = client.reconstruct(checkpoint, request, uploads=[path, path.read_bytes()])
+        assert [image.index for image in result.images] == [0, 1]
+        assert result.images[0].panels == result.images[1].panels
+        sheet = client.reconstruct_png(checkpoint, request, uploads=[str(path)])
+        assert sheet.startswith(b"\x89PNG")
+        with pytest.raises(ApiError) as caught:
+            client.reconstruct(checkpoint, uploads=[path, b"<svg/>"])
+    (place,) = uploads_refused(caught.value.problem)
+    assert place == 1

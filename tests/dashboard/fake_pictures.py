@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from sklearn.datasets import load_digits
 
+from pmae.data.outside import read_outside_image
+from pmae.errors import ImageError
 from pmae.pictures import component_png, diverging, encode_png, intensity
 from pmae.schema import (
     Checkpoint,
     FilmFrame,
     Filmstrip,
+    ImageChoice,
     Problem,
+    ProblemField,
     ReconstructedImage,
     Reconstruction,
     ReconstructionRequest,
     Residuals,
     Run,
     Spectrum,
+    UploadedImages,
 )
 from pmae.spec import MaskingSpec
 
@@ -28,9 +34,13 @@ from pmae.spec import MaskingSpec
 class Refusal(Exception):  # noqa: N818
     """An answer that is a problem."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, fields: Sequence[ProblemField] = ()
+    ) -> None:
         super().__init__(detail)
-        self.problem = Problem(title=code, status=status, code=code, detail=detail)
+        self.problem = Problem(
+            title=code, status=status, code=code, detail=detail, errors=list(fields)
+        )
 
 
 class FakePictures:
@@ -52,7 +62,7 @@ class FakePictures:
             run_id=newest.run_id,
             image=image,
             num_images=8,
-            label=shown[0].label,
+            label=str(shown[0].label),
             original=shown[0].panels["original"],
             visible=shown[0].panels["visible"],
             target=shown[0].panels["target"],
@@ -82,6 +92,19 @@ class FakePictures:
             explained_variance_ratio=ratio.tolist(),
         )
 
+    def _chosen(
+        self, images: ImageChoice | UploadedImages
+    ) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
+        """Numbers, standardised pixels ``(n, 64)``, and labels."""
+        known, _, _, mean, deviation = self._pca
+        if isinstance(images, UploadedImages):
+            x = (_decoded(images) - mean) / deviation
+            return np.arange(len(x)), x, [None] * len(x)
+        indices = np.array(images.indices)
+        if indices.max() >= len(known):
+            raise Refusal(422, "invalid_request", f"valid images are 0 to {len(known) - 1}")
+        return indices, known[indices], [str(label) for label in load_digits().target[indices]]
+
     @cached_property
     def _pca(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Standardised images, ratios, components (rows), mean, deviation."""
@@ -94,13 +117,10 @@ class FakePictures:
 
     def reconstruct(self, checkpoint: Checkpoint, request: ReconstructionRequest) -> Reconstruction:
         """The closer to the truth, the more epochs the checkpoint has."""
-        images, ratio, components, mean, deviation = self._pca
-        indices = np.array(request.images.indices)
-        if indices.max() >= len(images):
-            raise Refusal(422, "invalid_request", f"valid images are 0 to {len(images) - 1}")
+        _, ratio, components, mean, deviation = self._pca
+        indices, x, labels = self._chosen(request.images)
         masked = _masked(request, ratio)
         hidden = components[masked]
-        x = images[indices]
         target = x @ hidden.T @ hidden
         blur = math.exp(-checkpoint.epoch / 15)
         noise = np.random.default_rng(1).normal(size=x.shape) @ hidden.T @ hidden
@@ -123,7 +143,6 @@ class FakePictures:
             "full": seen(full),
             "error": intensity((error / error.max()).reshape(-1, 1, 8, 8)),
         }
-        labels = load_digits().target[indices]
         squares = ((prediction - target) @ hidden.T) ** 2
         errors = squares.mean(axis=1)
         return Reconstruction(
@@ -140,7 +159,7 @@ class FakePictures:
             images=[
                 ReconstructedImage(
                     index=int(index),
-                    label=str(labels[row]),
+                    label=labels[row],
                     panels={
                         name: base64.b64encode(encode_png(panel[row])).decode()
                         for name, panel in panels.items()
@@ -155,6 +174,21 @@ class FakePictures:
                 target=((target @ hidden.T) ** 2).mean(axis=0).tolist(),
             ),
         )
+
+
+def _decoded(images: UploadedImages) -> np.ndarray:
+    """As the API decodes files, and refuses them."""
+    pixels, faults = [], []
+    for place, text in enumerate(images.uploaded):
+        data = base64.b64decode(text)
+        try:
+            pixels.append(read_outside_image(data, resolution=8, channels=1, fit="crop"))
+        except ImageError as error:
+            pointer = f"/images/uploaded/{place}"
+            faults.append(ProblemField(pointer=pointer, message=str(error)))
+    if faults:
+        raise Refusal(422, "invalid_request", "the request is not valid", faults)
+    return np.stack(pixels).reshape(-1, 64) / 255
 
 
 def _masking(request: ReconstructionRequest) -> MaskingSpec:

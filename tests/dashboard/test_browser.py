@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, expect
 
 from pmae.schema import TERMINAL_STATES
@@ -234,6 +235,32 @@ def test_reconstructions_follow_the_run_and_a_link_brings_them_back(
     watched.page.reload()
     expect(watched.page.locator(".pm-grid:not(.pm-film) img")).to_have_count(2 * 6)
     expect(watched.page.get_by_role("spinbutton", name="Seed of the mask")).to_have_value("1")
+
+
+def test_images_of_the_readers_own_stay_while_the_run_goes_on(
+    watched: Watched, service: FakeService, tmp_path: Path
+) -> None:
+    for number, name in enumerate(["a very long name of a photograph of a cat.png", "b.png"]):
+        Image.new("RGB", (30, 20), (90 * number, 120, 30)).save(tmp_path / name)
+    (tmp_path / "drawing.png").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    run = service.of_state("running")
+    watched.open(f"/reconstructions?run={run.id}")
+    pictures = watched.page.locator(".pm-grid:not(.pm-film) img")
+    expect(pictures).to_have_count(8 * 6)
+    watched.page.get_by_role("radio", name="Your own").click()
+    expect(watched.page.get_by_text("as soon as there is a file")).to_be_visible()
+    upload = watched.page.locator("input[type=file]")
+    upload.set_input_files([tmp_path / "b.png", *tmp_path.glob("a*.png")])
+    expect(pictures).to_have_count(2 * 6)
+    expect(watched.page.locator(".pm-file").first).to_have_text("b.png")
+    service.advance(run.id, 2)
+    expect(watched.page.get_by_text("Step 275")).to_be_visible()
+    expect(pictures).to_have_count(2 * 6)
+    expect(watched.page).not_to_have_url(re.compile("images="))
+    upload.set_input_files(tmp_path / "drawing.png")
+    expect(watched.page.get_by_text("drawing.png: it is no image that is read")).to_be_visible()
+    watched.page.get_by_role("radio", name="Data set").click()
+    expect(pictures).to_have_count(8 * 6)
 
 
 def test_from_a_run_to_its_reconstructions(watched: Watched, service: FakeService) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dashboard.image_controls import parse_images
 from dashboard.numbers import NumbersError
-from dashboard.views.reconstructions import MOST_IMAGES, parse_images
-from pmae.schema import ReconstructionRequest, Run
+from pmae.schema import ImageChoice, ReconstructionRequest, Run
+from pmae.schema_reconstruction import MOST_IMAGES
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
 from tests.dashboard.app import App, View
 from tests.dashboard.fake_service import FakeService
@@ -32,7 +33,7 @@ def test_reconstructions_follow_a_running_run(app: App, service: FakeService) ->
     assert checkpoint == f"{run.id}-{253:08d}"
     assert isinstance(run.spec, ExperimentSpec)
     assert request.masking == run.spec.masking
-    assert request.images.indices == list(range(8))
+    assert request.images == ImageChoice(indices=list(range(8)))
     service.advance(run.id, 2)
     view.app.run()
     assert "Step 275" in view.text
@@ -65,7 +66,7 @@ def test_a_deep_link_is_taken_up_and_written_back(app: App, service: FakeService
     view.check()
     checkpoint, request = asked_for(service)
     assert checkpoint == chosen["checkpoint"]
-    assert (request.images.split, request.images.indices) == ("test", [3, 5, 6])
+    assert request.images == ImageChoice(split="test", indices=[3, 5, 6])
     assert request.seed == 9
     assert request.masking
     assert request.masking.ratio == 0.45
@@ -80,7 +81,7 @@ def test_controls_change_what_is_asked_and_the_address(app: App, service: FakeSe
     view.app.slider(key=f"recon_ratio_{run.id}").set_value(60).run()
     view.check()
     _, request = asked_for(service)
-    assert (request.seed, request.images.indices) == (1, [11])
+    assert (request.seed, request.images) == (1, ImageChoice(indices=[11]))
     assert request.masking
     assert request.masking.ratio == 0.6
     assert view.app.query_params["seed"] == "1"
@@ -96,7 +97,7 @@ def test_a_wrong_address_falls_back(app: App, service: FakeService, wrong: dict[
     view = app.open("reconstructions", run=run.id, **wrong)
     view.check()
     _, request = asked_for(service)
-    assert (request.images.split, request.seed) == ("val", 0)
+    assert (request.images, request.seed) == (ImageChoice(), 0)
     assert isinstance(run.spec, ExperimentSpec)
     assert request.masking == run.spec.masking
 

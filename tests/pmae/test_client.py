@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,6 +31,7 @@ from pmae.schema import (
     Readiness,
     ReconstructionRequest,
     RunPage,
+    UploadedImages,
 )
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec
 
@@ -263,6 +266,26 @@ def test_reconstructions_come_as_json_or_as_a_picture() -> None:
     with client_over(answer) as client:
         png = client.reconstruct_png("a-00000001", ReconstructionRequest(seed=4))
     assert png == b"\x89PNG"
+
+
+def test_files_take_the_place_of_the_data_sets_images(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"first")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent = ReconstructionRequest.model_validate_json(request.content)
+        assert sent.seed == 4
+        assert isinstance(sent.images, UploadedImages)
+        assert [base64.b64decode(text) for text in sent.images.uploaded] == [b"first", b"second"]
+        return httpx.Response(200, content=b"\x89PNG")
+
+    with client_over(answer) as client:
+        request = ReconstructionRequest(seed=4)
+        uploads = [tmp_path / "a.png", b"second"]
+        assert client.reconstruct_png("a-00000001", request, uploads=uploads) == b"\x89PNG"
+        with pytest.raises(FileNotFoundError):
+            client.reconstruct("a-00000001", uploads=[str(tmp_path / "b.png")])
+        with pytest.raises(ValueError, match="at most 32"):
+            client.reconstruct("a-00000001", uploads=[b"x"] * 33)
 
 
 def test_a_preset_is_read() -> None:

@@ -127,6 +127,22 @@ def test_an_evaluation_is_queued_with_the_changes_of_each_protocol(
         assert message in refused.stderr
 
 
+def test_files_in_place_of_the_data_sets_images(run: RunRow, pmae: Command, here: Path) -> None:
+    files = [here.parent / f"{number}.png" for number in range(33)]
+    for file in files:
+        file.write_bytes(b"no image")
+    given = [part for file in files for part in ("--image", str(file))]
+    for arguments, status, told in (
+        (["--image", "nothing.png"], 2, "does not exist"),
+        ([*given[:2], "--images", "3"], 2, "valid is one of the two"),
+        ([*given[:2], "--split", "val"], 2, "valid is one of the two"),
+        (given, 2, "33 files; valid are up to 32"),
+    ):
+        done = pmae("reconstruct", run.id, "x.png", *arguments)
+        assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+    assert list(here.iterdir()) == []
+
+
 def test_pictures_that_cannot_be_asked_for(run: RunRow, pmae: Command, here: Path) -> None:
     for arguments, status, told in (
         (["reconstruct", run.id, "x.png", "--images", "7-3"], 2, "for example 0-7"),

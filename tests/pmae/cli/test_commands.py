@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
@@ -99,16 +100,23 @@ def test_submit_watch_download(stack: RunningStack, tmp_path: Path) -> None:
     fetched = run_pmae(["download", checkpoint.id, str(tmp_path / "w")], service)
     assert "sha256 verified" in fetched.stdout
     assert (tmp_path / "w").stat().st_size == checkpoint.files["model.safetensors"].size
-    picture = tmp_path / "picture.png"
+    picture, own, page = (tmp_path / name for name in ("picture.png", "own.jpg", "page.png"))
+    Image.new("RGB", (40, 30), "red").save(own)
+    page.write_text("<html>")
     for arguments in (
         ["reconstruct", run_id, str(picture), "--images", "0-1", "--components", "0-3"],
         ["reconstruct", checkpoint.id, str(picture), "--ratio", "0.3", "--strategy", "top"],
+        ["reconstruct", run_id, str(picture), "--image", str(own), "--image", str(own)],
         ["filmstrip", run_id, str(picture), "--image", "1"],
     ):
         picture.unlink(missing_ok=True)
         drawn = run_pmae(arguments, service)
         assert (drawn.returncode, drawn.stderr) == (0, "")
         assert picture.read_bytes().startswith(b"\x89PNG")
+    files = [part for file in (own, page) for part in ("--image", str(file))]
+    refused = run_pmae(["reconstruct", run_id, str(picture), *files], service)
+    assert refused.returncode == 1
+    assert f"{page}: it is no image that is read here" in refused.stderr
     status = run_pmae(["status"], service)
     assert (status.returncode, status.stdout.splitlines()[0]) == (0, "ready")
     evaluated = run_pmae(

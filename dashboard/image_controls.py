@@ -1,0 +1,100 @@
+"""Which images to reconstruct: numbers of the run's data set, or files of the reader's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dashboard.numbers import NumbersError, expanded, parse_parts
+from pmae.client.checkpoints import uploaded_images
+from pmae.schema import ImageChoice, UploadedImages
+from pmae.schema_reconstruction import IMAGE_FORMATS, MOST_IMAGE_BYTES, MOST_IMAGES
+
+SPLITS = ("train", "val", "test")
+SOURCES = {"data set": "Data set", "own": "Your own"}
+FILE_TYPES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
+_SOURCE, _SPLIT, _IMAGES, _FILES = "recon_source", "recon_split", "recon_images", "recon_files"
+_DEFAULTS = {_SOURCE: "data set", _SPLIT: "val", _IMAGES: "0-7"}
+
+
+@dataclass(frozen=True)
+class ImagesChosen:
+    """What the reader wants to see.
+
+    Attributes:
+        images: as the request names or holds them.
+        address: the parameters of the page's address that bring them back; none for files, which
+            no address can carry.
+        names: of the files; empty for images of the data set.
+    """
+
+    images: ImageChoice | UploadedImages
+    address: dict[str, str]
+    names: tuple[str, ...] = ()
+
+
+def take(came: Mapping[str, str]) -> None:
+    """Start from the address; what it does not say, or says wrongly, is the default."""
+    state = st.session_state
+    split = came.get("split", "")
+    state[_SOURCE] = _DEFAULTS[_SOURCE]
+    state[_SPLIT] = split if split in SPLITS else _DEFAULTS[_SPLIT]
+    state[_IMAGES] = came.get("images", _DEFAULTS[_IMAGES])
+
+
+def choose() -> ImagesChosen | None:
+    """Draw the controls. None, and a word about it, while there are no files.
+
+    Raises:
+        NumbersError: not a list of numbers, or more images than can be shown.
+    """
+    for key, value in _DEFAULTS.items():
+        # Also of controls that are not drawn: they would forget what was set.
+        st.session_state[key] = st.session_state.get(key, value)
+    source = st.segmented_control(
+        "Images", list(SOURCES), format_func=SOURCES.__getitem__, key=_SOURCE, required=True
+    )
+    return _own() if source == "own" else _of_data_set()
+
+
+def _of_data_set() -> ImagesChosen:
+    split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
+    text = st.text_input(
+        "Numbers of the images",
+        key=_IMAGES,
+        help=f"From 0, for example 0-7, 12; at most {MOST_IMAGES}",
+    )
+    images = ImageChoice.model_validate({"split": split, "indices": parse_images(text)})
+    return ImagesChosen(images, {"split": str(split), "images": text})
+
+
+def _own() -> ImagesChosen | None:
+    files = st.file_uploader(
+        "Image files",
+        FILE_TYPES,
+        accept_multiple_files=True,
+        key=_FILES,
+        help=f"{', '.join(IMAGE_FORMATS)}, each up to {MOST_IMAGE_BYTES // 2**20} MiB; at most "
+        f"{MOST_IMAGES}. They are made as large as the run's images, and are not kept.",
+    )
+    if not files:
+        st.info("Their reconstructions appear as soon as there is a file.")
+        return None
+    if len(files) > MOST_IMAGES:
+        raise NumbersError(f"At most {MOST_IMAGES} images are shown at once; here are {len(files)}")
+    images = uploaded_images([file.getvalue() for file in files])
+    return ImagesChosen(images, {}, tuple(file.name for file in files))
+
+
+def parse_images(text: str) -> list[int]:
+    """``"0-3, 8"`` as ``[0, 1, 2, 3, 8]``.
+
+    Raises:
+        NumbersError: not such a list, or more than can be shown.
+    """
+    parts = parse_parts(text)
+    if not parts:
+        raise NumbersError("Name at least one image, for example 0-7")
+    return expanded(parts, most=MOST_IMAGES, what="images")
