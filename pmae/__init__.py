@@ -25,6 +25,7 @@ def load(path_or_run: str | Path, settings: StorageSettings | None = None) -> Lo
     ::
 
         model = pmae.load("runs/mine")              # a run: its newest valid checkpoint
+        images = model.read_images(["cat.jpg"])     # or uint8 tensors of your own
         features = model.encode(images)             # (n, embed_dim)
         parts, losses = model.reconstruct(images)   # what it makes of what it cannot see
 

@@ -258,3 +258,15 @@ def test_the_client_sends_files(api: LiveApi, checkpoint: str, tmp_path: Path) -
             client.reconstruct(checkpoint, uploads=[path, b"<svg/>"])
     (place,) = uploads_refused(caught.value.problem)
     assert place == 1
+
+
+def test_the_examples_of_the_document_work(api: LiveApi, checkpoint: str) -> None:
+    schemas = api.client.get("/openapi.json").json()["components"]["schemas"]
+    (own,) = [
+        example
+        for example in schemas["ReconstructionRequest"]["examples"]
+        if "uploaded" in example.get("images", {})
+    ]
+    (files,) = schemas["UploadedImages"]["properties"]["uploaded"]["examples"]
+    assert own["images"]["uploaded"] == files
+    assert len(found(post(api, checkpoint, files, masking=own["masking"])).images) == 1

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import pmae
 from pmae.data.registry import load_data
-from pmae.errors import BasisError, CheckpointError, SpecError
+from pmae.errors import BasisError, CheckpointError, ImageError, SpecError
 from pmae.evaluate.features import extract
 from pmae.events import EventWriter
 from pmae.layout import RunDir
@@ -23,7 +24,7 @@ from pmae.loaded_checkpoint import LoadedCheckpoint
 from pmae.loading import LoadedModel
 from pmae.pipeline import run
 from pmae.settings import StorageSettings
-from pmae.spec import ExperimentSpec, MaskingSpec
+from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec
 from pmae.supervision import StopSignal
 
 pytestmark = [
@@ -75,6 +76,45 @@ def test_it_reconstructs_as_the_service_does(trained: RunDir, storage: StorageSe
     torch.testing.assert_close(parts.visible + parts.target, parts.original)
 
 
+def test_any_image_can_be_read(loaded: LoadedModel, tmp_path: Path) -> None:
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    path = tmp_path / "image.png"
+    image.save(path)
+    images = loaded.read_images([path, str(path), path.read_bytes(), image])
+    assert (images.dtype, tuple(images.shape)) == (torch.uint8, (4, 1, 8, 8))
+    assert all(torch.equal(one[0], torch.arange(64).reshape(8, 8)) for one in images)
+    pictures = loaded.picture(images, masking=MaskingSpec(ratio=0.4), seed=5)
+    assert pictures.labels is None
+    assert pictures.panels["original"].shape == (4, 8, 8, 3)
+    losses = loaded.reconstruct(images, masking=MaskingSpec(ratio=0.4), seed=5)[1]
+    assert losses.tolist() == pictures.masked_error
+    given = loaded.picture(images, components=[(0, 3)])
+    assert given.mean_squares.per_part()[0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(ImageError, match=r"nothing\.png: it cannot be read"):
+        loaded.read_images([image, tmp_path / "nothing.png"])
+    with pytest.raises(ImageError, match="image 1: it is empty"):
+        loaded.read_images([image, b""])
+
+
+def test_masking_by_objects_needs_a_data_sets_images(
+    loaded: LoadedModel, storage: StorageSettings, tmp_path: Path
+) -> None:
+    spec = loaded.spec.model_copy(
+        update={
+            "method": "mae",
+            "basis": None,
+            "dataset": DatasetSpec(name="clevr", resolution=8),
+            "masking": MaskingSpec(strategy="segmentation"),
+        }
+    )
+    by_objects = pmae.load(_mae_like(loaded, tmp_path, spec), storage)
+    images = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    with pytest.raises(SpecError, match="nothing is known of the objects in these") as caught:
+        by_objects.reconstruct(images)
+    assert caught.value.field == ("masking", "strategy")
+    assert by_objects.picture(images, patches=[0, 1]).num_masked == 2
+
+
 def test_a_downloaded_checkpoint_encodes_without_its_basis(
     trained: RunDir, storage: StorageSettings, tmp_path: Path
 ) -> None:
@@ -118,12 +158,12 @@ def test_what_cannot_be_used_is_refused_with_what_would_be(
         pmae.load("../../etc/step-00000001", storage)
 
 
-def _mae_like(loaded: LoadedModel, folder: Path) -> Path:
+def _mae_like(loaded: LoadedModel, folder: Path, spec: ExperimentSpec | None = None) -> Path:
     """The same weights as a checkpoint of an MAE run."""
     from pmae.checkpoints import TrainingState, read_weights, write_checkpoint
     from pmae.layout import LeaseDir
 
-    spec = loaded.spec.model_copy(
+    spec = spec or loaded.spec.model_copy(
         update={"method": "mae", "basis": None, "masking": MaskingSpec(ratio=0.5, scope="image")}
     )
     config = loaded.config.model_copy(update={"spec": spec, "basis_digest": None})
