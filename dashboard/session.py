@@ -12,6 +12,7 @@ import streamlit as st
 
 from dashboard.service import API_KEY, IDENTITY, KEY_FAULT, client, forget_key
 from pmae.client import ApiError
+from pmae.schema import RunSummary
 from pmae.schema_access import Identity
 
 
@@ -33,6 +34,18 @@ def signed_in() -> bool:
             return False
     _show_identity(st.session_state[IDENTITY])
     return True
+
+
+def may_submit() -> bool:
+    """Whether the reader may make runs."""
+    identity: Identity = st.session_state[IDENTITY]
+    return identity.role != "viewer"
+
+
+def may_change(run: RunSummary) -> bool:
+    """Whether the reader may change a run, or stop it."""
+    identity: Identity = st.session_state[IDENTITY]
+    return identity.role == "admin" or (may_submit() and run.owner == identity.name)
 
 
 def _ask_for_key() -> None:

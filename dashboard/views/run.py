@@ -15,6 +15,7 @@ from dashboard.navigation import components_page, reconstructions_page, run_page
 from dashboard.palette import STATE_COLORS, run_color
 from dashboard.run_change import edit
 from dashboard.service import client, download_urls, live, refresh_seconds
+from dashboard.session import may_change, may_submit
 from dashboard.views import evaluations
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
@@ -76,11 +77,12 @@ def _title(run: Run) -> None:
         st.page_link(reconstructions_page(), label="Reconstructions", query_params=chosen)
         if run.method == "pmae":
             st.page_link(components_page(), label="Components", query_params=chosen)
-        if run.kind == "pretrain":
+        if run.kind == "pretrain" and may_submit():
             evaluations.ask(run)
-        edit(run)
-        if run.state not in TERMINAL_STATES and not run.cancel_requested:
-            _cancel(run)
+        if may_change(run):
+            edit(run)
+            if run.state not in TERMINAL_STATES and not run.cancel_requested:
+                _cancel(run)
 
 
 def _cancel(run: Run) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
-
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import formatting, markup
+from dashboard import formatting, markup, run_filters
 from dashboard.links import clicked_link
 from dashboard.navigation import run_page
 from dashboard.palette import STATE_COLORS
+from dashboard.run_filters import RunFilters
 from dashboard.service import API_KEY, LIVE_SECONDS, client, live
-from pmae.schema import RunKind, RunPage, RunState, RunSummary
+from pmae.schema import RunPage, RunSummary
 
 PAGE_SIZE = 50
-_STATES = get_args(RunState)
-_KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate"}
-_METHODS = {"PMAE": "pmae", "MAE": "mae"}
-_CURSORS = "runs_cursors"
+_CHOSEN, _CURSORS = "runs_filters", "runs_cursors"
 _HEAD = (
     "Run",
     "State",
@@ -33,58 +29,24 @@ _HEAD = (
 
 def show() -> None:
     """Draw the page."""
-    filters = _filters()
-    live(lambda: _list(filters), key="runs", every=LIVE_SECONDS)
-
-
-def _filters() -> dict[str, str | None]:
-    """What the reader wants to see; kept in the address."""
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        state = st.segmented_control("State", _STATES, key="state", bind="query-params")
-        kind = st.segmented_control("Kind", list(_KINDS), key="kind", bind="query-params")
-        method = st.segmented_control("Method", list(_METHODS), key="method", bind="query-params")
-        datasets = [dataset.name for dataset in client().datasets()]
-        dataset = st.selectbox(
-            "Data set",
-            datasets,
-            index=None,
-            placeholder="all",
-            accept_new_options=True,
-            key="dataset",
-            bind="query-params",
-            width=220,
-        )
-        tag = st.text_input("Tag", placeholder="all", key="tag", bind="query-params", width=160)
-    filters = {
-        "state": state,
-        "kind": _KINDS[kind] if kind else None,
-        "method": _METHODS[method] if method else None,
-        "dataset": dataset,
-        "tag": tag.strip() if tag else None,
-    }
-    if st.session_state.get("runs_filters") != filters:
-        st.session_state["runs_filters"] = filters
+    chosen = run_filters.choose([dataset.name for dataset in client().datasets()])
+    if st.session_state.get(_CHOSEN) != chosen:
+        st.session_state[_CHOSEN] = chosen
         st.session_state[_CURSORS] = []
-    return filters
+    live(lambda: _list(chosen), key="runs", every=LIVE_SECONDS)
 
 
-def _list(filters: dict[str, str | None]) -> None:
+def _list(chosen: RunFilters) -> None:
     cursors: list[str] = st.session_state.setdefault(_CURSORS, [])
     page = client().runs(
-        state=cast("RunState | None", filters["state"]),
-        kind=cast("RunKind | None", filters["kind"]),
-        method=filters["method"],
-        dataset=filters["dataset"],
-        tag=filters["tag"] or None,
-        limit=PAGE_SIZE,
-        cursor=cursors[-1] if cursors else None,
+        **chosen.arguments(), limit=PAGE_SIZE, cursor=cursors[-1] if cursors else None
     )
     _service_line()
     if page.items:
         opened = clicked_link(_table(page.items), key="runs_table")
         if opened:
             st.switch_page(run_page(), query_params={"run": opened})
-    elif any(filters.values()):
+    elif chosen.filter_anything():
         st.info("No run is like that. Take a filter away to see more.")
     else:
         _first_steps()

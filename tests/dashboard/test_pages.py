@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -46,6 +47,31 @@ def test_filters_are_asked_of_the_service_and_taken_from_the_address(
     assert any("state=failed" in r and "method=pmae" in r for r in service.requests)
     view.app.text_input(key="tag").set_value("nothing has this").run()
     assert any("No run is like that" in message for message in view.messages())
+
+
+def test_runs_are_searched_ordered_and_bounded(app: App, service: FakeService) -> None:
+    view = app.open(
+        text="quick",
+        order="Lowest validation loss",
+        metric="val_loss<0.5,top1>=0.9",
+        owner="ada",
+        since="2026-05-01",
+        until="2026-05-31",
+        pinned="true",
+    )
+    view.check()
+    asked = [parse_qs(r.partition("?")[2]) for r in service.requests if "/runs?" in r][-1]
+    assert asked == {
+        "text": ["quick"],
+        "sort": ["metric:val_loss"],
+        "order": ["asc"],
+        "metric": ["val_loss<0.5", "top1>=0.9"],
+        "owner": ["ada"],
+        "pinned": ["true"],
+        "created_after": ["2026-05-01T00:00:00+00:00"],
+        "created_before": ["2026-06-01T00:00:00+00:00"],
+        "limit": ["50"],
+    }
 
 
 def test_an_empty_service_says_how_to_begin(app: App, service: FakeService) -> None:

@@ -13,7 +13,7 @@ from api.access.service import create_key, revoke_key
 from api.db.migrate import upgrade
 from api.settings import ApiSettings
 from dashboard.service import connection
-from pmae.schema_access import ApiKeyRequest, NewApiKey
+from pmae.schema_access import ApiKeyRequest, NewApiKey, Role
 from tests.api.live import LiveApi, live_api
 from tests.dashboard.app import App, View
 
@@ -38,9 +38,9 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveApi]
         st.cache_resource.clear()
 
 
-def make_key(live: LiveApi, name: str) -> NewApiKey:
+def make_key(live: LiveApi, name: str, role: Role = "viewer") -> NewApiKey:
     with live.sessions.begin() as session:
-        request = ApiKeyRequest(name=name, role="viewer")
+        request = ApiKeyRequest(name=name, role=role)
         return create_key(session, request, created_by=None)
 
 
@@ -118,3 +118,23 @@ def test_download_links_are_signed_and_are_not_made_anew_at_each_refresh(locked:
 def links(view: View) -> list[str]:
     parts = view.html.replace("&amp;", "&").split('<a href="')[1:]
     return [part.partition('"')[0] for part in parts if "/files/" in part.partition('"')[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "offered"),
+    [
+        ("ada", "viewer", set[str]()),
+        ("ada", "submitter", {"Queue it", "Save", "Yes, cancel it"}),
+        ("bob", "submitter", {"Queue it"}),
+        ("bob", "admin", {"Queue it", "Save", "Yes, cancel it"}),
+    ],
+)
+def test_a_key_is_offered_what_it_may_do(
+    locked: LiveApi, name: str, role: Role, offered: set[str]
+) -> None:
+    run = locked.add_run(owner="ada")
+    locked.add_checkpoint(run, {"encoder.safetensors": b"weights"})
+    view = App(locked.url).open("run", run=run.id)
+    sign_in(view, make_key(locked, name, role).key)
+    view.check()
+    assert {button.label for button in view.app.button} - {"Sign out"} == offered

@@ -1,0 +1,142 @@
+"""What the list of runs shows, and in which order: the reader's choice, kept in the address."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal, get_args
+
+import streamlit as st
+
+from pmae.schema import RunKind, RunState
+
+_STATES = get_args(RunState)
+_KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate"}
+_METHODS = {"PMAE": "pmae", "MAE": "mae"}
+_Order = Literal["asc", "desc"]
+_NEWEST = "Newest first"
+_ORDERS: dict[str, tuple[str, _Order]] = {
+    _NEWEST: ("created", "desc"),
+    "Oldest first": ("created", "asc"),
+    "Ended last": ("finished", "desc"),
+    "Best linear probe": ("top1", "desc"),
+    "Best online probe": ("metric:val_online_probe_top1", "desc"),
+    "Lowest validation loss": ("metric:val_loss", "asc"),
+    "Name": ("name", "asc"),
+    "Priority": ("priority", "desc"),
+}
+
+
+@dataclass(frozen=True)
+class RunFilters:
+    """Which runs, by the names of :meth:`pmae.client.PmaeClient.runs`; None: all."""
+
+    state: RunState | None
+    kind: RunKind | None
+    method: str | None
+    dataset: str | None
+    tag: str | None
+    text: str | None
+    owner: str | None
+    pinned: bool | None
+    created_after: datetime | None
+    created_before: datetime | None
+    metric: tuple[str, ...] | None
+    sort: str
+    order: _Order
+
+    def arguments(self) -> dict[str, Any]:
+        """What the client's method takes."""
+        return asdict(self)
+
+    def filter_anything(self) -> bool:
+        """Whether there may be runs that these leave out."""
+        order = ("sort", "order")
+        return any(getattr(self, f.name) is not None for f in fields(self) if f.name not in order)
+
+
+def choose(datasets: list[str]) -> RunFilters:
+    """Draw the controls.
+
+    Args:
+        datasets: names to choose from; another can be written.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        state = st.segmented_control("State", _STATES, key="state", bind="query-params")
+        kind = st.segmented_control("Kind", list(_KINDS), key="kind", bind="query-params")
+        method = st.segmented_control("Method", list(_METHODS), key="method", bind="query-params")
+        dataset = st.selectbox(
+            "Data set",
+            datasets,
+            index=None,
+            placeholder="all",
+            accept_new_options=True,
+            key="dataset",
+            bind="query-params",
+            width=140,
+        )
+        text = _text("Search", "text", "name, notes, id", width=150)
+        # Without a default, so that the address names whichever order is chosen.
+        order = st.selectbox(
+            "Order",
+            list(_ORDERS),
+            index=None,
+            placeholder=_NEWEST,
+            key="order",
+            bind="query-params",
+            width=170,
+        )
+        with st.popover("More"):
+            more = _more()
+    sort, direction = _ORDERS[order or _NEWEST]
+    return RunFilters(
+        state=state,
+        kind=_KINDS[kind] if kind else None,
+        method=_METHODS[method] if method else None,
+        dataset=dataset,
+        text=text,
+        sort=sort,
+        order=direction,
+        **more,
+    )
+
+
+def _more() -> dict[str, Any]:
+    """What is asked for less often."""
+    tag = _text("Tag", "tag", "all")
+    owner = _text("Owner", "owner", "all", hint="The name of the key that submitted the run.")
+    bounds = _text(
+        "Metrics",
+        "metric",
+        "val_loss<0.5, top1>=0.9",
+        hint="Bounds of a run's newest values, with commas between; all of them hold.",
+    )
+    since = st.date_input("Submitted since", None, key="since", bind="query-params")
+    until = st.date_input("Submitted until", None, key="until", bind="query-params")
+    pinned = st.toggle("Pinned only", key="pinned", bind="query-params")
+    return {
+        "tag": tag,
+        "owner": owner,
+        "metric": tuple(part.strip() for part in bounds.split(",")) if bounds else None,
+        "created_after": _midnight(since),
+        "created_before": _midnight(until, days=1),
+        "pinned": True if pinned else None,
+    }
+
+
+def _text(
+    label: str,
+    key: str,
+    placeholder: str,
+    hint: str | None = None,
+    width: int | Literal["stretch"] = "stretch",
+) -> str | None:
+    written = st.text_input(
+        label, placeholder=placeholder, key=key, bind="query-params", width=width, help=hint
+    )
+    return (written or "").strip() or None
+
+
+def _midnight(day: date | None, *, days: int = 0) -> datetime | None:
+    """Where a day begins in UTC, the clock of every time that the pages show."""
+    return day and datetime.combine(day + timedelta(days=days), time.min, UTC)
