@@ -139,4 +139,4 @@ def _text(
 
 def _midnight(day: date | None, *, days: int = 0) -> datetime | None:
     """Where a day begins in UTC, the clock of every time that the pages show."""
-    return day and datetime.combine(day + timedelta(days=days), time.min, UTC)
+    return datetime.combine(day + timedelta(days=days), time.min, UTC) if day else None
