@@ -81,9 +81,7 @@ def evaluate_checkpoint(
     submission = Submission.of(
         idempotency_key,
         owner=principal.name,
-        body={**values, "checkpoint": checkpoint_id},
-        preset=None,
-        priority=priority,
+        request={"body": {**values, "checkpoint": checkpoint_id}, "priority": priority},
     )
     return queue_run(
         services,

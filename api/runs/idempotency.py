@@ -1,6 +1,6 @@
-"""Submitting once although a request is sent again: ``Idempotency-Key``.
+"""Queuing once although a request is sent again: ``Idempotency-Key``.
 
-The key's row is written in the transaction that makes the run, and before the run's: of two
+The key's row is written in the transaction that queues the run, and before the run's: of two
 requests that come at once with one key the second waits for the first, and is then answered as
 it was.
 """
@@ -36,7 +36,7 @@ IdempotencyHeader = Annotated[
         max_length=200,
         pattern=r"^[\x21-\x7e]*$",
         description="Made up by the client, 1 to 200 visible ASCII characters: sending the request "
-        "again with the same key makes no second run, but is answered as the first was.",
+        "again with the same key queues nothing, but is answered as the first was.",
         examples=["0c8a1e52-6f0e-4b43-9d55-0d6b8f7c2a11"],
     ),
 ]
@@ -44,7 +44,7 @@ IdempotencyHeader = Annotated[
 
 @dataclass(frozen=True)
 class Submission:
-    """A request to submit that carries a key.
+    """A request to queue a run that carries a key.
 
     Attributes:
         owner: name of the API key, empty where keys are off.
@@ -62,14 +62,11 @@ class Submission:
         key: str | None,
         *,
         owner: str | None,
-        body: Mapping[str, Any] | None,
-        preset: str | None,
-        priority: int,
+        request: Mapping[str, Any],
     ) -> Submission | None:
-        """None without a key."""
+        """None without a key; ``request`` is JSON, of all that decides the answer."""
         if key is None:
             return None
-        request = {"body": body or {}, "preset": preset, "priority": priority}
         # Bodies may hold lone surrogates, which have no UTF-8: ASCII takes them escaped.
         text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return cls(owner or "", key, hashlib.sha256(text.encode()).hexdigest())
@@ -88,7 +85,7 @@ def find_answer(session: Session, submission: Submission | None) -> JSONResponse
         return None
     if row.request_sha256 != submission.request_sha256:
         message = (
-            f"the key {submission.key!r} was sent with another request, which made run "
+            f"the key {submission.key!r} was sent with another request, which queued run "
             f"{row.run_id}; valid is a key that was not used yet"
         )
         raise InvalidRequestError(

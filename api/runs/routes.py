@@ -8,18 +8,26 @@ from __future__ import annotations
 import http
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.orm import Session
 
 from api.access.needs import OWNER, VIEWER
 from api.access.principal import PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
 from api.evaluations import service as evaluations
-from api.openapi import problems
+from api.openapi import API_PREFIX, problems
 from api.parameters import RunId, refuse_unknown_parameters
 from api.runs import changes, listing, service
 from api.runs.filters import RunFilters
-from api.runs.submit import NO_SPACE
+from api.runs.idempotency import (
+    IdempotencyHeader,
+    Submission,
+    claim_key,
+    find_answer,
+    keep_answer,
+)
+from api.runs.submit import KEY_REUSED, NO_SPACE, SUBMITTED
 from api.storage import refuse_when_full
 from pmae.schema import Run, RunPage
 from pmae.schema_runs import RunChange
@@ -31,9 +39,12 @@ _NO_RUN = problems(not_found="There is no such run.")
 
 def _get(services: Services, run_id: str) -> Run:
     with services.sessions() as session:
-        return service.get_run(
-            session, run_id, worker_silence_seconds=services.settings.lease_seconds
-        )
+        return _view(services, session, run_id)
+
+
+def _view(services: Services, session: Session, run_id: str) -> Run:
+    silence_seconds = services.settings.lease_seconds
+    return service.get_run(session, run_id, worker_silence_seconds=silence_seconds)
 
 
 @router.get(
@@ -115,22 +126,42 @@ def cancel_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
     summary="Resume a run",
     responses=_NO_RUN
     | NO_SPACE
-    | problems(conflict="Neither failed nor cancelled, or what it evaluates is gone."),
+    | SUBMITTED
+    | problems(
+        conflict="Neither failed nor cancelled, or what it evaluates is gone.",
+        unprocessable_entity=KEY_REUSED,
+    ),
     dependencies=[OWNER],
 )
-def resume_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> Run:
+def resume_run(
+    services: ServicesDep,
+    principal: PrincipalDep,
+    response: Response,
+    run_id: RunId,
+    idempotency_key: IdempotencyHeader = None,
+) -> Run | Response:
     """Queue a failed or cancelled run again. It goes on from its newest valid checkpoint.
 
-    It ends with the same bits as if nothing had happened.
+    It ends with the same bits as if nothing had happened. With an `Idempotency-Key` a request that
+    is sent again is answered as the first was, and does not resume the run a second time.
     """
-    refuse_when_full(services.settings)
+    submission = Submission.of(idempotency_key, owner=principal.name, request={"resume": run_id})
     with services.sessions() as session:
+        answered = find_answer(session, submission)
+        if answered is not None:
+            return answered
         row = service.find_run(session, run_id)
+    refuse_when_full(services.settings)
     with services.sessions.begin() as session:
+        answered = claim_key(session, submission)
+        if answered is not None:
+            return answered
         evaluations.hold_checkpoint(session, row, services.settings.runs_dir)
         run_states.resume(session, run_id, actor=principal.actor)
-    run = _get(services, run_id)
+        run = _view(services, session, run_id)
+        keep_answer(session, submission, run)
     services.doorbell.ring_soon(run.spec.kind)
+    response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
     return run
 
 

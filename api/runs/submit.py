@@ -36,7 +36,7 @@ from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
 NO_SPACE = problems(insufficient_storage="The artifact disk is nearly full.")
-LOCATION: Responses = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
+KEY_REUSED = "The `Idempotency-Key` was used with another request (`idempotency_key_reused`)."
 _PREVIEW: Responses = {
     200: {"model": SubmitPreview, "description": "With `validate_only`: what would be queued."}
 }
@@ -46,7 +46,7 @@ SUBMITTED: Responses = {
             "Location": {"schema": {"type": "string"}},
             REPLAYED_HEADER: {
                 "schema": {"const": "true"},
-                "description": "The run was made by an earlier request of the same key.",
+                "description": "An earlier request of the same key has queued the run.",
             },
         }
     },
@@ -133,9 +133,7 @@ def submit_run(
     submission = Submission.of(
         None if validate_only else idempotency_key,
         owner=principal.name,
-        body=body,
-        preset=preset,
-        priority=priority,
+        request={"body": body or {}, "preset": preset, "priority": priority},
     )
     with services.sessions() as session:
         answered = find_answer(session, submission)
@@ -208,19 +206,31 @@ def queue_run(
     summary="Repeat a run",
     responses=problems(not_found="There is no such run.")
     | NO_SPACE
-    | LOCATION
-    | problems(conflict="The checkpoint that it evaluates is gone."),
+    | SUBMITTED
+    | problems(
+        conflict="The checkpoint that it evaluates is gone.", unprocessable_entity=KEY_REUSED
+    ),
     dependencies=[SUBMITTER],
 )
 def rerun_run(
-    services: ServicesDep, principal: PrincipalDep, response: Response, run_id: RunId
+    services: ServicesDep,
+    principal: PrincipalDep,
+    response: Response,
+    run_id: RunId,
+    idempotency_key: IdempotencyHeader = None,
 ) -> Run | Response:
     """Submit a run's resolved spec again, as a new run from its first step.
 
     On the same hardware and versions it ends with the same bits. `rerun_of` names the old one.
-    Anybody's run can be repeated; the new one is the caller's.
+    Anybody's run can be repeated; the new one is the caller's. With an `Idempotency-Key` a request
+    that is sent again makes no second repetition.
     """
+    submission = Submission.of(idempotency_key, owner=principal.name, request={"rerun": run_id})
     with services.sessions() as session:
+        # Before the run is looked for: the answer holds although it was deleted since.
+        answered = find_answer(session, submission)
+        if answered is not None:
+            return answered
         row = service.find_run(session, run_id)
     try:
         return queue_run(
@@ -231,6 +241,7 @@ def rerun_run(
             preset=row.preset,
             priority=row.priority,
             rerun_of=row.id,
+            submission=submission,
         )
     except NotFoundError as error:
         raise evaluations.checkpoint_gone(error) from error

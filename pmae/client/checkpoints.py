@@ -57,17 +57,21 @@ class CheckpointMethods(Connection):
         request: EvaluationRequest | Mapping[str, Any],
         *,
         priority: int = 0,
+        idempotency_key: str | None = None,
     ) -> Run:
         """Queue a run that measures a kept checkpoint by the protocols of ``request``.
+
+        A broken connection is tried again as for
+        :meth:`~pmae.client.runs.RunMethods.submit`, and makes one run all the same.
 
         Raises:
             ApiError: there is no such checkpoint, or an evaluation does not suit it.
         """
         if isinstance(request, EvaluationRequest):
             request = request.model_dump(mode="json")
-        response = self._send(
-            "POST",
+        response = self._send_once(
             path_of("checkpoints", checkpoint_id, "evaluations"),
+            idempotency_key,
             params={"priority": priority},
             json=dict(request),
         )

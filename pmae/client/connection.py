@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -11,10 +13,17 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from pmae.client.errors import UnexpectedAnswerError, api_error, mapped_errors
+from pmae.client.errors import (
+    ServiceUnreachableError,
+    UnexpectedAnswerError,
+    api_error,
+    mapped_errors,
+)
 from pmae.loopback import is_loopback
 
 API_PREFIX = "/api/v1"
+RETRY_SECONDS = (0.2, 0.8, 2.0)
+"""Before each further try of a request to queue a run whose answer was lost."""
 _T = TypeVar("_T")
 
 
@@ -79,6 +88,19 @@ class Connection:
             raise api_error(response)
         return response
 
+    def _send_once(self, path: str, key: str | None, **arguments: Any) -> httpx.Response:
+        """POST what queues a run; when the answer is lost, again with the same key."""
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        for tries, pause in enumerate((*RETRY_SECONDS, None)):
+            try:
+                return self._send("POST", path, headers=headers, **arguments)
+            except ServiceUnreachableError as error:
+                never_sent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+                if pause is None or not _may_pass(error) or (never_sent and tries == 0):
+                    raise
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
     @contextmanager
     def _stream(
         self, path: str, headers: Mapping[str, str], **arguments: Any
@@ -105,6 +127,14 @@ class Connection:
                 f"{response.request.url} answered, but not as this service does "
                 f"({where or 'body'}: {first['msg']}); client and service may be of two versions"
             ) from error
+
+
+def _may_pass(error: ServiceUnreachableError) -> bool:
+    """Whether trying again can help: the address was one."""
+    cause = error.__cause__
+    return isinstance(cause, httpx.TransportError) and not isinstance(
+        cause, httpx.UnsupportedProtocol
+    )
 
 
 def _secret(api_key: str | SecretStr) -> SecretStr:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-import httpx
-
 from pmae.client.connection import Connection, path_of
-from pmae.client.errors import ServiceUnreachableError
 from pmae.schema import Run, RunKind, RunPage, RunState
 from pmae.schema_runs import RunChange, SubmitPreview
 from pmae.spec import RunSpec, SpecModel
-
-RETRY_SECONDS = (0.2, 0.8, 2.0)
-"""Before each further try of a submission whose answer was lost."""
 
 
 class RunMethods(Connection):
@@ -145,38 +137,25 @@ class RunMethods(Connection):
         """Ask for a run to be stopped; it is ``cancelled`` when its process is gone."""
         return self._read(self._send("POST", path_of("runs", run_id, "cancel")), Run)
 
-    def resume(self, run_id: str) -> Run:
-        """Queue a failed or cancelled run again; it goes on from its newest valid checkpoint."""
-        return self._read(self._send("POST", path_of("runs", run_id, "resume")), Run)
+    def resume(self, run_id: str, *, idempotency_key: str | None = None) -> Run:
+        """Queue a failed or cancelled run again; it goes on from its newest valid checkpoint.
 
-    def rerun(self, run_id: str) -> Run:
-        """Queue a new run with exactly the spec of this one."""
-        return self._read(self._send("POST", path_of("runs", run_id, "rerun")), Run)
+        A broken connection is tried again as for :meth:`submit`.
+        """
+        response = self._send_once(path_of("runs", run_id, "resume"), idempotency_key)
+        return self._read(response, Run)
+
+    def rerun(self, run_id: str, *, idempotency_key: str | None = None) -> Run:
+        """Queue a new run with exactly the spec of this one.
+
+        A broken connection is tried again as for :meth:`submit`, and makes one run all the same.
+        """
+        response = self._send_once(path_of("runs", run_id, "rerun"), idempotency_key)
+        return self._read(response, Run)
 
     def delete(self, run_id: str) -> None:
         """Delete a run that has ended: it is hidden at once, its files and rows go afterwards."""
         self._send("DELETE", path_of("runs", run_id))
-
-    def _send_once(self, path: str, key: str | None, **arguments: Any) -> httpx.Response:
-        """POST what makes a run; when the answer is lost, again with the same key."""
-        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
-        for tries, pause in enumerate((*RETRY_SECONDS, None)):
-            try:
-                return self._send("POST", path, headers=headers, **arguments)
-            except ServiceUnreachableError as error:
-                never_sent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
-                if pause is None or not _may_pass(error) or (never_sent and tries == 0):
-                    raise
-            time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
-
-
-def _may_pass(error: ServiceUnreachableError) -> bool:
-    """Whether trying again can help: the address was one."""
-    cause = error.__cause__
-    return isinstance(cause, httpx.TransportError) and not isinstance(
-        cause, httpx.UnsupportedProtocol
-    )
 
 
 def _body(spec: RunSpec | Mapping[str, Any] | None, preset: str | None) -> dict[str, Any]:

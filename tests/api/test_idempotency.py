@@ -52,6 +52,52 @@ def test_another_request_with_the_key_is_refused(
     assert api.count_runs() == 1
 
 
+def test_a_repetition_is_made_once(api: LiveApi) -> None:
+    run_id = api.submit(priority=3)
+    first = api.client.post(f"/runs/{run_id}/rerun", headers=KEY)
+    api.client.patch(f"/runs/{run_id}", json={"priority": 4})
+    again = api.client.post(f"/runs/{run_id}/rerun", headers=KEY)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert api.count_runs() == 2
+    api.client.post(f"/runs/{run_id}/cancel")
+    assert api.client.delete(f"/runs/{run_id}").status_code == 204
+    later = api.client.post(f"/runs/{run_id}/rerun", headers=KEY)
+    assert later.json() == first.json(), "also where the repeated run is gone"
+    assert api.client.post(f"/runs/{run_id}/rerun").status_code == 404
+
+
+def test_a_run_is_resumed_once(api: LiveApi) -> None:
+    run_id = api.submit()
+    api.client.post(f"/runs/{run_id}/cancel")
+    refused = api.client.post(f"/runs/{api.submit()}/resume", headers=KEY)
+    assert refused.json()["code"] == "transition_refused", "and the key is as good as new"
+    first = api.client.post(f"/runs/{run_id}/resume", headers=KEY)
+    assert (first.status_code, first.json()["state"]) == (202, "queued")
+    assert first.headers["location"] == f"/api/v1/runs/{run_id}"
+    api.client.post(f"/runs/{run_id}/cancel")
+    again = api.client.post(f"/runs/{run_id}/resume", headers=KEY)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["idempotent-replayed"] == "true"
+    assert api.client.get(f"/runs/{run_id}").json()["state"] == "cancelled"
+
+
+def test_a_key_is_for_one_thing(api: LiveApi) -> None:
+    made = api.client.post("/runs", json=DIGITS, headers=KEY).json()["id"]
+    other = api.submit()
+    api.client.post(f"/runs/{other}/cancel")
+    for path in (f"/runs/{made}/rerun", f"/runs/{other}/rerun", f"/runs/{other}/resume"):
+        refused = api.client.post(path, headers=KEY)
+        assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+        assert made in refused.json()["detail"]
+    rerun = {"Idempotency-Key": "another"}
+    api.client.post(f"/runs/{made}/rerun", headers=rerun)
+    assert api.client.post(f"/runs/{other}/rerun", headers=rerun).status_code == 422
+    assert api.count_runs() == 3
+
+
 def test_a_request_that_was_refused_does_not_use_its_key(api: LiveApi) -> None:
     refused = api.client.post("/runs", json={"dataset": {"name": "x"}}, headers=KEY)
     assert refused.json()["code"] == "invalid_spec"

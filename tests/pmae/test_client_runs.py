@@ -14,7 +14,7 @@ import pytest
 
 from api.settings import ApiSettings
 from pmae.client import ApiError, PmaeClient, ServiceUnreachableError
-from pmae.client import runs as client_runs
+from pmae.client import connection
 from pmae.schema_runs import RunChange
 from tests.api.live import DIGITS, LiveApi, live_api
 
@@ -67,7 +67,7 @@ class LosesAnswers(httpx.BaseTransport):
 
 
 def test_a_lost_answer_makes_no_second_run(api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_runs, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(connection, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     network = LosesAnswers(lost=3)
     with PmaeClient(api.url, transport=network) as client:
         run = client.submit(DIGITS)
@@ -80,8 +80,34 @@ def test_a_lost_answer_makes_no_second_run(api: LiveApi, monkeypatch: pytest.Mon
     assert api.client.get(f"/runs/{run.id}").status_code == 200
 
 
+def test_a_lost_answer_is_asked_for_again_by_whatever_queues_a_run(
+    api: LiveApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RETRY_SECONDS", (0.0,))
+    ended = api.add_run(state="failed")
+    api.add_checkpoint(ended, {"model.safetensors": b"weights"})
+    network = LosesAnswers(lost=0)
+    with PmaeClient(api.url, transport=network) as client:
+        network.lost = 1
+        again = client.rerun(ended.id)
+        assert (again.rerun_of, api.count_runs()) == (ended.id, 2)
+        assert client.rerun(ended.id, idempotency_key="k") == client.rerun(
+            ended.id, idempotency_key="k"
+        )
+        assert api.count_runs() == 3
+        network.lost = 1
+        measuring = client.evaluate(f"{ended.id}-00000640", {"evaluations": [{"protocol": "knn"}]})
+        assert (measuring.parent_id, api.count_runs()) == (ended.id, 4)
+        network.lost = 1
+        assert client.resume(ended.id).state == "queued"
+        messages = [entry.message for entry in client.history(ended.id).items]
+        assert messages.count("resumed") == 1
+    assert len(network.keys) == 8
+    assert len(set(network.keys)) == 4
+
+
 def test_a_service_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_runs, "RETRY_SECONDS", (3600.0,))
+    monkeypatch.setattr(connection, "RETRY_SECONDS", (3600.0,))
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
