@@ -10,7 +10,8 @@ from PIL import Image
 from pmae.schema import ImageChoice, ReconstructionRequest, UploadedImages
 from pmae.schema_reconstruction import MOST_IMAGES
 from tests.dashboard.app import App, View
-from tests.dashboard.fake_service import FakeService, Refusal
+from tests.dashboard.fake_pictures import Refusal
+from tests.dashboard.fake_service import FakeService
 
 
 def png(colour: str = "red") -> bytes:

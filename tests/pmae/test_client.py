@@ -280,7 +280,7 @@ def test_files_take_the_place_of_the_data_sets_images(tmp_path: Path) -> None:
 
     with client_over(answer) as client:
         request = ReconstructionRequest(seed=4)
-        uploads = [tmp_path / "a.png", b"second"]
+        uploads: list[Path | bytes] = [tmp_path / "a.png", b"second"]
         assert client.reconstruct_png("a-00000001", request, uploads=uploads) == b"\x89PNG"
         with pytest.raises(FileNotFoundError):
             client.reconstruct("a-00000001", uploads=[str(tmp_path / "b.png")])

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from api.settings import ApiSettings
-from pmae.client import ApiError, PmaeClient, ServiceUnreachableError
-from pmae.client import connection
+from pmae.client import ApiError, PmaeClient, ServiceUnreachableError, connection
 from pmae.schema_runs import RunChange
 from tests.api.live import DIGITS, LiveApi, live_api
 
