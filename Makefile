@@ -3,6 +3,8 @@ PYTHON ?= python3
 PRESET ?= quickstart
 DEMO_EXIT ?=
 N ?= 200
+# Tests wait for processes more than they compute: a few more than there are cores.
+JOBS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
@@ -18,8 +20,8 @@ demo: .venv/embedded  ## start everything, train PRESET (quickstart), show the r
 up: .venv/embedded  ## start the service without a run
 	@$(BIN)/pmae up
 
-test: .venv/dev  ## run every test
-	$(BIN)/python -m pytest
+test: .venv/dev  ## run every test, JOBS (3) files at a time
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 soak: .venv/dev  ## break the service in every way on both databases, then under N (200) runs
 	PMAE_FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults

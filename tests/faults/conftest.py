@@ -10,26 +10,21 @@ from functools import cache
 import pytest
 
 from pmae.spec import ExperimentSpec
+from tests.faults import table
 from tests.faults.judge import Outcome, undisturbed
 from tests.faults.lab import Lab
 from tests.faults.spec import SHORT_RUN
-from tests.faults.table import Table
 from tests.support.postgres import PostgresServer, postgres_server
 
 LONG = "PMAE_FAULTS_LONG"
 """Set by the long form: every fault on both databases, several times."""
-_TABLE = pytest.StashKey[Table]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_TABLE] = Table()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    table = terminalreporter.config.stash[_TABLE]
-    if table.rows:
+    rows = table.rows_of(terminalreporter.stats.get("passed", ()))
+    if rows:
         terminalreporter.section("faults")
-        terminalreporter.write_line(table.text())
+        terminalreporter.write_line(table.text(rows))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -37,9 +32,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("repetition", range(3 if os.environ.get(LONG) else 1))
 
 
-@pytest.fixture(scope="session")
-def table(request: pytest.FixtureRequest) -> Table:
-    return request.config.stash[_TABLE]
+@pytest.fixture
+def fault_table(record_property: Callable[[str, object], None]) -> table.Table:
+    return table.Table(record_property)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import pytest
+
+_PROPERTY = "fault"
 _HEAD = ("fault", "database", "starts", "trains again", "goal", "weights", "metrics")
 
 
@@ -26,20 +31,39 @@ class Row:
     goal: float | None
 
 
-@dataclass
 class Table:
-    """The rows so far. A fault that was not survived fails its test and has none."""
+    """Where a test writes its row: with its result, which comes from whichever process ran it.
 
-    rows: list[Row] = field(default_factory=list)
+    A fault that was not survived fails its test and has no row.
+    """
 
-    def text(self) -> str:
-        """Columns of equal width."""
-        lines = [_HEAD, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+    def __init__(self, record_property: Callable[[str, object], None]) -> None:
+        self._record_property = record_property
+
+    def add(self, row: Row) -> None:
+        """Write a row."""
+        self._record_property(_PROPERTY, asdict(row))
+
+
+def rows_of(reports: Iterable[pytest.TestReport]) -> list[Row]:
+    """What tests wrote."""
+    found: list[dict[str, Any]] = [
+        value
+        for report in reports
+        for name, value in report.user_properties
+        if name == _PROPERTY and isinstance(value, dict)
+    ]
+    return [Row(**values) for values in found]
+
+
+def text(rows: Sequence[Row]) -> str:
+    """Columns of equal width."""
+    lines = [_HEAD, *(_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -42,18 +42,18 @@ def test_a_run_survives(
     fault: Fault,
     spec: ExperimentSpec,
     expected: Outcome,
-    table: Table,
+    fault_table: Table,
     repetition: int,
 ) -> None:
     lab = lab_on(database)
     run_id = lab.submit(spec)
     seconds = fault.inject(lab, run_id)
     row = judge(lab, run_id, expected)
-    table.rows.append(Row(fault.name, database, row.lease_number, seconds, fault.goal_seconds))
+    fault_table.add(Row(fault.name, database, row.lease_number, seconds, fault.goal_seconds))
 
 
 def test_a_cancelled_run_frees_its_process_and_can_be_resumed(
-    lab_on: Callable[[str], Lab], spec: ExperimentSpec, expected: Outcome, table: Table
+    lab_on: Callable[[str], Lab], spec: ExperimentSpec, expected: Outcome, fault_table: Table
 ) -> None:
     lab = lab_on("postgresql")
     run_id = lab.submit(spec)
@@ -67,14 +67,14 @@ def test_a_cancelled_run_frees_its_process_and_can_be_resumed(
     lab.client.resume(run_id)
     row = judge(lab, run_id, expected, ends=2)
     name = "cancelled (until its process is gone), resumed"
-    table.rows.append(Row(name, "postgresql", row.lease_number, seconds, 12))
+    fault_table.add(Row(name, "postgresql", row.lease_number, seconds, 12))
 
 
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root can mount a small disk"
 )
 def test_a_run_survives_a_full_disk(
-    crashing_postgres: PostgresServer, spec: ExperimentSpec, expected: Outcome, table: Table
+    crashing_postgres: PostgresServer, spec: ExperimentSpec, expected: Outcome, fault_table: Table
 ) -> None:
     def on_a_small_disk(home: Path, command: list[str]) -> list[str]:
         script = 'mkdir -p "$0" && mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@"'
@@ -84,7 +84,7 @@ def test_a_run_survives_a_full_disk(
         run_id = lab.submit(spec)
         faults.disk_filled(lab, run_id)
         row = judge(lab, run_id, expected, ends=2)
-    table.rows.append(Row("disk full, resumed", "postgresql", row.lease_number, None, None))
+    fault_table.add(Row("disk full, resumed", "postgresql", row.lease_number, None, None))
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
@@ -92,7 +92,7 @@ def test_a_run_survives_clocks_that_differ(
     crashing_postgres: PostgresServer,
     spec: ExperimentSpec,
     expected: Outcome,
-    table: Table,
+    fault_table: Table,
     tmp_path: Path,
 ) -> None:
     """The workers' hosts are three hours ahead of the API's and the database's."""
@@ -109,4 +109,4 @@ def test_a_run_survives_clocks_that_differ(
         seconds = faults.worker_stopped(lab, run_id)
         row = judge(lab, run_id, expected)
     name = "the workers' clocks three hours ahead; one frozen"
-    table.rows.append(Row(name, "postgresql", row.lease_number, seconds, None))
+    fault_table.add(Row(name, "postgresql", row.lease_number, seconds, None))
