@@ -44,12 +44,12 @@ def print_table(
     console.print(table)
 
 
-def print_facts(facts: Sequence[tuple[str, str | None]]) -> None:
+def print_facts(facts: Sequence[tuple[str, str | None]], *, to_stderr: bool = False) -> None:
     """Names and values, one a line; those without a value are left out."""
     told = [(name, value) for name, value in facts if value]
     width = max(len(name) for name, _ in told)
     for name, value in told:
-        typer.echo(f"{name:<{width}}  {value}")
+        typer.echo(f"{name:<{width}}  {value}", err=to_stderr)
 
 
 def share(value: float | None) -> str:

@@ -15,6 +15,7 @@ import typer
 from pmae.cli.follow import watch_to_end
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import print_json
+from pmae.cli.preview import print_preview
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import SpecError
@@ -44,6 +45,9 @@ Changes = Annotated[
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")]
 Priority = Annotated[int, typer.Option(min=-1000, max=1000, help="Higher runs first.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved spec and its cost; queue nothing.")
+]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="One more tag. Repeatable.")]
 
@@ -88,6 +92,7 @@ def submit(
     tag: Tags = None,
     priority: Priority = 0,
     watch: Watch = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
@@ -102,9 +107,12 @@ def submit(
         if source.preset is None:
             fields = merge_patch(source.fields, patch)
             parse_spec(fields, source.told)
-            run = client.submit(fields, priority=priority)
         else:
-            run = client.submit(patch, preset=source.preset, priority=priority)
+            fields = patch
+        if dry_run:
+            print_preview(client.preview(fields, preset=source.preset), as_json=as_json)
+            return
+        run = client.submit(fields, preset=source.preset, priority=priority)
         announce(client, run, watch=watch, as_json=as_json)
 
 

@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pmae.presets import get_preset
 from pmae.schema import Run
+from pmae.schema_runs import SubmitPreview
+from pmae.spec import resolve
+from pmae.spec.run import parse_spec
 from tests.api.live import LiveApi
 from tests.pmae.cli.conftest import Command
 from tests.support.commands import run_pmae
@@ -36,6 +40,26 @@ def test_changes_over_a_preset(api: LiveApi, pmae: Command) -> None:
     assert spec.optimizer.base_lr == 1e-3
     assert [one.protocol for one in spec.evaluations] == ["knn"]
     assert spec.epochs == preset.epochs, "what is not changed is the preset's"
+
+
+def test_a_dry_run_prints_what_would_be_queued(api: LiveApi, pmae: Command, tmp_path: Path) -> None:
+    done = pmae("submit", "quickstart", "--set", "epochs=3", "--dry-run")
+    assert done.returncode == 0
+    assert api.count_runs() == 0
+    preset = get_preset("quickstart").spec
+    expected = resolve(preset.model_copy(update={"epochs": 3}))
+    assert parse_spec(yaml.safe_load(done.stdout), "the output") == expected
+    facts = dict(line.split(maxsplit=1) for line in done.stderr.splitlines())
+    steps = 3 * (1259 // preset.batch_size)
+    assert (facts["images"], facts["steps"]) == ("1,259", str(steps))
+    assert facts["parameters"].endswith("the encoder's)")
+
+    kept = tmp_path / "kept.yaml"
+    kept.write_text(done.stdout)
+    machine = pmae("submit", str(kept), "--dry-run", "--json")
+    assert machine.returncode == 0
+    assert SubmitPreview.model_validate_json(machine.stdout).spec == expected
+    assert api.count_runs() == 0
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
