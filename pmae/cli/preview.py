@@ -30,7 +30,7 @@ def _facts(estimate: Estimate) -> list[tuple[str, str | None]]:
         ("checkpoint", size(estimate.checkpoint_bytes)),
         ("images", _count(estimate.train_images)),
         ("steps", _count(estimate.steps)),
-        ("pretraining", estimate.measured and _duration(estimate.measured)),
+        ("pretraining", _duration(estimate.measured) if estimate.measured else None),
     ]
 
 
