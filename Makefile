@@ -3,8 +3,8 @@ PYTHON ?= python3
 PRESET ?= quickstart
 DEMO_EXIT ?=
 N ?= 200
-# Tests wait for processes more than they compute: a few more than there are cores.
-JOBS ?= 3
+# Files of tests at a time. More of them on few cores make waits too short.
+JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
@@ -20,7 +20,7 @@ demo: .venv/embedded  ## start everything, train PRESET (quickstart), show the r
 up: .venv/embedded  ## start the service without a run
 	@$(BIN)/pmae up
 
-test: .venv/dev  ## run every test, JOBS (3) files at a time
+test: .venv/dev  ## run every test, JOBS (2) files at a time
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 soak: .venv/dev  ## break the service in every way on both databases, then under N (200) runs

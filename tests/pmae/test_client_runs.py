@@ -56,13 +56,17 @@ class LosesAnswers(httpx.BaseTransport):
         self.keys: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.keys.append(request.headers["Idempotency-Key"])
+        if request.method == "POST":
+            self.keys.append(request.headers["Idempotency-Key"])
         response = self._network.handle_request(request)
         if self.lost > 0:
             self.lost -= 1
             response.close()
             raise httpx.ReadError("the connection broke")
         return response
+
+    def close(self) -> None:
+        self._network.close()
 
 
 def test_a_lost_answer_makes_no_second_run(api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
