@@ -97,6 +97,11 @@ def submit(
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """Submit a run and print its id."""
+    if dry_run and watch:
+        raise typer.BadParameter(
+            "with --dry-run there is no run to follow; valid is one of the two",
+            param_hint="--watch",
+        )
     source = read_source(spec)
     patch = source.changes(changes)
     if name is not None:

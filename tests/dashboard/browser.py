@@ -37,6 +37,14 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard whose service listens, or not, on ``api_port``."""
+
+    url: str
+    api_port: int
+
+
 @dataclass
 class Watched:
     """A page of the dashboard, and what went wrong on it."""
@@ -59,6 +67,14 @@ class Watched:
         expect(self.page.get_by_test_id("stException")).to_have_count(0)
         assert "Traceback" not in self.page.locator("body").inner_text()
         assert self.faults == []
+
+    def mark(self) -> None:
+        """Leave a mark that a reload would wipe out."""
+        self.page.evaluate("window.mark = 'same document'")
+
+    def is_same_document(self) -> bool:
+        """Whether the mark is still there."""
+        return bool(self.page.evaluate("window.mark === 'same document'"))
 
     def _console(self, message: ConsoleMessage) -> None:
         # On a deep link Streamlit's script first looks for its server below the page's own path

@@ -59,6 +59,9 @@ def test_a_dry_run_prints_what_would_be_queued(api: LiveApi, pmae: Command, tmp_
     machine = pmae("submit", str(kept), "--dry-run", "--json")
     assert machine.returncode == 0
     assert SubmitPreview.model_validate_json(machine.stdout).spec == expected
+    both = pmae("submit", str(kept), "--dry-run", "--watch")
+    assert both.returncode == 2
+    assert "--watch" in both.stderr
     assert api.count_runs() == 0
 
 
