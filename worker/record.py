@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.clock import database_now
 from api.db.errors import LeaseLostError
+from api.db.metric_blocks import summarise
 from api.db.run_states import Claim, held
 from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
 from pmae.errors import EventError
@@ -252,12 +253,20 @@ class Recorder:
             raise LeaseLostError(
                 f"lease {self._claim.lease_number} of run {self._claim.run_id} has ended"
             )
-        _upsert(session, MetricRow, list(batch.metrics.values()), ["run_number", "name", "step"])
+        self._write_metrics(session, batch)
         _upsert(session, EvaluationRow, list(batch.evaluations.values()), ["run_number", "key"])
         self._remove_checkpoints(session, batch)
         _upsert(session, CheckpointRow, list(batch.checkpoints.values()), ["id"])
         events = [{"key": key, **row} for key, row in batch.events.items()]
         _upsert(session, RunEventRow, events, ["run_number", "key"], replace=False)
+
+    def _write_metrics(self, session: Session, batch: _Batch) -> None:
+        rows = list(batch.metrics.values())
+        _upsert(session, MetricRow, rows, ["run_number", "name", "step"])
+        if rows:
+            names = {name for name, _ in batch.metrics}
+            steps = [step for _, step in batch.metrics]
+            summarise(session, self._claim.number, names, min(steps), max(steps))
 
     def _remove_checkpoints(self, session: Session, batch: _Batch) -> None:
         """Those that the trainer removed, and rolling ones that a newer checkpoint replaces."""

@@ -132,6 +132,32 @@ class MetricRow(Base):
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
 
 
+class MetricBlockRow(Base):
+    """A summary of some neighbouring points of one metric (:mod:`api.db.metric_blocks`)."""
+
+    __tablename__ = "metric_blocks"
+
+    run_number: Mapped[int] = mapped_column(
+        BigId, ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    block: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """Their steps, divided by the number of steps in a block."""
+    total: Mapped[int]
+    """How many points they are."""
+    first_step: Mapped[int] = mapped_column(BigInteger)
+    last_step: Mapped[int] = mapped_column(BigInteger)
+    first_time: Mapped[float]
+    last_time: Mapped[float]
+    least: Mapped[float]
+    least_step: Mapped[int] = mapped_column(BigInteger)
+    """Of the points with the least value the earliest's."""
+    greatest: Mapped[float]
+    greatest_step: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+
 class CheckpointRow(Base):
     """A checkpoint whose manifest was written."""
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.tables import MetricRow
-from api.runs.metrics import POINT
+from api.runs.thinning import POINT
 from pmae.schema import Metrics
 
 MEDIA_TYPE = "text/csv"

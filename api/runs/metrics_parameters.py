@@ -9,8 +9,9 @@ from fastapi import Query, Response
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.openapi import Responses
-from api.runs.metrics import Axis, get_metrics
+from api.runs.metrics import get_metrics
 from api.runs.metrics_csv import MEDIA_TYPE, stream_metrics, stream_points
+from api.runs.thinning import Axis
 from pmae.schema import Metrics
 
 _DEFAULT_POINTS = 400

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
+from api.db.metric_blocks import summarise
 from api.db.session import make_engine, make_sessions
 from api.db.tables import CheckpointRow, MetricRow, RunEventRow, RunRow
 from api.main import create_app
@@ -71,8 +72,15 @@ class LiveApi:
             }
             for step, value in enumerate(values, 1)
         ]
+        self.add_points(rows)
+
+    def add_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Points of one run, as a worker records them."""
+        steps = [row["step"] for row in rows]
         with self.sessions.begin() as session:
             session.execute(insert(MetricRow), rows)
+            names = {row["name"] for row in rows}
+            summarise(session, rows[0]["run_number"], names, min(steps), max(steps))
 
     def add_event(self, run_number: int, message: str, *, state: str | None = None) -> int:
         """What a worker does: the run's row first, then the event, in one transaction."""

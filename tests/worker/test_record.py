@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.errors import LeaseLostError
 from api.db.run_states import Claim
-from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
+from api.db.tables import (
+    CheckpointRow,
+    EvaluationRow,
+    MetricBlockRow,
+    MetricRow,
+    RunEventRow,
+    RunRow,
+)
 from pmae.events import (
     CheckpointEvent,
     CheckpointRemovedEvent,
@@ -65,6 +73,13 @@ def _contents(sessions: Sessions) -> list[object]:
     with sessions() as session:
         metrics = session.scalars(select(MetricRow).order_by(MetricRow.name, MetricRow.step))
         points = [(row.name, row.step, row.value) for row in metrics]
+        blocks = session.execute(
+            select(MetricBlockRow.name, func.sum(MetricBlockRow.total))
+            .group_by(MetricBlockRow.name)
+            .order_by(MetricBlockRow.name)
+        )
+        counted = Counter(name for name, *_ in points)
+        assert [(name, int(total)) for name, total in blocks] == sorted(counted.items())
         events = session.scalars(select(RunEventRow).order_by(RunEventRow.id))
         told = [(row.type, row.message) for row in events]
         by_name = select(CheckpointRow).order_by(CheckpointRow.name)

@@ -1,0 +1,57 @@
+"""Summaries of the metric points, also of those that are there."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "metric_blocks",
+        sa.Column(
+            "run_number", _ID, sa.ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True
+        ),
+        sa.Column("name", sa.String(length=64), primary_key=True),
+        sa.Column("block", sa.BigInteger(), primary_key=True),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("first_step", sa.BigInteger(), nullable=False),
+        sa.Column("last_step", sa.BigInteger(), nullable=False),
+        sa.Column("first_time", sa.Double(), nullable=False),
+        sa.Column("last_time", sa.Double(), nullable=False),
+        sa.Column("least", sa.Double(), nullable=False),
+        sa.Column("least_step", sa.BigInteger(), nullable=False),
+        sa.Column("greatest", sa.Double(), nullable=False),
+        sa.Column("greatest_step", sa.BigInteger(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.execute(
+        """
+        INSERT INTO metric_blocks
+        SELECT run_number, name, step / 64, count(*), min(step), max(step), min(time), max(time),
+            min(value), max(CASE WHEN rising = 1 THEN step END),
+            max(value), max(CASE WHEN falling = 1 THEN step END)
+        FROM (
+            SELECT *,
+                row_number() OVER (
+                    PARTITION BY run_number, name, step / 64 ORDER BY value, step
+                ) AS rising,
+                row_number() OVER (
+                    PARTITION BY run_number, name, step / 64 ORDER BY value DESC, step
+                ) AS falling
+            FROM metrics
+        ) AS points
+        GROUP BY run_number, name, step / 64
+        """
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("metric_blocks")
