@@ -16,7 +16,9 @@ from pmae.schema import RunKind
 from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES, DOORBELL_TASK
 
 MOST_RINGS = 32
-"""Messages sent for one burst of submissions; workers go on by themselves once they are awake."""
+"""Messages that wait at the same time; workers go on by themselves once they are awake."""
+PAUSE_SECONDS = 0.1
+"""Between two rounds of ringing, so that a burst of submissions is one of them."""
 BROKER_ERRORS = (KombuError, OSError)
 """What a broker that is away, slow or full makes the producer raise."""
 _logger = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class Doorbell:
         Raises:
             One of :data:`BROKER_ERRORS`: the broker did not answer.
         """
-        with self._celery.connection_for_read() as connection:
+        with self._celery.pool.acquire(block=True) as connection:
             # The transport's own count: it also knows the lists of the queue's priorities.
             length: int = connection.default_channel._size(DOORBELL_QUEUES[kind])  # noqa: SLF001
         return length
@@ -89,10 +91,12 @@ class Doorbell:
                     return
             try:
                 for kind, count in rings.items():
-                    for _ in range(min(count, MOST_RINGS)):
+                    for _ in range(min(count, MOST_RINGS - self.waiting_messages(kind))):
                         self.ring(kind)
             except BROKER_ERRORS as error:
                 _logger.warning("the doorbell was not rung, the reconciler will: %s", error)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, PAUSE_SECONDS)
 
 
 def _producer(url: str, timeout_seconds: float) -> Celery:

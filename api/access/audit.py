@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -54,21 +54,20 @@ class AuditFilters(BaseModel):
 def record(sessions: sessionmaker[Session], attempt: Attempt) -> None:
     """Add an entry. One that cannot be written is logged: what it tells of has been done."""
     principal = attempt.principal
-    row = AuditRow(
-        at=database_now(),
-        actor=principal.name if principal else None,
-        role=principal.role if principal else None,
-        operation=attempt.operation[:64],
-        method=attempt.method[:8],
+    values = {
+        "actor": principal.name if principal else None,
+        "role": principal.role if principal else None,
+        "operation": attempt.operation[:64],
+        "method": attempt.method[:8],
         # No database stores U+0000.
-        path=attempt.path[:_LONGEST_PATH].replace("\x00", "%00"),
-        status=attempt.status,
-        request_id=attempt.request_id,
-        address=attempt.address,
-    )
+        "path": attempt.path[:_LONGEST_PATH].replace("\x00", "%00"),
+        "status": attempt.status,
+        "request_id": attempt.request_id,
+        "address": attempt.address,
+    }
     try:
         with sessions.begin() as session:
-            session.add(row)
+            session.execute(insert(AuditRow).values(at=database_now()), values)
     except SQLAlchemyError:
         _logger.exception("the audit trail lacks %s", attempt)
 

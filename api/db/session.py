@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+MOST_THREADS = 40
+"""That an application serves requests in; each needs a connection at most."""
+POOL_SIZE = 20
+"""PostgreSQL's connections that are kept: making one costs more than what it is used for."""
+
+
+_HAS_TURN = "pmae_has_turn"
 
 
 def make_engine(url: str, *, pooled: bool = True) -> Engine:
@@ -29,12 +38,15 @@ def make_engine(url: str, *, pooled: bool = True) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {} if pooled else {"poolclass": NullPool}
     if parsed.get_backend_name() != "sqlite":
+        if pooled:
+            options = {"pool_size": POOL_SIZE, "max_overflow": MOST_THREADS - POOL_SIZE}
         return create_engine(parsed, pool_pre_ping=pooled, **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, **options)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin)
+    _take_turns(engine)
     return engine
 
 
@@ -66,6 +78,37 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def _take_turns(engine: Engine) -> None:
+    """Let the threads of this process write one after the other.
+
+    SQLite has one writer at a time, and the others ask again after ever longer naps: of twenty
+    threads that write, some would sleep for seconds while the file is free. Of other processes
+    there are few; for them SQLite's own way holds.
+    """
+    turn = threading.Lock()
+
+    def before(
+        connection: Connection,
+        _cursor: object,
+        _statement: str,
+        _parameters: object,
+        context: DefaultExecutionContext | None,
+        _many: object,
+    ) -> None:
+        writes = context is not None and (context.isinsert or context.isupdate or context.isdelete)
+        if writes and not connection.info.get(_HAS_TURN):
+            # Without it after all that time SQLite still keeps writers apart, in its own way.
+            connection.info[_HAS_TURN] = turn.acquire(timeout=SQLITE_BUSY_TIMEOUT_MS / 1000)
+
+    def after(_connection: object, record: ConnectionPoolEntry) -> None:
+        """When a session is done with a connection, so after its commit or rollback."""
+        if record.info.pop(_HAS_TURN, False):
+            turn.release()
+
+    event.listen(engine, "before_cursor_execute", before)
+    event.listen(engine, "checkin", after)
 
 
 def _begin(connection: Connection) -> None:

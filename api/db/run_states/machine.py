@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.orm import Session
 
 from api.db.clock import database_now
@@ -25,6 +25,10 @@ TRANSITIONS: frozenset[tuple[RunState, RunState]] = frozenset(
         ("cancelled", "queued"),
     }
 )
+
+_EVENTS = RunEventRow.metadata.tables[RunEventRow.__tablename__]
+# The table itself: by way of the class it takes twice the time.
+_INSERT_EVENT = insert(_EVENTS).values(at=database_now())
 
 
 def move(
@@ -159,16 +163,14 @@ def tell(
 ) -> None:
     """Write the line of history of a change of state."""
     data = {"from": from_, "to": to, "lease_number": lease_number, "attempt": attempt}
-    session.add(
-        RunEventRow(
-            run_number=number,
-            at=database_now(),
-            type="state",
-            actor=actor,
-            message=message,
-            data=data,
-        )
-    )
+    values = {
+        "run_number": number,
+        "type": "state",
+        "actor": actor,
+        "message": message,
+        "data": data,
+    }
+    session.execute(_INSERT_EVENT, values)
 
 
 def current_state(session: Session, run_id: str) -> str:
