@@ -9,10 +9,10 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test soak lint types format bench study clean
+.PHONY: help demo up test soak lint types format bench bench-api study clean
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/embedded  ## start everything, train PRESET (quickstart), show the result; DEMO_EXIT=1 stops then
 	@$(BIN)/pmae demo --preset $(PRESET) $(if $(DEMO_EXIT),--exit)
@@ -41,6 +41,9 @@ format: .venv/dev  ## format the code
 bench: .venv/dev  ## measure the README's figures, or only those of NAME
 	$(BIN)/python -m benchmarks.run $(NAME)
 
+bench-api: .venv/dev .venv/mlflow/installed  ## measure the API beside MLflow and nginx (which is to be there)
+	$(BIN)/python -m benchmarks.run api
+
 study: .venv/dev  ## run the study of docs/study.md (hours), go on with one that was stopped
 	$(BIN)/python -m benchmarks.study
 
@@ -61,3 +64,8 @@ clean:  ## remove the installation (not the state in var/)
 	@echo 'installing into .venv, development tools included'
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@ .venv/embedded
+
+.venv/mlflow/installed: | .venv/bin/python
+	$(PYTHON) -m venv .venv/mlflow
+	.venv/mlflow/bin/pip --disable-pip-version-check --quiet install 'mlflow==3.17.2'
+	@touch $@

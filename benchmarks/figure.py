@@ -30,12 +30,11 @@ class Figure:
         """A row of the table ``figure | ours | peer | ratio | goal``."""
         note = f" ({self.note})" if self.note else ""
         line = f"| {self.name} | {self.ours:,.3g} {self.unit} |"
-        if self.peer is None or self.ratio is None or self.goal is None:
+        if self.peer is None or self.ratio is None:
             return f"{line} | {note.strip()} | |"
-        return (
-            f"{line} {self.peer:,.3g} {self.unit} ({self.peer_name}) | {self.ratio:.2f}{note} "
-            f"| {self.goal:g}x, {'met' if self.met else 'not met'} |"
-        )
+        goal = "" if self.goal is None else f"{self.goal:g}x, {'met' if self.met else 'not met'} "
+        peer = f"{self.peer:,.3g} {self.unit} ({self.peer_name})"
+        return f"{line} {peer} | {self.ratio:.2f}{note} | {goal}|"
 
 
 def median_seconds(runs: int, *works: Callable[[], object]) -> list[float]:

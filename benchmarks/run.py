@@ -1,7 +1,8 @@
 """What the README's figures come from: ``make bench``, or ``make bench NAME=pca`` for some of them.
 
-    python -m benchmarks.run               # all of them
+    python -m benchmarks.run               # all of them but the API's
     python -m benchmarks.run probe knn     # only these; the others stay as they were recorded
+    python -m benchmarks.run api           # the API's: ``make bench-api``, which installs the peer
 
 Ours and a peer run in turn, several times each; the table gives medians and their ratio. One
 thread for the input pipeline, the machine's default for PCA.
@@ -21,6 +22,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import augmentation, bases, evaluation, training_step
+from benchmarks.api.figures import figures as api_figures
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -51,7 +53,10 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "sizes": training_step.sizes,
     "probe": evaluation.probe_figures,
     "knn": evaluation.knn_figures,
+    "api": api_figures,
 }
+_NEEDS_PEERS = "api"
+"""Measured only when it is named: it wants servers that pip does not bring into our environment."""
 
 
 def main() -> None:
@@ -69,7 +74,7 @@ def main() -> None:
     recorded: dict[str, list[dict[str, object]]] = json.loads(RESULTS.read_text())
     print("| figure | ours | peer | ratio | goal |")
     print("|---|---|---|---|---|")
-    for name in names or MEASUREMENTS:
+    for name in names or [name for name in MEASUREMENTS if name != _NEEDS_PEERS]:
         figures = MEASUREMENTS[name]()
         recorded[name] = [asdict(figure) | facts for figure in figures]
         for figure in figures:

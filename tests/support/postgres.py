@@ -28,11 +28,15 @@ _READY_SECONDS = 60
 class PostgresServer:
     """A server with an empty cluster of its own, which can be crashed and started again.
 
+    Args:
+        durable: a commit waits for the disk, as where data are to be kept.
+
     Attributes:
         address: of its maintenance database, ``postgresql://...``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._fsync = "on" if durable else "off"
         self._folder = Path(tempfile.mkdtemp(prefix="pmae-pg-"))
         self._user = _other_user(self._folder)
         self._port = free_port()
@@ -49,7 +53,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        options = ["-c", "fsync=off", "-c", f"port={self._port}"]
+        options = ["-c", f"fsync={self._fsync}", "-c", f"port={self._port}"]
         options += ["-c", "listen_addresses=127.0.0.1"]
         data = str(self._folder / "data")
         with (self._folder / "log").open("ab") as log:

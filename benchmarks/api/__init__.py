@@ -1,0 +1,1 @@
+"""What the REST API promises, measured on real servers beside what a lab would otherwise use."""
