@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import select
@@ -12,13 +13,14 @@ from api.checkpoints.service import MANIFEST_FILE, find_checkpoint
 from api.db import run_states
 from api.db.tables import EvaluationRow, RunRow
 from api.errors import ConflictError, InvalidRequestError, NotFoundError
+from api.runs.cursors import PageParameters, read_cursor, write_cursor
 from api.runs.service import find_run_number
 from api.runs.views import evaluation_view, run_summary
 from api.validation import spec_error_field
 from pmae.errors import SpecError
 from pmae.layout import checkpoint_id
 from pmae.schema import ProblemField
-from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
+from pmae.schema_evaluations import EvaluationRun, EvaluationRunPage
 from pmae.spec import EvaluateSpec, ExperimentSpec, resolve_evaluate
 
 
@@ -88,27 +90,23 @@ def checkpoint_field(error: NotFoundError) -> InvalidRequestError:
     )
 
 
-def list_evaluation_runs(session: Session, run_id: str) -> EvaluationRunList:
-    """The runs that evaluate a run's checkpoints, newest first, with their results.
+def list_evaluation_runs(session: Session, run_id: str, page: PageParameters) -> EvaluationRunPage:
+    """A page of the runs that evaluate a run's checkpoints, newest first, with their results.
 
     Raises:
         NotFoundError: there is no such run.
+        InvalidRequestError: the cursor is not one of this list's.
     """
     find_run_number(session, run_id)
-    rows = session.scalars(
-        select(RunRow)
-        .where(RunRow.parent_id == run_id, RunRow.deleted_at.is_(None))
-        .order_by(RunRow.number.desc())
-    ).all()
-    results: dict[int, list[EvaluationRow]] = defaultdict(list)
-    numbers = [row.number for row in rows]
-    for result in session.scalars(
-        select(EvaluationRow)
-        .where(EvaluationRow.run_number.in_(numbers))
-        .order_by(EvaluationRow.key)
-    ):
-        results[result.run_number].append(result)
-    return EvaluationRunList(
+    this_list = f"evaluations of {run_id}"
+    query = select(RunRow).where(RunRow.parent_id == run_id, RunRow.deleted_at.is_(None))
+    if page.cursor is not None:
+        _, number = read_cursor(page.cursor, this_list)
+        query = query.where(RunRow.number < number)
+    found = session.scalars(query.order_by(RunRow.number.desc()).limit(page.limit + 1)).all()
+    rows = found[: page.limit]
+    results = _results(session, [row.number for row in rows])
+    return EvaluationRunPage(
         items=[
             EvaluationRun(
                 **dict(run_summary(row)),
@@ -116,5 +114,20 @@ def list_evaluation_runs(session: Session, run_id: str) -> EvaluationRunList:
                 evaluations=[evaluation_view(result) for result in results[row.number]],
             )
             for row in rows
-        ]
+        ],
+        next_cursor=(
+            write_cursor(this_list, None, rows[-1].number) if len(found) > page.limit else None
+        ),
     )
+
+
+def _results(session: Session, numbers: Sequence[int]) -> Mapping[int, list[EvaluationRow]]:
+    """What runs have measured, by their numbers."""
+    results: dict[int, list[EvaluationRow]] = defaultdict(list)
+    for result in session.scalars(
+        select(EvaluationRow)
+        .where(EvaluationRow.run_number.in_(numbers))
+        .order_by(EvaluationRow.key)
+    ):
+        results[result.run_number].append(result)
+    return results
