@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.access.needs import VIEWER
+from api.access.principal import PrincipalDep
 from api.context import ServicesDep
 from api.errors import InvalidRequestError
 from api.openapi import problems
@@ -93,6 +94,7 @@ def get_metrics_of_runs(
 )
 async def follow_service(
     services: ServicesDep,
+    principal: PrincipalDep,
     types: Annotated[
         str | None,
         Query(
@@ -119,7 +121,8 @@ async def follow_service(
     is left out when a client goes on with `Last-Event-ID`. Messages of the type `progress` carry a
     run alone, and no `id`: they come when its stage, its epoch or the per cent of its stage
     changes, and first of every running run. Comments keep a silent connection open. Nothing is told
-    of a run that was deleted.
+    of a run that was deleted. The stream ends soon after the key with which it was opened was
+    revoked or has expired.
     """
     chosen = None if types is None else list(filter(None, types.split(",")))
     for name in chosen or ():
@@ -130,6 +133,7 @@ async def follow_service(
     return await open_service_stream(
         services.streams,
         services.sessions,
+        key_id=principal.key_id,
         last_id=last_event_id,
         types=None if chosen is None else frozenset(chosen),
     )

@@ -6,19 +6,23 @@ A message's id is that of its row in ``run_events``, so that a client goes on af
 connection where it was (``Last-Event-ID``). Every writer updates the run's row before it adds an
 event, in one transaction; so the events of one run become visible in the order of their ids, and
 "greater than the last id" misses none. ``progress`` messages have no id: they are not kept.
+
+A stream ends when the key with which it was opened does not hold any more: each look asks for all
+of the listeners' keys at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.access.service import holding_keys
 from api.db.tables import RunEventRow, RunRow
 from api.runs.event_order import EventOrder
 from api.runs.outbox import Outbox, encode_message
@@ -135,12 +139,17 @@ class RunStreams:
         of_all = [one for one in listeners if isinstance(one, ServiceListener)]
         if not any(isinstance(one, ServiceListener) for one in self._listeners):
             self._order = EventOrder()
+        keys = {one.key_id for one in self._listeners if one.key_id is not None}
         try:
+            ended_keys = keys - await asyncio.to_thread(self._holding, keys) if keys else keys
             look = await asyncio.to_thread(self._look, of_runs) if of_runs else None
             service_look = await asyncio.to_thread(self._look_at_all, of_all) if of_all else None
         except Exception:
             _logger.exception("event streams wait: the database cannot be read")
             return True
+        for one in self._listeners:
+            if one.key_id in ended_keys:
+                one.cut()
         if look is not None:
             for listener in of_runs:
                 _tell(listener, look)
@@ -154,6 +163,10 @@ class RunStreams:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), timeout=seconds)
         self._changed.clear()
+
+    def _holding(self, keys: Collection[str]) -> set[str]:
+        with self._sessions() as session:
+            return holding_keys(session, keys)
 
     def _look_at_all(self, listeners: Sequence[ServiceListener]) -> ServiceLook | None:
         with self._sessions() as session:
