@@ -117,12 +117,14 @@ async def follow_service(
     """What happens to any run, as server-sent events.
 
     `event` is the type of what happened and `data` the entry as in the run's history, with `run_id`
-    and `run`, the run as the list shows it now. Messages come in the order of their `id`s, and none
-    is left out when a client goes on with `Last-Event-ID`. Messages of the type `progress` carry a
-    run alone, and no `id`: they come when its stage, its epoch or the per cent of its stage
-    changes, and first of every running run. Comments keep a silent connection open. Nothing is told
-    of a run that was deleted. The stream ends soon after the key with which it was opened was
-    revoked or has expired.
+    and `run`, the run as the list shows it now. Of a run that was deleted nothing is told but that
+    (`delete`): `run` is null then, and `data.data` has the run's number and name.
+
+    Messages come in the order of their `id`s, and none is left out when a client goes on with
+    `Last-Event-ID`. Messages of the type `progress` carry a run alone, and no `id`: they come when
+    its stage, its epoch or the per cent of its stage changes, and first of every running run.
+    Comments keep a silent connection open. The stream ends soon after the key with which it was
+    opened was revoked or has expired.
     """
     chosen = None if types is None else list(filter(None, types.split(",")))
     for name in chosen or ():

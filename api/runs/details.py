@@ -162,10 +162,12 @@ async def follow_run(
     """The run's history as server-sent events, and then what happens, live.
 
     It begins at the run's start, or after `Last-Event-ID`. `event` is the entry's type (state,
-    stage, checkpoint, evaluation, warning, error) and `data` the entry as in the history. Messages
-    of the type `progress` carry the run's progress and no `id`. The stream ends after a final state
-    was told, and soon after the key with which it was opened was revoked or has expired. Comments
-    keep a silent connection open.
+    cancel, change, stage, checkpoint, evaluation, warning, error) and `data` the entry as in the
+    history. Messages of the type `progress` carry the run's progress and no `id`.
+
+    The stream ends after a final state was told, or that the run was deleted (`delete`); and soon
+    after the key with which it was opened was revoked or has expired. Comments keep a silent
+    connection open.
     """
     return await open_stream(
         services.streams,

@@ -93,4 +93,6 @@ async def open_stream(
     number, told_all = await asyncio.to_thread(look)
     if told_all and last_id:
         return Response(status_code=http.HTTPStatus.NO_CONTENT)
-    return EventStream(streams, Listener(key_id=key_id, run_number=number, last_id=last_id))
+    return EventStream(
+        streams, Listener(key_id=key_id, run_id=run_id, run_number=number, last_id=last_id)
+    )

@@ -176,7 +176,10 @@ def resume_run(
     ),
     dependencies=[OWNER],
 )
-def delete_run(services: ServicesDep, run_id: RunId) -> None:
-    """Delete a run that has ended: nobody sees it from now on, and its files go within moments."""
+def delete_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> None:
+    """Delete a run that has ended: nobody sees it from now on, and its files go within moments.
+
+    `GET /events` tells of it (`delete`).
+    """
     with services.sessions.begin() as session:
-        run_states.mark_deleted(session, run_id)
+        run_states.mark_deleted(session, run_id, actor=principal.actor)

@@ -13,7 +13,8 @@ queued -> cancelled  the API
 failed, cancelled -> queued   the API (resume)
 ===================  =====================================================================
 
-A run that has ended can be deleted: ``deleted_at`` hides it, and nothing changes it any more. One
+A run that has ended can be deleted: ``deleted_at`` hides it, nothing changes it any more, and an
+event of no run tells of it. One
 whose checkpoint a queued or running run evaluates cannot.
 
 Every change is one ``UPDATE ... WHERE`` and counts only if it touched a row; nothing is read first.

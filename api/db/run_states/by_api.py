@@ -171,8 +171,10 @@ def resume(session: Session, run_id: str, *, actor: str) -> None:
     )
 
 
-def mark_deleted(session: Session, run_id: str) -> None:
+def mark_deleted(session: Session, run_id: str, *, actor: str = "api") -> None:
     """Hide a run that has ended; its files and rows are removed afterwards.
+
+    Who follows runs is told so by an event, which stays.
 
     Raises:
         RunNotFoundError: there is no such run.
@@ -200,9 +202,9 @@ def mark_deleted(session: Session, run_id: str) -> None:
             RunRow.deleted_at.is_(None),
         )
         .values(deleted_at=database_now())
-        .returning(RunRow.number)
+        .returning(RunRow.number, RunRow.name)
         .execution_options(synchronize_session=False)
-    ).scalar_one_or_none()
+    ).one_or_none()
     if deleted is None:
         state = current_state(session, run_id)
         if state in TERMINAL_STATES:
@@ -212,6 +214,17 @@ def mark_deleted(session: Session, run_id: str) -> None:
         raise TransitionRefusedError(
             f"run {run_id} is {state} and cannot be deleted; cancel it first"
         )
+    session.add(
+        RunEventRow(
+            run_number=None,
+            key=run_id,
+            at=database_now(),
+            type="delete",
+            actor=actor,
+            message="deleted",
+            data={"run_id": run_id, "number": deleted.number, "name": deleted.name},
+        )
+    )
 
 
 def expire_leases(session: Session) -> list[str]:

@@ -1,6 +1,11 @@
-"""API keys, the audit trail, idempotent submission; a run's parent, owner, notes and pin."""
+"""API keys, the audit trail, idempotent submission; a run's parent, owner, notes and pin.
+
+And events of no run, which tell that one was deleted.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,7 +28,7 @@ def upgrade() -> None:
             sa.Column("pinned", sa.Boolean(), nullable=False, server_default=sa.false())
         )
         runs.create_index("ix_runs_parent_id", ["parent_id"])
-    _never_reuse_event_ids(reuse=False)
+    _change_events(reuse_ids=False, of_no_run=True)
     op.create_table(
         "idempotency_keys",
         sa.Column("owner", sa.String(length=64), primary_key=True),
@@ -63,17 +68,18 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in ("audit_log", "api_keys", "idempotency_keys"):
         op.drop_table(name)
-    _never_reuse_event_ids(reuse=True)
+    op.execute("DELETE FROM run_events WHERE run_number IS NULL")
+    _change_events(reuse_ids=True, of_no_run=False)
     with op.batch_alter_table("runs") as runs:
         runs.drop_index("ix_runs_parent_id")
         for name in _RUN_COLUMNS:
             runs.drop_column(name)
 
 
-def _never_reuse_event_ids(*, reuse: bool) -> None:
+def _change_events(*, reuse_ids: bool, of_no_run: bool) -> None:
     """SQLite gives the id of a deleted newest row again, unless the table was made otherwise."""
+    options: dict[str, Any] = {}
     if op.get_bind().dialect.name == "sqlite":
-        with op.batch_alter_table(
-            "run_events", recreate="always", table_kwargs={"sqlite_autoincrement": not reuse}
-        ):
-            pass
+        options = {"recreate": "always", "table_kwargs": {"sqlite_autoincrement": not reuse_ids}}
+    with op.batch_alter_table("run_events", **options) as events:
+        events.alter_column("run_number", existing_type=_ID, nullable=of_no_run)
