@@ -177,7 +177,7 @@ def test_pages_of_evaluations_join_while_runs_are_added(api: LiveApi, parent: Ru
     newer = evaluate(api, parent).id
     assert api.client.post(f"/runs/{ids[1]}/cancel").status_code == 202
     assert api.client.delete(f"/runs/{ids[1]}").status_code == 204
-    params = {"limit": 2, "cursor": first.next_cursor or ""}
+    params = {"limit": "2", "cursor": first.next_cursor or ""}
     second = EvaluationRunPage.model_validate_json(api.client.get(path, params=params).content)
     assert [run.id for run in second.items] == ids[2:4]
     with PmaeClient(api.url) as client:

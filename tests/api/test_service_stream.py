@@ -55,9 +55,11 @@ def test_every_run_is_told_of_from_now_on(api: LiveApi) -> None:
         assert submitted.type == "state"
         event = ServiceEvent.model_validate(submitted.data)
         assert (event.run_id, event.message, str(event.id)) == (run_id, "submitted", submitted.id)
+        assert event.run is not None
         assert event.run.id == run_id
         claimed = ServiceEvent.model_validate(next(later).data)
         assert (claimed.run_id, claimed.data["to"]) == (old.id, "running")
+        assert claimed.run is not None
         assert claimed.run.state == "running"
 
 

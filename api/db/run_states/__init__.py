@@ -44,11 +44,13 @@ from api.db.run_states.by_worker import (
 )
 from api.db.run_states.claims import ANY_KIND, Claim, Slot, held
 from api.db.run_states.machine import TRANSITIONS, Parent, hold
+from api.db.run_states.needs import UNFINISHED_STATES, who_needs
 
 __all__ = [
     "ANY_KIND",
     "MAX_ATTEMPTS",
     "TRANSITIONS",
+    "UNFINISHED_STATES",
     "Claim",
     "Parent",
     "Slot",
@@ -65,4 +67,5 @@ __all__ = [
     "requeue",
     "resume",
     "submit",
+    "who_needs",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from api.db.clock import database_now
 from api.db.errors import TransitionRefusedError
 from api.db.run_states.machine import Parent, current_state, hold, move, take_back, tell
+from api.db.run_states.needs import who_needs
 from api.db.tables import RunEventRow, RunRow
 from pmae.schema import TERMINAL_STATES
 from pmae.spec import EvaluateSpec, RunSpec
@@ -179,18 +180,15 @@ def mark_deleted(session: Session, run_id: str, *, actor: str = "api") -> None:
     Raises:
         RunNotFoundError: there is no such run.
         TransitionRefusedError: the run has not ended or is pinned, or one that has not ended
-            evaluates its checkpoint.
+            evaluates its checkpoint or starts from it.
     """
     # In a statement of its own: the next one sees what was queued until the lock was there.
     hold(session, run_id)
-    evaluating = session.scalar(
-        select(RunRow.id)
-        .where(RunRow.parent_id == run_id, RunRow.state.not_in(TERMINAL_STATES))
-        .limit(1)
-    )
-    if evaluating is not None:
+    needs = who_needs(session, run_id)
+    if needs is not None:
+        what = "evaluates" if needs.kind == "evaluate" else "starts from"
         raise TransitionRefusedError(
-            f"run {run_id} cannot be deleted while run {evaluating} evaluates a checkpoint of it; "
+            f"run {run_id} cannot be deleted while run {needs.id} {what} a checkpoint of it; "
             "wait for that one or cancel it"
         )
     deleted = session.execute(
