@@ -1,6 +1,7 @@
 """Deleting a run: a tombstone hides it at once, then its files go, then its rows.
 
-A process that dies in between leaves a tombstone, and the next round goes on from there.
+A process that dies in between leaves a tombstone, and the next round goes on from there. What stays
+is one event of no run, so that who follows runs and was away learns of it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from api.db.tables import RunRow
 from pmae.errors import PmaeError
-from pmae.layout import PINNED_FILE, LeaseDir, RunDir
+from pmae.layout import LeaseDir, RunDir
+from pmae.removal import is_marked
 from pmae.schema import TERMINAL_STATES
 
 Kind = Literal[
@@ -174,8 +175,8 @@ def _half_written(run: Path, min_age_seconds: float) -> Iterator[Garbage]:
         folders += [lease.path, lease.checkpoints, lease.latest]
     for folder in folders:
         for path in folder.glob(".*"):
-            # A trainer that was killed just now may have hidden a checkpoint that is pinned.
-            if _age(path) > min_age_seconds and not (path / PINNED_FILE).exists():
+            # A trainer that was killed just now may have hidden a checkpoint that is marked.
+            if _age(path) > min_age_seconds and not is_marked(path):
                 yield Garbage("half-written", path, size_of(path), run.name)
 
 

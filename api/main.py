@@ -21,6 +21,7 @@ from api.access.middleware import AccessMiddleware, AuditMiddleware
 from api.access.needs import Permissions
 from api.access.routes import router as access_router
 from api.broker import BROKER_ERRORS, Doorbell
+from api.checkpoints.needs import release_marks
 from api.checkpoints.reconstructions import Reconstructor
 from api.checkpoints.routes import router as checkpoints_router
 from api.context import Services
@@ -194,9 +195,10 @@ async def reconciling(
 
 @asynccontextmanager
 async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> AsyncIterator[None]:
-    """Remove what is left of deleted runs, and old keys, every few seconds meanwhile."""
+    """Remove what is left of deleted and of ended runs, and old keys, every few seconds."""
 
     def once() -> None:
+        release_marks(sessions, settings.runs_dir)
         forget_old_keys(sessions, retention_days=settings.idempotency_retention_days)
         for run_id in finish_deletions(sessions, settings.runs_dir):
             with log_context(run_id=run_id):

@@ -5,24 +5,53 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pmae.layout import PINNED_FILE
+from pmae.layout import PINNED_FILE, RunDir
+
+_NEEDED_BY = "needed-by-"
 
 
-def remove_unless_pinned(folder: Path) -> bool:
+def remove_unless_marked(folder: Path) -> bool:
     """Remove a checkpoint, in one step for every reader.
 
-    It is renamed before its pin is looked at, so that one that is pinned meanwhile stays.
+    It is renamed before its marks are looked at, so that one that is marked meanwhile stays.
 
     Returns:
         Whether it is gone.
     """
     hidden = folder.with_name(f".removed-{folder.name}")
     try:
+        if is_marked(folder):
+            return False
         folder.rename(hidden)
     except FileNotFoundError:
         return True
-    if (hidden / PINNED_FILE).exists():
+    if is_marked(hidden):
         hidden.rename(folder)
         return False
     shutil.rmtree(hidden)
     return True
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether a checkpoint is pinned, or a run that has not ended needs it."""
+    return (folder / PINNED_FILE).exists() or bool(need_marks_in(folder))
+
+
+def need_mark(folder: Path, run_id: str) -> Path:
+    """The empty file that says that a run needs this checkpoint."""
+    return folder / (_NEEDED_BY + run_id)
+
+
+def need_marks(run: RunDir) -> list[tuple[Path, str]]:
+    """Those in the kept checkpoints of a run, each with the id of the run that needs one."""
+    return [
+        found
+        for lease in run.leases()
+        for folder in lease.checkpoints.glob("step-*")
+        for found in need_marks_in(folder)
+    ]
+
+
+def need_marks_in(folder: Path) -> list[tuple[Path, str]]:
+    """Those in one checkpoint's folder."""
+    return [(mark, mark.name.removeprefix(_NEEDED_BY)) for mark in folder.glob(f"{_NEEDED_BY}*")]

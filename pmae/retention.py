@@ -1,4 +1,4 @@
-"""Which kept checkpoints stay: the last ones, the best one, milestones, and pinned ones."""
+"""Which kept checkpoints stay: the last ones, the best one, milestones, and marked ones."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from pmae.checkpoints import Manifest, parse_manifest
 from pmae.errors import CheckpointError
 from pmae.layout import LeaseDir, RunDir
-from pmae.removal import remove_unless_pinned
+from pmae.removal import remove_unless_marked
 from pmae.spec import CheckpointSpec
 
 
 def superfluous(
     kept: Sequence[Manifest], spec: CheckpointSpec, milestone_steps: frozenset[int]
 ) -> list[Manifest]:
-    """The checkpoints that ``spec`` does not keep, oldest first; pins are not looked at.
+    """The checkpoints that ``spec`` does not keep, oldest first; marks are not looked at.
 
     Args:
         kept: the run's kept checkpoints, in any order.
@@ -54,6 +54,6 @@ def retain(lease: LeaseDir, spec: CheckpointSpec, milestone_steps: frozenset[int
                 except CheckpointError:
                     continue  # a broken one is skipped, and said so, when a run resumes
     going = {m.step for m in superfluous([m for _, m in found], spec, milestone_steps)}
-    removed = [(m.name, remove_unless_pinned(folder)) for folder, m in found if m.step in going]
+    removed = [(m.name, remove_unless_marked(folder)) for folder, m in found if m.step in going]
     staying = {name for name, is_gone in removed if not is_gone}
     return sorted({name for name, _ in removed} - staying)

@@ -16,9 +16,12 @@ class EvaluationRun(RunSummary):
     evaluations: list[Evaluation]
 
 
-class EvaluationRunList(BaseModel):
-    """The runs that evaluate a run's checkpoints, newest first."""
+class EvaluationRunPage(BaseModel):
+    """A page of the runs that evaluate a run's checkpoints, newest first."""
 
     model_config = ConfigDict(frozen=True)
 
     items: list[EvaluationRun]
+    next_cursor: str | None = Field(
+        default=None, description="Pass as `cursor` for the next page; null on the last."
+    )

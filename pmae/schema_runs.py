@@ -13,6 +13,7 @@ EVENT_TYPES = (
     "state",
     "cancel",
     "change",
+    "delete",
     "start",
     "stage",
     "checkpoint",
@@ -138,4 +139,4 @@ class ServiceEvent(HistoryEntry):
     """A thing that happened to some run."""
 
     run_id: str
-    run: RunSummary = Field(description="As it is now.")
+    run: RunSummary | None = Field(description="As it is now; null: it was deleted (`delete`).")

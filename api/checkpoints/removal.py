@@ -12,7 +12,7 @@ from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import CheckpointRow, RunEventRow, RunRow
 from api.errors import ConflictError
-from pmae.removal import remove_unless_pinned
+from pmae.removal import need_marks_in, remove_unless_marked
 from pmae.schema import TERMINAL_STATES
 
 
@@ -23,11 +23,13 @@ def delete_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path, *, a
         NotFoundError: there is none of that id.
         ConflictError: it is pinned, a rolling one, or something that has not ended needs it.
     """
-    # Nobody queues an evaluation of it meanwhile; and a transaction that writes must write first.
+    # Nobody queues a run that needs it meanwhile; and a transaction that writes must write first.
     run_states.hold(session, checkpoint_id.rpartition("-")[0])
     stored = find_checkpoint(session, checkpoint_id, runs_dir)
     _refuse_if_needed(session, stored)
-    if not remove_unless_pinned(stored.folder):
+    for mark, _ in need_marks_in(stored.folder):
+        mark.unlink(missing_ok=True)  # of runs that have ended
+    if not remove_unless_marked(stored.folder):
         raise _pinned(stored)
     row = session.execute(
         delete(CheckpointRow)
@@ -62,13 +64,9 @@ def _refuse_if_needed(session: Session, stored: StoredCheckpoint) -> None:
             f"{view.id} is the newest checkpoint of a run that is {run.state}, which would go on "
             "from it"
         )
-    reference = f"{view.run_id}/{view.name}"
-    waiting = select(RunRow.id, RunRow.state, RunRow.spec).where(
-        RunRow.state.not_in(TERMINAL_STATES), RunRow.deleted_at.is_(None)
-    )
-    for other, state, spec in session.execute(waiting):
-        if reference in (spec.get("init_from"), spec.get("checkpoint")):
-            raise ConflictError(f"{view.id} is needed by the run {other}, which is {state}")
+    needs = run_states.who_needs(session, view.run_id, view.name)
+    if needs is not None:
+        raise ConflictError(f"{view.id} is needed by the run {needs.id}, which is {needs.state}")
 
 
 def _pinned(stored: StoredCheckpoint) -> ConflictError:

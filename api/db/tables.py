@@ -92,16 +92,21 @@ class RunRow(Base):
 
 
 class RunEventRow(Base):
-    """What happened to a run: changes of state (who, when, why), stages, checkpoints, errors."""
+    """What happened to a run: changes of state (who, when, why), stages, checkpoints, errors.
+
+    That a run was deleted is no event of the run's own, and so stays when the others go with it.
+    """
 
     __tablename__ = "run_events"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    run_number: Mapped[int] = mapped_column(
+    run_number: Mapped[int | None] = mapped_column(
         BigId, ForeignKey("runs.number", ondelete="CASCADE"), index=True
     )
+    """None: of a deletion."""
     key: Mapped[str | None] = mapped_column(String(200))
-    """Identifies a trainer's event within its run, so that recording it twice adds nothing."""
+    """Identifies a trainer's event within its run, so that recording it twice adds nothing. Of a
+    deletion: the run's id."""
     at: Mapped[float]
     type: Mapped[str] = mapped_column(String(16))
     actor: Mapped[str] = mapped_column(String(200))

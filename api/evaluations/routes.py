@@ -14,11 +14,12 @@ from api.errors import InvalidRequestError
 from api.evaluations.service import list_evaluation_runs
 from api.openapi import problems
 from api.parameters import CheckpointId, RunId, refuse_unknown_parameters
+from api.runs.cursors import PageParameters
 from api.runs.idempotency import IdempotencyHeader, Submission
 from api.runs.submit import NO_SPACE, SUBMITTED, queue_run
 from api.validation import pointer, text_with_nul
 from pmae.schema import ProblemField, Run
-from pmae.schema_evaluations import EvaluationRunList
+from pmae.schema_evaluations import EvaluationRunPage
 from pmae.spec import EvaluateSpec, EvaluationRequest
 
 router = APIRouter(tags=["evaluations"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -96,15 +97,21 @@ def evaluate_checkpoint(
 
 @router.get(
     "/runs/{run_id}/evaluations",
-    response_model=EvaluationRunList,
+    response_model=EvaluationRunPage,
     summary="List evaluating runs",
-    responses=problems(not_found="There is no such run."),
+    responses=problems(
+        not_found="There is no such run.",
+        unprocessable_entity="A parameter is not valid, or the cursor is another list's.",
+    ),
     dependencies=[VIEWER],
 )
-def list_run_evaluations(services: ServicesDep, run_id: RunId) -> EvaluationRunList:
-    """The runs that evaluate checkpoints of this run, newest first, with their results.
+def list_run_evaluations(
+    services: ServicesDep, run_id: RunId, page: Annotated[PageParameters, Query()]
+) -> EvaluationRunPage:
+    """The runs that evaluate checkpoints of this run, newest first, with their results, in pages.
 
-    What the run measured itself stands in its own `evaluations`.
+    Pages join without gap or double while runs are added. What the run measured itself stands in
+    its own `evaluations`.
     """
     with services.sessions() as session:
-        return list_evaluation_runs(session, run_id)
+        return list_evaluation_runs(session, run_id, page)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.access.needs import VIEWER
+from api.access.principal import PrincipalDep
 from api.context import ServicesDep
 from api.errors import InvalidRequestError
 from api.openapi import problems
@@ -93,6 +94,7 @@ def get_metrics_of_runs(
 )
 async def follow_service(
     services: ServicesDep,
+    principal: PrincipalDep,
     types: Annotated[
         str | None,
         Query(
@@ -115,11 +117,14 @@ async def follow_service(
     """What happens to any run, as server-sent events.
 
     `event` is the type of what happened and `data` the entry as in the run's history, with `run_id`
-    and `run`, the run as the list shows it now. Messages come in the order of their `id`s, and none
-    is left out when a client goes on with `Last-Event-ID`. Messages of the type `progress` carry a
-    run alone, and no `id`: they come when its stage, its epoch or the per cent of its stage
-    changes, and first of every running run. Comments keep a silent connection open. Nothing is told
-    of a run that was deleted.
+    and `run`, the run as the list shows it now. Of a run that was deleted nothing is told but that
+    (`delete`): `run` is null then, and `data.data` has the run's number and name.
+
+    Messages come in the order of their `id`s, and none is left out when a client goes on with
+    `Last-Event-ID`. Messages of the type `progress` carry a run alone, and no `id`: they come when
+    its stage, its epoch or the per cent of its stage changes, and first of every running run.
+    Comments keep a silent connection open. The stream ends soon after the key with which it was
+    opened was revoked or has expired.
     """
     chosen = None if types is None else list(filter(None, types.split(",")))
     for name in chosen or ():
@@ -130,6 +135,7 @@ async def follow_service(
     return await open_service_stream(
         services.streams,
         services.sessions,
+        key_id=principal.key_id,
         last_id=last_event_id,
         types=None if chosen is None else frozenset(chosen),
     )

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.access.needs import VIEWER
+from api.access.principal import PrincipalDep
 from api.context import ServicesDep
 from api.openapi import binary, problems
 from api.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
@@ -147,6 +148,7 @@ def get_run_history(
 )
 async def follow_run(
     services: ServicesDep,
+    principal: PrincipalDep,
     run_id: RunId,
     last_event_id: Annotated[
         int | None,
@@ -160,11 +162,20 @@ async def follow_run(
     """The run's history as server-sent events, and then what happens, live.
 
     It begins at the run's start, or after `Last-Event-ID`. `event` is the entry's type (state,
-    stage, checkpoint, evaluation, warning, error) and `data` the entry as in the history. Messages
-    of the type `progress` carry the run's progress and no `id`. The stream ends after a final state
-    was told. Comments keep a silent connection open.
+    cancel, change, stage, checkpoint, evaluation, warning, error) and `data` the entry as in the
+    history. Messages of the type `progress` carry the run's progress and no `id`.
+
+    The stream ends after a final state was told, or that the run was deleted (`delete`); and soon
+    after the key with which it was opened was revoked or has expired. Comments keep a silent
+    connection open.
     """
-    return await open_stream(services.streams, services.sessions, run_id, last_event_id or 0)
+    return await open_stream(
+        services.streams,
+        services.sessions,
+        run_id,
+        key_id=principal.key_id,
+        last_id=last_event_id or 0,
+    )
 
 
 @router.get(

@@ -41,24 +41,30 @@ async def open_service_stream(
     streams: RunStreams,
     sessions: sessionmaker[Session],
     *,
+    key_id: str | None,
     last_id: int | None,
     types: frozenset[str] | None,
 ) -> Response:
-    """The events of all runs after ``last_id``, or from now on."""
+    """The events of all runs after ``last_id``, or from now on, while the key ``key_id`` holds."""
 
     def place() -> Place:
         with sessions() as session:
             return place_of_now(session)
 
     start = await asyncio.to_thread(place) if last_id is None else Place(last_id, frozenset())
-    listener = ServiceListener(last_id=start.last_id, told=start.told, types=types)
+    listener = ServiceListener(key_id=key_id, last_id=start.last_id, told=start.told, types=types)
     return EventStream(streams, listener)
 
 
 async def open_stream(
-    streams: RunStreams, sessions: sessionmaker[Session], run_id: str, last_id: int
+    streams: RunStreams,
+    sessions: sessionmaker[Session],
+    run_id: str,
+    *,
+    key_id: str | None,
+    last_id: int,
 ) -> Response:
-    """The events of a run after ``last_id``.
+    """The events of a run after ``last_id``, while the key ``key_id`` holds.
 
     Returns:
         The stream; or 204, which tells a browser to stay away, when the run has ended and nothing
@@ -87,4 +93,6 @@ async def open_stream(
     number, told_all = await asyncio.to_thread(look)
     if told_all and last_id:
         return Response(status_code=http.HTTPStatus.NO_CONTENT)
-    return EventStream(streams, Listener(run_number=number, last_id=last_id))
+    return EventStream(
+        streams, Listener(key_id=key_id, run_id=run_id, run_number=number, last_id=last_id)
+    )

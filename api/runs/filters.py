@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 
 from api.db.tables import RunRow
 from api.parameters import FilterText
+from api.runs.cursors import DEFAULT_LIMIT, Cursor, Limit
 from pmae.schema import RunKind, RunState
 
 METRIC_NAME = r"[A-Za-z0-9_][A-Za-z0-9_./@-]{0,63}"
@@ -119,10 +120,8 @@ class RunFilters(BaseModel):
     order: Literal["asc", "desc"] = Field(
         default="desc", description="Of equal ones the newest run comes first."
     )
-    limit: Annotated[int, Field(ge=1, le=500)] = Field(
-        default=50, description="Most runs in the answer."
-    )
-    cursor: Annotated[str, Field(max_length=1024)] | None = Field(
+    limit: Limit = Field(default=DEFAULT_LIMIT, description="Most runs in the answer.")
+    cursor: Cursor | None = Field(
         default=None,
         description="`next_cursor` of the page before; the other parameters stay as they were.",
     )

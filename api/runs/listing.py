@@ -7,9 +7,6 @@ value come last in either direction; of equal ones the newest comes first.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +16,12 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session, load_only
 
 from api.db.tables import RunRow
-from api.errors import InvalidRequestError
+from api.runs.cursors import is_integer, not_a_cursor, read_cursor, write_cursor
 from api.runs.filters import RunFilters, conditions, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
-from pmae.schema import ProblemField, RunPage
+from pmae.schema import RunPage
 
 _Value = str | float | None
-_MOST = 2**63
 
 
 def _is_text(value: object) -> bool:
@@ -34,10 +30,6 @@ def _is_text(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ def _sort_of(name: str) -> _Sort:
         case "name":
             return _Sort(RunRow.name.expression, nullable=False, fits=_is_text)
         case "priority":
-            return _Sort(RunRow.priority.expression, nullable=False, fits=_is_integer)
+            return _Sort(RunRow.priority.expression, nullable=False, fits=is_integer)
         case "finished":
             return _Sort(RunRow.finished_at.expression, nullable=True, fits=_is_number)
         case _:
@@ -90,7 +82,8 @@ def list_runs(session: Session, filters: RunFilters) -> RunPage:
     cursor = None
     if len(rows) > filters.limit:
         last, value = page[-1]
-        cursor = _write_cursor(filters, value if sort.value is not None else None, last.number)
+        of_sort = value if sort.value is not None else None
+        cursor = write_cursor(filters.digest, of_sort, last.number)
     return RunPage(items=[run_summary(row) for row, _ in page], next_cursor=cursor)
 
 
@@ -115,29 +108,9 @@ def _after(sort: _Sort, value: _Value, number: int, *, descending: bool) -> Colu
     return or_(later, sort.value.is_(None)) if sort.nullable else later
 
 
-def _write_cursor(filters: RunFilters, value: _Value, number: int) -> str:
-    text = json.dumps([filters.digest, value, number], ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
 def _read_cursor(filters: RunFilters, sort: _Sort) -> tuple[_Value, int]:
     cursor = filters.cursor or ""
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        digest, value, number = json.loads(text)
-    except (binascii.Error, ValueError, TypeError, RecursionError):
-        raise _bad_cursor(
-            f"{cursor!r} is not a cursor; valid is the next_cursor of a page before"
-        ) from None
-    if digest != filters.digest:
-        raise _bad_cursor(
-            "the cursor is of a list with other filters or in another order; valid is the "
-            "next_cursor of a page of this one"
-        )
-    if not _is_integer(number) or not (sort.fits(value) or (value is None and sort.nullable)):
-        raise _bad_cursor(f"{cursor!r} is not a cursor; valid is the next_cursor of a page before")
+    value, number = read_cursor(cursor, filters.digest)
+    if not (sort.fits(value) or (value is None and sort.nullable)):
+        raise not_a_cursor(cursor)
     return value, number
-
-
-def _bad_cursor(message: str) -> InvalidRequestError:
-    return InvalidRequestError(message, fields=[ProblemField(pointer="cursor", message=message)])

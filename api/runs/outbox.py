@@ -14,10 +14,12 @@ class Outbox:
     """Of one open stream.
 
     Attributes:
+        key_id: of the key with which it was opened; None where keys are off.
         messages: encoded; None ends the stream.
         ended: nothing more will come.
     """
 
+    key_id: str | None = None
     messages: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     ended: bool = False
 
@@ -35,6 +37,13 @@ class Outbox:
         if not self.ended:
             self.ended = True
             self.messages.put_nowait(None)
+
+    def cut(self) -> None:
+        """End at once: what still waits is not for its listener any more."""
+        while not self.messages.empty():
+            self.messages.get_nowait()
+        self.ended = True
+        self.messages.put_nowait(None)
 
 
 def encode_message(event: str, data: str, *, event_id: int | None = None) -> bytes:

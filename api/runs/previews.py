@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.tables import MetricRow, RunRow
-from api.evaluations.service import prepare
+from api.runs.sources import prepare
 from pmae.data.catalog import dataset_facts
 from pmae.estimate import (
     checkpoint_bytes,
@@ -57,13 +57,13 @@ def preview_response(sessions: sessionmaker[Session], spec: RunSpec, runs_dir: P
     """Answer with what would be queued.
 
     Raises:
-        ApiError: the checkpoint to evaluate is not one that can be.
+        ApiError: the checkpoint that it needs is not one that it can use.
     """
     with sessions() as session:  # not committed: what is held is let go
-        if isinstance(spec, EvaluateSpec):
-            preview = SubmitPreview(spec=prepare(session, spec, runs_dir)[0], estimate=None)
-        else:
-            preview = SubmitPreview(spec=spec, estimate=estimate(session, spec))
+        spec, _ = prepare(session, spec, runs_dir)
+    with sessions() as session:
+        cost = None if isinstance(spec, EvaluateSpec) else estimate(session, spec)
+        preview = SubmitPreview(spec=spec, estimate=cost)
     return Response(preview.model_dump_json(), media_type="application/json")
 
 

@@ -15,10 +15,9 @@ from api.access.needs import OWNER, VIEWER
 from api.access.principal import PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
-from api.evaluations import service as evaluations
 from api.openapi import API_PREFIX, problems
 from api.parameters import RunId, refuse_unknown_parameters
-from api.runs import changes, listing, service
+from api.runs import changes, listing, service, sources
 from api.runs.filters import RunFilters
 from api.runs.idempotency import (
     IdempotencyHeader,
@@ -128,7 +127,7 @@ def cancel_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
     | NO_SPACE
     | SUBMITTED
     | problems(
-        conflict="Neither failed nor cancelled, or what it evaluates is gone.",
+        conflict="Neither failed nor cancelled, or what it evaluates or starts from is gone.",
         unprocessable_entity=KEY_REUSED,
     ),
     dependencies=[OWNER],
@@ -156,8 +155,10 @@ def resume_run(
         answered = claim_key(session, submission)
         if answered is not None:
             return answered
-        evaluations.hold_checkpoint(session, row, services.settings.runs_dir)
+        held = sources.hold_again(session, row, services.settings.runs_dir)
         run_states.resume(session, run_id, actor=principal.actor)
+        if held:
+            held.mark(run_id)
         run = _view(services, session, run_id)
         keep_answer(session, submission, run)
     services.doorbell.ring_soon(run.spec.kind)
@@ -172,11 +173,15 @@ def resume_run(
     summary="Delete a run",
     responses=_NO_RUN
     | problems(
-        conflict="Not ended (cancel it first), pinned, or evaluated by a run that has not ended."
+        conflict="Not ended (cancel it first), pinned, or a run that has not ended evaluates or "
+        "starts from a checkpoint of it."
     ),
     dependencies=[OWNER],
 )
-def delete_run(services: ServicesDep, run_id: RunId) -> None:
-    """Delete a run that has ended: nobody sees it from now on, and its files go within moments."""
+def delete_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> None:
+    """Delete a run that has ended: nobody sees it from now on, and its files go within moments.
+
+    `GET /events` tells of it (`delete`).
+    """
     with services.sessions.begin() as session:
-        run_states.mark_deleted(session, run_id)
+        run_states.mark_deleted(session, run_id, actor=principal.actor)

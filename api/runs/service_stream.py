@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import or_, select
@@ -64,7 +64,8 @@ def look_at_service(
     oldest = min(listener.last_id for listener in listeners)
     rows = session.scalars(
         select(RunEventRow)
-        .join(RunRow, RunRow.number == RunEventRow.run_number)
+        # Deletions are events of no run.
+        .outerjoin(RunRow, RunRow.number == RunEventRow.run_number)
         .where(
             RunEventRow.id > oldest,
             RunEventRow.id <= order.complete_to,
@@ -73,12 +74,13 @@ def look_at_service(
         .order_by(RunEventRow.id)
         .limit(_MOST_ROWS)
     ).all()
+    numbers = {row.run_number for row in rows if row.run_number is not None}
     runs = {
         run.number: run_summary(run)
         for run in session.scalars(
             select(RunRow)
             .where(
-                or_(RunRow.number.in_({row.run_number for row in rows}), RunRow.state == "running"),
+                or_(RunRow.number.in_(numbers), RunRow.state == "running"),
                 RunRow.deleted_at.is_(None),
             )
             .options(load_only(*SUMMARY_COLUMNS, raiseload=True))
@@ -86,9 +88,9 @@ def look_at_service(
     }
     return ServiceLook(
         events=[
-            (row.id, row.type, _event_message(row, runs[row.run_number]))
+            (row.id, row.type, message)
             for row in rows
-            if row.run_number in runs
+            if (message := _event_message(row, runs)) is not None
         ],
         running=[run for run in runs.values() if run.state == "running"],
         complete_to=order.complete_to,
@@ -128,6 +130,16 @@ def _step(run: RunSummary) -> _Step:
     return progress.stage, progress.epoch, per_cent
 
 
-def _event_message(row: RunEventRow, run: RunSummary) -> bytes:
-    event = ServiceEvent(**history_entry(row).model_dump(), run_id=run.id, run=run)
+def _event_message(row: RunEventRow, runs: Mapping[int, RunSummary]) -> bytes | None:
+    """None: of a run that was deleted since it was looked for."""
+    if row.run_number is None:
+        run_id, run = row.key, None
+    elif row.run_number in runs:
+        run = runs[row.run_number]
+        run_id = run.id
+    else:
+        return None
+    event = ServiceEvent.model_validate(
+        {**history_entry(row).model_dump(), "run_id": run_id, "run": run}
+    )
     return encode_message(row.type, event.model_dump_json(), event_id=row.id)

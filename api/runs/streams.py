@@ -6,19 +6,23 @@ A message's id is that of its row in ``run_events``, so that a client goes on af
 connection where it was (``Last-Event-ID``). Every writer updates the run's row before it adds an
 event, in one transaction; so the events of one run become visible in the order of their ids, and
 "greater than the last id" misses none. ``progress`` messages have no id: they are not kept.
+
+A stream ends when the key with which it was opened does not hold any more: each look asks for all
+of the listeners' keys at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.access.service import holding_keys
 from api.db.tables import RunEventRow, RunRow
 from api.runs.event_order import EventOrder
 from api.runs.outbox import Outbox, encode_message
@@ -41,11 +45,13 @@ class Listener(Outbox):
     """One open stream of a run: where it is, and what it was not sent yet.
 
     Attributes:
-        run_number: the run that it follows.
+        run_id: the run that it follows.
+        run_number: of the same run.
         last_id: of the newest event that is in ``messages`` or was taken from it.
         progress: the last progress message's data.
     """
 
+    run_id: str
     run_number: int
     last_id: int
     progress: str | None = None
@@ -56,7 +62,7 @@ class _Look:
     """What one look at the database found."""
 
     runs: dict[int, tuple[str, str]]
-    """By run number: state, and the progress message's data."""
+    """By run number: state, and the progress message's data. Deleted ones are not in it."""
     events: Sequence[tuple[int, int, bytes]]
     """Run number, id and message, by rising id."""
     complete: bool
@@ -135,12 +141,17 @@ class RunStreams:
         of_all = [one for one in listeners if isinstance(one, ServiceListener)]
         if not any(isinstance(one, ServiceListener) for one in self._listeners):
             self._order = EventOrder()
+        keys = {one.key_id for one in self._listeners if one.key_id is not None}
         try:
+            ended_keys = keys - await asyncio.to_thread(self._holding, keys) if keys else keys
             look = await asyncio.to_thread(self._look, of_runs) if of_runs else None
             service_look = await asyncio.to_thread(self._look_at_all, of_all) if of_all else None
         except Exception:
             _logger.exception("event streams wait: the database cannot be read")
             return True
+        for one in self._listeners:
+            if one.key_id in ended_keys:
+                one.cut()
         if look is not None:
             for listener in of_runs:
                 _tell(listener, look)
@@ -154,6 +165,10 @@ class RunStreams:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), timeout=seconds)
         self._changed.clear()
+
+    def _holding(self, keys: Collection[str]) -> set[str]:
+        with self._sessions() as session:
+            return holding_keys(session, keys)
 
     def _look_at_all(self, listeners: Sequence[ServiceListener]) -> ServiceLook | None:
         with self._sessions() as session:
@@ -179,26 +194,41 @@ class RunStreams:
             events = session.scalars(
                 select(RunEventRow).where(new).order_by(RunEventRow.id).limit(_MOST_ROWS)
             ).all()
+            complete = len(events) < _MOST_ROWS
+            gone = oldest.keys() - {row.number for row in rows}
+            deletions = _deletions(session, listeners, gone) if complete and gone else []
         return _Look(
             runs={
                 row.number: (row.state, Progress.model_validate(row.progress).model_dump_json())
                 for row in rows
             },
-            events=[(event.run_number, event.id, _event_message(event)) for event in events],
-            complete=len(events) < _MOST_ROWS,
+            events=[
+                (event.run_number, event.id, _event_message(event))
+                for event in events
+                if event.run_number is not None
+            ]
+            + deletions,
+            complete=complete,
         )
+
+
+def _deletions(
+    session: Session, listeners: Sequence[Listener], gone: Collection[int]
+) -> list[tuple[int, int, bytes]]:
+    """That runs were deleted, which is the last of each: run number, id and message."""
+    numbers = {one.run_id: one.run_number for one in listeners if one.run_number in gone}
+    rows = session.scalars(
+        select(RunEventRow).where(RunEventRow.run_number.is_(None), RunEventRow.key.in_(numbers))
+    )
+    return [(numbers[row.key], row.id, _event_message(row)) for row in rows if row.key is not None]
 
 
 def _tell(listener: Listener, look: _Look) -> None:
     """Queue what is new for a listener."""
     if listener.ended:
         return
-    found = look.runs.get(listener.run_number)
-    if found is None:
-        listener.end()  # the run is gone
-        return
-    state, progress = found
-    if progress != listener.progress:
+    state, progress = look.runs.get(listener.run_number, (None, None))
+    if progress is not None and progress != listener.progress:
         listener.progress = progress
         listener.put(encode_message("progress", progress))
     for number, event_id, message in look.events:
@@ -207,8 +237,8 @@ def _tell(listener: Listener, look: _Look) -> None:
                 return
             listener.put(message)
             listener.last_id = event_id
-    if look.complete and state in TERMINAL_STATES:
-        listener.end()
+    if look.complete and (state is None or state in TERMINAL_STATES):
+        listener.end()  # it has ended, or is gone
 
 
 def _event_message(row: RunEventRow) -> bytes:

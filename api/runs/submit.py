@@ -12,10 +12,9 @@ from api.access.principal import Principal, PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
 from api.errors import NotFoundError
-from api.evaluations import service as evaluations
 from api.openapi import API_PREFIX, Responses, problems
 from api.parameters import RunId, refuse_unknown_parameters
-from api.runs import service
+from api.runs import service, sources
 from api.runs.idempotency import (
     REPLAYED_HEADER,
     IdempotencyHeader,
@@ -93,7 +92,7 @@ _SPEC_BODY = {
     summary="Submit a run",
     responses=problems(
         bad_request="The body is not JSON.",
-        conflict="It evaluates a rolling checkpoint, which the next one replaces.",
+        conflict="It evaluates, or starts from, a rolling checkpoint, which the next one replaces.",
         unprocessable_entity="The spec cannot be run (`errors` names each bad field), or the key "
         "was used with another request (`idempotency_key_reused`).",
         request_entity_too_large="The body is too long.",
@@ -123,7 +122,8 @@ def submit_run(
 ) -> Run | Response:
     """Validate a spec, write its defaults out, and queue it: a pretraining, or an evaluation.
 
-    The answer carries the resolved spec; `Location` is where the run is followed. Over a preset,
+    The answer carries the resolved spec; `Location` is where the run is followed. A checkpoint that
+    the spec names (`init_from`, `checkpoint`) is kept until the run has ended. Over a preset,
     objects are merged field by field, anything else is replaced, and `null` takes a field of the
     preset back to its default (RFC 7396).
 
@@ -153,7 +153,7 @@ def submit_run(
             submission=submission,
         )
     except NotFoundError as error:
-        raise evaluations.checkpoint_field(error) from error
+        raise sources.checkpoint_field(error, spec) from error
 
 
 def queue_run(
@@ -169,29 +169,29 @@ def queue_run(
 ) -> Run | Response:
     """Queue a run, or answer as its submission was answered before.
 
-    Of an evaluation, what its checkpoint says is looked up.
+    The checkpoint that it needs is looked up, and stays until the run has ended.
 
     Raises:
-        ApiError: the disk is full, or the checkpoint to evaluate is not one that can be.
+        ApiError: the disk is full, or the checkpoint is not one that it can use.
     """
     with services.sessions.begin() as session:
         answered = claim_key(session, submission)
         if answered is not None:
             return answered
         refuse_when_full(services.settings)
-        parent = None
-        if isinstance(spec, EvaluateSpec):
-            spec, parent = evaluations.prepare(session, spec, services.settings.runs_dir)
+        spec, held = sources.prepare(session, spec, services.settings.runs_dir)
         row = run_states.submit(
             session,
             spec=spec,
-            parent=parent,
+            parent=held.parent if held and isinstance(spec, EvaluateSpec) else None,
             preset=preset,
             priority=priority,
             rerun_of=rerun_of,
             owner=principal.name,
             actor=principal.actor,
         )
+        if held:
+            held.mark(row.id)
         run = run_view(row, [])
         keep_answer(session, submission, run)
     services.doorbell.ring_soon(spec.kind)
@@ -208,7 +208,8 @@ def queue_run(
     | NO_SPACE
     | SUBMITTED
     | problems(
-        conflict="The checkpoint that it evaluates is gone.", unprocessable_entity=KEY_REUSED
+        conflict="The checkpoint that it evaluates, or starts from, is gone.",
+        unprocessable_entity=KEY_REUSED,
     ),
     dependencies=[SUBMITTER],
 )
@@ -244,4 +245,4 @@ def rerun_run(
             submission=submission,
         )
     except NotFoundError as error:
-        raise evaluations.checkpoint_gone(error) from error
+        raise sources.checkpoint_gone(error) from error

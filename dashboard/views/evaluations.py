@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import streamlit as st
@@ -24,21 +25,21 @@ _PROTOCOLS = {
 }
 _FEATURES = {"cls": "CLS token", "mean": "Mean of the patch tokens"}
 _LAYERS = {"last": "Last block", "all": "Every block"}
+MOST_SHOWN = 100
+"""Runs in the table; they are read again every few seconds."""
 _OWN_DATASET = "that of the pretraining"
 
 
 def show_runs_live(run: Run) -> None:
     """The runs that evaluate checkpoints of a pretraining, refreshed while one is under way."""
-    under_way = any(
-        found.state not in TERMINAL_STATES for found in client().evaluation_runs(run.id)
-    )
+    under_way = any(found.state not in TERMINAL_STATES for found in _newest(run)[0])
     every = LIVE_SECONDS if under_way else refresh_seconds(run)
     live(lambda: show_runs(run), key="evaluation_runs", every=every)
 
 
 def show_runs(run: Run) -> None:
     """The runs that evaluate checkpoints of a pretraining; nothing where there are none."""
-    found = client().evaluation_runs(run.id)
+    found, more = _newest(run)
     if not found:
         return
     st.subheader("Evaluated later")
@@ -46,6 +47,15 @@ def show_runs(run: Run) -> None:
     opened = clicked_link(markup.table(head, map(_row, found)), key="evaluation_table")
     if opened:
         st.switch_page(run_page(), query_params={"run": opened})
+    if more:
+        rest = f"GET /api/v1/runs/{run.id}/evaluations has the others"
+        st.caption(f"The newest {len(found)} of them; {rest}.")
+
+
+def _newest(run: Run) -> tuple[list[EvaluationRun], bool]:
+    """As many as a page shows, and whether there are more."""
+    found = list(islice(client().evaluation_runs(run.id, page_size=MOST_SHOWN + 1), MOST_SHOWN + 1))
+    return found[:MOST_SHOWN], len(found) > MOST_SHOWN
 
 
 def _row(run: EvaluationRun) -> tuple[str | Markup, ...]:

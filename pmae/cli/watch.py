@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from pmae.client import PmaeClient
+from pmae.client import ApiError, PmaeClient
 from pmae.errors import ClientError
 from pmae.schema import TERMINAL_STATES, Evaluation, Run
 
@@ -31,6 +31,9 @@ def watch_run(
 
     Returns:
         The ended run; None if watching was stopped.
+
+    Raises:
+        ApiError: there is no such run (any more).
     """
     columns = (
         TextColumn("{task.fields[stage]:<8}"),
@@ -45,6 +48,8 @@ def watch_run(
             try:
                 run = client.run(run_id)
             except ClientError as error:
+                if isinstance(error, ApiError) and error.problem.code == "run_not_found":
+                    raise  # it was deleted, and does not come back
                 if pause(_LOOK_SECONDS):
                     return None
                 bar.update(task, figures=escape(str(error)))

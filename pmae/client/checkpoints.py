@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pmae.schema import (
     Run,
     UploadedImages,
 )
-from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
+from pmae.schema_evaluations import EvaluationRun, EvaluationRunPage
 from pmae.spec import EvaluationRequest
 
 _UPLOAD = re.compile(r"/images/uploaded/(\d{1,3})")
@@ -77,10 +77,24 @@ class CheckpointMethods(Connection):
         )
         return self._read(response, Run)
 
-    def evaluation_runs(self, run_id: str) -> list[EvaluationRun]:
-        """The runs that evaluate checkpoints of this run, newest first, with their results."""
-        response = self._send("GET", path_of("runs", run_id, "evaluations"))
-        return self._read(response, EvaluationRunList).items
+    def evaluation_runs(self, run_id: str, *, page_size: int = 50) -> Iterator[EvaluationRun]:
+        """The runs that evaluate checkpoints of this run, newest first, with their results.
+
+        The next page is asked for when the iteration comes to it: who wants the newest ones alone
+        stops early.
+
+        Args:
+            run_id: of the run whose checkpoints they evaluate.
+            page_size: runs in one answer.
+        """
+        path, cursor = path_of("runs", run_id, "evaluations"), None
+        while True:
+            params = {"limit": page_size, "cursor": cursor}
+            page = self._read(self._send("GET", path, params=params), EvaluationRunPage)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def download_url(
         self, checkpoint_id: str, file_name: str, *, base_url: str | None = None

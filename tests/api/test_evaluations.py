@@ -15,6 +15,7 @@ from api.db.tables import EvaluationRow, RunRow
 from pmae.client import ApiError, PmaeClient
 from pmae.presets import get_preset
 from pmae.schema import Problem, Run
+from pmae.schema_evaluations import EvaluationRunPage
 from pmae.spec import EvaluateSpec, EvaluationRequest, KnnSpec, LinearProbeSpec, resolve
 from tests.api.live import LiveApi
 
@@ -153,16 +154,54 @@ def test_runs_that_evaluate_are_listed_under_their_parent(api: LiveApi, parent: 
             )
         )
     with PmaeClient(api.url) as client:
-        found = client.evaluation_runs(parent.id)
+        found = list(client.evaluation_runs(parent.id))
         assert [run.id for run in found] == [second.id, first.id]
         assert [run.name for run in found] == ["again", f"knn of {parent.name}"]
         assert [[each.top1 for each in run.evaluations] for run in found] == [[], [0.9]]
         assert found[0].checkpoint == f"{parent.id}/step-00000640"
-        assert client.evaluation_runs(first.id) == []
+        assert list(client.evaluation_runs(first.id)) == []
         assert [run.id for run in client.runs(kind="evaluate").items] == [second.id, first.id]
         assert [run.id for run in client.runs(kind="pretrain").items] == [parent.id]
     assert problem(api.client.get("/runs/0123456789ab/evaluations"), 404).code == "run_not_found"
     assert problem(api.client.get(f"/runs/{first.id}/components"), 404).code == "no_basis"
+
+
+def test_pages_of_evaluations_join_while_runs_are_added(api: LiveApi, parent: RunRow) -> None:
+    other = api.add_run(state="succeeded")
+    api.add_checkpoint(other, {"model.safetensors": b"weights"})
+    evaluate(api, other)
+    ids = [evaluate(api, parent).id for _ in range(5)][::-1]
+    path = f"/runs/{parent.id}/evaluations"
+    first = EvaluationRunPage.model_validate_json(api.client.get(path, params={"limit": 2}).content)
+    assert [run.id for run in first.items] == ids[:2]
+    newer = evaluate(api, parent).id
+    assert api.client.post(f"/runs/{ids[1]}/cancel").status_code == 202
+    assert api.client.delete(f"/runs/{ids[1]}").status_code == 204
+    params = {"limit": "2", "cursor": first.next_cursor or ""}
+    second = EvaluationRunPage.model_validate_json(api.client.get(path, params=params).content)
+    assert [run.id for run in second.items] == ids[2:4]
+    with PmaeClient(api.url) as client:
+        found = [run.id for run in client.evaluation_runs(parent.id, page_size=2)]
+    assert found == [newer, ids[0], *ids[2:]]
+
+
+def test_cursors_and_limits_that_are_none(
+    api: LiveApi, parent: RunRow, subtests: pytest.Subtests
+) -> None:
+    for _ in range(2):
+        evaluate(api, parent)
+    path = f"/runs/{parent.id}/evaluations"
+    others = api.client.get("/runs", params={"limit": 1}).json()["next_cursor"]
+    for name, value in (
+        ("cursor", "x"),
+        ("cursor", others),
+        ("limit", "0"),
+        ("limit", "501"),
+        ("state", "queued"),
+    ):
+        with subtests.test(name=name, value=value):
+            found = problem(api.client.get(path, params={name: value}), 422)
+            assert [field.pointer for field in found.errors] == [name]
 
 
 def test_the_client_sends_a_request(api: LiveApi, parent: RunRow) -> None:

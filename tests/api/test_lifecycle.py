@@ -79,8 +79,10 @@ def test_deleting_hides_at_once_then_removes_files_then_rows(api: LiveApi) -> No
     assert not folder.exists()
     assert not api.run_dir(run_id).path.exists()
     with api.sessions() as session:
-        for table in (RunRow, RunEventRow, MetricRow, CheckpointRow, EvaluationRow):
+        for table in (RunRow, MetricRow, CheckpointRow, EvaluationRow):
             assert session.scalar(select(func.count()).select_from(table)) == 0, table
+        (left,) = session.scalars(select(RunEventRow))
+        assert (left.type, left.key, left.run_number) == ("delete", run_id, None)
 
 
 def test_a_deletion_that_broke_off_is_finished_by_the_service(api_settings: ApiSettings) -> None:

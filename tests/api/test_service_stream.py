@@ -13,11 +13,14 @@ from sqlalchemy.orm import Session
 
 from api.db import run_states
 from api.db.tables import RunEventRow, RunRow
+from api.deletion import finish_deletions
 from api.runs.event_order import EventOrder, place_of_now
+from pmae.client import PmaeClient
 from pmae.client.sse import ServerSentEvent, parse_stream
 from pmae.schema import RunSummary
 from pmae.schema_runs import ServiceEvent
 from tests.api.live import LiveApi
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -52,9 +55,11 @@ def test_every_run_is_told_of_from_now_on(api: LiveApi) -> None:
         assert submitted.type == "state"
         event = ServiceEvent.model_validate(submitted.data)
         assert (event.run_id, event.message, str(event.id)) == (run_id, "submitted", submitted.id)
+        assert event.run is not None
         assert event.run.id == run_id
         claimed = ServiceEvent.model_validate(next(later).data)
         assert (claimed.run_id, claimed.data["to"]) == (old.id, "running")
+        assert claimed.run is not None
         assert claimed.run.state == "running"
 
 
@@ -124,10 +129,30 @@ def test_a_long_backlog_arrives_whole_and_in_order(
     gone = api.add_run(state="failed")
     assert api.client.delete(f"/runs/{gone.id}").status_code == 204
     with stream(api, 0) as events:
-        found = messages(events, 43)
+        found = messages(events, 44)
         api.add_event(rows[0].number, "live")
-        assert found == ["submitted"] * 3 + [f"event {index}" for index in range(40)]
+        ordered = ["submitted"] * 3 + [f"event {index}" for index in range(40)]
+        assert found == [*ordered, "deleted"]
         assert messages(events, 1) == ["live"]
+
+
+def test_deletions_are_told_also_to_who_was_away(api: LiveApi) -> None:
+    row, other = api.add_run(state="failed"), api.add_run()
+    with stream(api) as events:
+        assert api.client.delete(f"/runs/{row.id}").status_code == 204
+        told = next(kept(events))
+        event = ServiceEvent.model_validate(told.data)
+        assert (told.type, event.run_id, event.run, event.actor) == ("delete", row.id, None, "api")
+        assert (event.data["number"], event.data["name"]) == (row.number, row.name)
+    finish_deletions(api.sessions, api.settings.runs_dir)
+    wait_until(lambda: api.count_runs() == 1, "the end of the deletion")
+    later = api.add_event(other.number, "later")
+    with stream(api, int(told.id or 0) - 1) as events:
+        again = [(event.type, event.id) for event in islice(kept(events), 2)]
+    assert again == [("delete", told.id), ("stage", str(later))]
+    with stream(api, 0, types="delete") as events, PmaeClient(api.url) as client:
+        assert next(events).id == told.id
+        assert next(client.service_events(types=["delete"], last_event_id="0")).id == told.id
 
 
 def test_a_silent_stream_is_kept_open_by_comments(api: LiveApi) -> None:

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from sqlalchemy import delete, update
 
 from api.db import run_states
+from api.db.tables import RunEventRow, RunRow
 from pmae.client import PmaeClient
 from pmae.client.sse import ServerSentEvent, parse_stream
-from pmae.schema import Progress
+from pmae.schema import HistoryEntry, Progress
 from tests.api.live import LiveApi
 
 
@@ -128,3 +130,47 @@ def test_a_client_that_leaves_does_not_disturb_the_others(api: LiveApi) -> None:
     with stream(api, row.id) as events:
         api.add_event(row.number, "end", state="succeeded")
         assert [event.data["message"] for event in kept(events)] == ["submitted", "end"]
+
+
+def test_a_run_that_is_deleted_meanwhile_ends_its_stream(
+    api: LiveApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.runs.outbox.MOST_WAITING", 1)  # a message in each look
+    rows = [api.add_run(state="running") for _ in range(2)]
+    with stream(api, rows[0].id) as events, stream(api, rows[1].id) as others:
+        assert next(kept(events)).data["message"] == "submitted"
+        assert next(kept(others)).data["message"] == "submitted"
+        with api.sessions.begin() as session:  # both between two looks
+            ended = update(RunRow).where(RunRow.id == rows[0].id).values(state="failed")
+            session.execute(ended)
+            session.add(
+                RunEventRow(
+                    run_number=rows[0].number,
+                    at=1e9,
+                    type="stage",
+                    actor="w",
+                    message="the end",
+                    data={},
+                )
+            )
+            run_states.mark_deleted(session, rows[0].id, actor="ada")
+        told = list(kept(events))
+        assert [(event.type, event.data["message"]) for event in told] == [
+            ("stage", "the end"),
+            ("delete", "deleted"),
+        ]
+        deletion = HistoryEntry.model_validate(told[-1].data)
+        assert (deletion.actor, deletion.data["run_id"]) == ("ada", rows[0].id)
+        api.add_event(rows[1].number, "goes on", state="succeeded")
+        assert [event.data["message"] for event in kept(others)] == ["goes on"]
+    headers = {"Last-Event-ID": told[0].id or ""}
+    assert api.client.get(f"/runs/{rows[0].id}/events", headers=headers).status_code == 404
+
+
+def test_a_run_whose_rows_are_gone_ends_its_stream(api: LiveApi) -> None:
+    row = api.add_run(state="running")
+    with stream(api, row.id) as events:
+        assert next(kept(events)).data["message"] == "submitted"
+        with api.sessions.begin() as session:
+            session.execute(delete(RunRow).where(RunRow.id == row.id))
+        assert [event.type for event in kept(events)] == []

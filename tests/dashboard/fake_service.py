@@ -44,7 +44,7 @@ from pmae.schema import (
     WorkerView,
 )
 from pmae.schema_access import Identity
-from pmae.schema_evaluations import EvaluationRun, EvaluationRunList
+from pmae.schema_evaluations import EvaluationRun, EvaluationRunPage
 from pmae.schema_runs import RunChange
 from pmae.spec import (
     DatasetSpec,
@@ -127,7 +127,8 @@ class FakeService:
             case "GET", "runs", run_id, "filmstrip":
                 return self._film(self._run(run_id), int(query["image"]))
             case "GET", "runs", run_id, "evaluations":
-                return EvaluationRunList(items=self._evaluating(self._run(run_id)))
+                found = self._evaluating(self._run(run_id))[: int(query["limit"])]
+                return EvaluationRunPage(items=found)
             case "POST", "checkpoints", checkpoint_id, "evaluations":
                 return self._evaluate(self._checkpoint(checkpoint_id), body)
             case "GET", "runs", run_id, "components":

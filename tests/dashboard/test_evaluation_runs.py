@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pmae.client import PmaeClient
 from pmae.spec import EvaluateSpec, KnnSpec
 from tests.dashboard.app import App, View
@@ -55,6 +57,20 @@ def test_the_page_of_an_evaluation_has_its_results_and_no_curves(
     assert "Evaluated later" in _headings(above)
     assert f'data-open="{run.id}"' in above.html
     assert "k-NN 91.2 %" in above.text
+
+
+def test_a_long_list_says_how_many_it_shows(
+    app: App, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.views.evaluations.MOST_SHOWN", 2)
+    parent = service.of_state("succeeded")
+    request = {"evaluations": [{"protocol": "knn"}]}
+    with PmaeClient(app.url) as client:
+        runs = [client.evaluate(f"{parent.id}-00000660", request).id for _ in range(3)]
+    view = app.open("run", run=parent.id)
+    view.check()
+    assert [f'data-open="{run}"' in view.html for run in runs] == [False, True, True]
+    assert any(each.value.startswith("The newest 2 of them") for each in view.app.caption)
 
 
 def test_lists_and_choices_tell_evaluations_from_pretrainings(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pmae.checkpoints import MANIFEST_FILE, Manifest, checkpoint_name
 from pmae.errors import SpecError
 from pmae.layout import PINNED_FILE, LeaseDir, RunDir
-from pmae.removal import remove_unless_pinned
+from pmae.removal import need_mark, need_marks, remove_unless_marked
 from pmae.retention import retain, superfluous
 from pmae.spec import CheckpointSpec, ExperimentSpec, resolve
 
@@ -92,14 +92,18 @@ def test_what_is_superfluous_is_removed_over_all_leases_but_newer_ones(tmp_path:
     assert list(tmp_path.rglob(".removed-*")) == []
 
 
-def test_a_pinned_checkpoint_is_whole_again(tmp_path: Path) -> None:
-    folder = write(RunDir(tmp_path).lease(1), 10)
-    (folder / PINNED_FILE).touch()
-    assert not remove_unless_pinned(folder)
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_marked_checkpoint_stays_whole(tmp_path: Path, needed: bool) -> None:
+    run = RunDir(tmp_path)
+    folder = write(run.lease(1), 10)
+    mark = need_mark(folder, "3f9c0a1b2c4d") if needed else folder / PINNED_FILE
+    mark.touch()
+    assert need_marks(run) == ([(mark, "3f9c0a1b2c4d")] if needed else [])
+    assert not remove_unless_marked(folder)
     assert (folder / MANIFEST_FILE).is_file()
-    (folder / PINNED_FILE).unlink()
-    assert remove_unless_pinned(folder)
-    assert remove_unless_pinned(folder)  # somebody was faster
+    mark.unlink()
+    assert remove_unless_marked(folder)
+    assert remove_unless_marked(folder)  # somebody was faster
     assert not folder.exists()
 
 

@@ -13,7 +13,8 @@ queued -> cancelled  the API
 failed, cancelled -> queued   the API (resume)
 ===================  =====================================================================
 
-A run that has ended can be deleted: ``deleted_at`` hides it, and nothing changes it any more. One
+A run that has ended can be deleted: ``deleted_at`` hides it, nothing changes it any more, and an
+event of no run tells of it. One
 whose checkpoint a queued or running run evaluates cannot.
 
 Every change is one ``UPDATE ... WHERE`` and counts only if it touched a row; nothing is read first.
@@ -43,11 +44,13 @@ from api.db.run_states.by_worker import (
 )
 from api.db.run_states.claims import ANY_KIND, Claim, Slot, held
 from api.db.run_states.machine import TRANSITIONS, Parent, hold
+from api.db.run_states.needs import UNFINISHED_STATES, who_needs
 
 __all__ = [
     "ANY_KIND",
     "MAX_ATTEMPTS",
     "TRANSITIONS",
+    "UNFINISHED_STATES",
     "Claim",
     "Parent",
     "Slot",
@@ -64,4 +67,5 @@ __all__ = [
     "requeue",
     "resume",
     "submit",
+    "who_needs",
 ]

@@ -6,12 +6,13 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from api.db.clock import database_now
 from api.db.errors import TransitionRefusedError
 from api.db.run_states.machine import Parent, current_state, hold, move, take_back, tell
+from api.db.run_states.needs import who_needs
 from api.db.tables import RunEventRow, RunRow
 from pmae.schema import TERMINAL_STATES
 from pmae.spec import EvaluateSpec, RunSpec
@@ -189,24 +190,23 @@ def resume(session: Session, run_id: str, *, actor: str) -> None:
     )
 
 
-def mark_deleted(session: Session, run_id: str) -> None:
+def mark_deleted(session: Session, run_id: str, *, actor: str = "api") -> None:
     """Hide a run that has ended; its files and rows are removed afterwards.
+
+    Who follows runs is told so by an event, which stays.
 
     Raises:
         RunNotFoundError: there is no such run.
         TransitionRefusedError: the run has not ended or is pinned, or one that has not ended
-            evaluates its checkpoint.
+            evaluates its checkpoint or starts from it.
     """
     # In a statement of its own: the next one sees what was queued until the lock was there.
     hold(session, run_id)
-    evaluating = session.scalar(
-        select(RunRow.id)
-        .where(RunRow.parent_id == run_id, RunRow.state.not_in(TERMINAL_STATES))
-        .limit(1)
-    )
-    if evaluating is not None:
+    needs = who_needs(session, run_id)
+    if needs is not None:
+        what = "evaluates" if needs.kind == "evaluate" else "starts from"
         raise TransitionRefusedError(
-            f"run {run_id} cannot be deleted while run {evaluating} evaluates a checkpoint of it; "
+            f"run {run_id} cannot be deleted while run {needs.id} {what} a checkpoint of it; "
             "wait for that one or cancel it"
         )
     deleted = session.execute(
@@ -218,9 +218,9 @@ def mark_deleted(session: Session, run_id: str) -> None:
             RunRow.deleted_at.is_(None),
         )
         .values(deleted_at=database_now())
-        .returning(RunRow.number)
+        .returning(RunRow.number, RunRow.name)
         .execution_options(synchronize_session=False)
-    ).scalar_one_or_none()
+    ).one_or_none()
     if deleted is None:
         state = current_state(session, run_id)
         if state in TERMINAL_STATES:
@@ -230,6 +230,17 @@ def mark_deleted(session: Session, run_id: str) -> None:
         raise TransitionRefusedError(
             f"run {run_id} is {state} and cannot be deleted; cancel it first"
         )
+    session.add(
+        RunEventRow(
+            run_number=None,
+            key=run_id,
+            at=database_now(),
+            type="delete",
+            actor=actor,
+            message="deleted",
+            data={"run_id": run_id, "number": deleted.number, "name": deleted.name},
+        )
+    )
 
 
 def expire_leases(session: Session) -> list[str]:

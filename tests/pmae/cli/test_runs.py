@@ -212,3 +212,11 @@ def _following(api: LiveApi, run_id: str, *arguments: str) -> subprocess.Popen[s
 def _append(log: Path, text: str) -> None:
     with log.open("a") as file:
         file.write(text)
+
+
+def test_watching_ends_when_the_run_is_deleted(api: LiveApi, pmae: Command) -> None:
+    gone = api.add_run(state="failed")
+    api.client.delete(f"/runs/{gone.id}")
+    watched = pmae("watch", gone.id)
+    assert watched.returncode == 1
+    assert f"there is no run {gone.id}" in watched.stderr

@@ -157,3 +157,13 @@ def test_training_takes_the_same_changes(tmp_path: Path) -> None:
     assert (spec["epochs"], spec["evaluations"], spec["model"]["depth"]) == (1, [], 1)
     again = run_pmae(arguments, {"PMAE_HOME": str(tmp_path)})
     assert again.returncode == 0, "the same spec resumes"
+
+
+def test_a_dry_run_says_that_the_checkpoint_to_start_from_is_not_there(
+    api: LiveApi, pmae: Command
+) -> None:
+    done = pmae(
+        *("submit", "quickstart", "--dry-run"), *("--set", "init_from=0123456789ab/step-00000640")
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "/init_from: there is no checkpoint 0123456789ab-00000640" in done.stderr

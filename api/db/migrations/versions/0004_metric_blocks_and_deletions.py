@@ -1,4 +1,7 @@
-"""Summaries of the metric points, also of those that are there."""
+"""Summaries of the metric points, also of those that are there; events of no run.
+
+The latter tell that a run was deleted.
+"""
 
 from __future__ import annotations
 
@@ -53,5 +56,17 @@ def upgrade() -> None:
     )
 
 
+    _change_events(of_no_run=True)
+
+
 def downgrade() -> None:
+    op.execute("DELETE FROM run_events WHERE run_number IS NULL")
+    _change_events(of_no_run=False)
     op.drop_table("metric_blocks")
+
+
+def _change_events(*, of_no_run: bool) -> None:
+    # SQLite makes the table anew; the ids of deleted events are still not to be given again.
+    again = {"sqlite_autoincrement": True}
+    with op.batch_alter_table("run_events", table_kwargs=again) as events:
+        events.alter_column("run_number", existing_type=_ID, nullable=of_no_run)

@@ -1,0 +1,111 @@
+"""What a run needs of another one, checked and held when it is queued: a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.checkpoints.needs import Held, hold_checkpoint
+from api.db.tables import CheckpointRow, RunRow
+from api.errors import ConflictError, InvalidRequestError, NotFoundError
+from api.evaluations.service import prepare_evaluation
+from pmae.data.catalog import dataset_facts
+from pmae.initial_model import model_differences
+from pmae.schema import ProblemField
+from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec
+
+_CONFIG_FILE = "config.json"
+
+
+def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, Held | None]:
+    """Resolve an evaluation, and hold the checkpoint that a run needs.
+
+    Args:
+        session: in a transaction that has read nothing yet; what is queued in it is safe from the
+            checkpoint's deletion.
+        spec: of a pretraining: resolved.
+        runs_dir: the folder of all runs.
+
+    Returns:
+        The resolved spec, and the checkpoint; None: it needs none.
+
+    Raises:
+        NotFoundError: there is no such checkpoint (any more).
+        ConflictError: it is a rolling one.
+        InvalidRequestError: the run and the checkpoint do not suit each other.
+    """
+    if isinstance(spec, EvaluateSpec):
+        return prepare_evaluation(session, spec, runs_dir)
+    if spec.init_from is None:
+        return spec, None
+    held = hold_checkpoint(session, spec.init_from, runs_dir)
+    _check_model(spec, held)
+    return spec, held
+
+
+def hold_again(session: Session, run: RunRow, runs_dir: Path) -> Held | None:
+    """Of a run that is to be resumed: hold the checkpoint that it needs.
+
+    A pretraining that has a checkpoint of its own goes on from that, and needs no other.
+
+    Raises:
+        ConflictError: the checkpoint is not there any more.
+    """
+    spec = RUN_SPEC.validate_python(run.spec)
+    try:
+        return prepare(session, spec, runs_dir)[1]
+    except NotFoundError as error:
+        own = select(CheckpointRow.id).where(CheckpointRow.run_number == run.number).limit(1)
+        if run.kind == "pretrain" and session.scalar(own) is not None:
+            return None
+        raise checkpoint_gone(error) from error
+
+
+def checkpoint_gone(error: NotFoundError) -> ConflictError:
+    """The same error where it is not the request that names the checkpoint, but a run."""
+    return ConflictError(str(error), code=error.code)
+
+
+def checkpoint_field(error: NotFoundError, spec: RunSpec) -> InvalidRequestError:
+    """The same error where a body names the checkpoint, and not the address."""
+    pointer = "/checkpoint" if isinstance(spec, EvaluateSpec) else "/init_from"
+    return InvalidRequestError(
+        f"the spec cannot be run: {pointer}: {error}",
+        code=error.code,
+        fields=[ProblemField(pointer=pointer, message=str(error))],
+    )
+
+
+def _check_model(spec: ExperimentSpec, held: Held) -> None:
+    """What only the files tell, the trainer finds out."""
+    there = ExperimentSpec.model_validate(held.parent.spec)
+    differences = model_differences(
+        there,
+        spec,
+        channels_there=_channels(there, held.stored.folder),
+        channels_here=dataset_facts(spec.dataset.name).channels,
+    )
+    if differences:
+        message = (
+            f"the model of {spec.init_from} is another than this run's: {'; '.join(differences)}; "
+            "valid is a checkpoint of the same model"
+        )
+        raise InvalidRequestError(
+            f"the spec cannot be run: /init_from: {message}",
+            code="invalid_spec",
+            fields=[ProblemField(pointer="/init_from", message=message)],
+        )
+
+
+def _channels(spec: ExperimentSpec, folder: Path) -> int | None:
+    known = dataset_facts(spec.dataset.name).channels
+    if known is not None:
+        return known
+    try:
+        channels = json.loads((folder / _CONFIG_FILE).read_bytes())["channels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a broken checkpoint: the trainer verifies it, and says what is wrong
+    return channels if isinstance(channels, int) else None
