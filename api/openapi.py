@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _SECURITY_SCHEMES = {
     "key": {
         "type": "http",
         "scheme": "bearer",
+        "bearerFormat": "pmae_...",
         "description": "An API key (`pmae keys create`). Not needed where keys are off.",
     },
     "link": {
@@ -95,6 +97,11 @@ class Document:
                 _describe_errors(operation)
                 _describe_access(operation, self._permissions.of(operation["operationId"]))
         return content
+
+    @cached_property
+    def as_json(self) -> bytes:
+        """The document as it is sent."""
+        return json.dumps(self.content, ensure_ascii=False).encode()
 
     @cached_property
     def _query_names(self) -> dict[str, list[str]]:

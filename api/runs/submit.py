@@ -64,21 +64,21 @@ _SPEC_BODY = {
                     ]
                 },
                 "examples": {
-                    "evaluate": {
-                        "summary": "Evaluate a checkpoint of another run.",
-                        "value": {
-                            "kind": "evaluate",
-                            "checkpoint": "3f9c0a1b2c4d/step-00000640",
-                            "evaluations": [{"protocol": "knn", "features": "mean"}],
-                        },
-                    }
-                }
-                | {
                     preset.name: {
                         "summary": preset.summary,
                         "value": preset.spec.model_dump(mode="json", exclude_unset=True),
                     }
                     for preset in SMALL_PRESETS
+                }
+                | {
+                    "evaluate": {
+                        "summary": "Evaluate a checkpoint of another run.",
+                        "value": {
+                            "kind": "evaluate",
+                            "checkpoint": "3f9c0a1b2c4d-00000640",
+                            "evaluations": [{"protocol": "knn", "features": "mean"}],
+                        },
+                    }
                 },
             }
         },
