@@ -75,7 +75,7 @@ _SPEC_BODY = {
                         "summary": "Evaluate a checkpoint of another run.",
                         "value": {
                             "kind": "evaluate",
-                            "checkpoint": "3f9c0a1b2c4d-00000640",
+                            "checkpoint": "3f9c0a1b2c4d/step-00000640",
                             "evaluations": [{"protocol": "knn", "features": "mean"}],
                         },
                     }
