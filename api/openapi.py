@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import compile_path
 
-from pmae.schema import Problem
+from pmae.schema import Problem, ReconstructionRequest
 
 if TYPE_CHECKING:
     from api.access.needs import Needs, Permissions
@@ -34,6 +34,8 @@ _SECURITY_SCHEMES = {
         "description": "Of a download link: fetches that one file while the link holds.",
     },
 }
+_OF_NO_ROUTE = (Problem, ReconstructionRequest)
+"""What FastAPI does not see: every error, and the body that its route reads itself."""
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
@@ -89,8 +91,10 @@ class Document:
         schemas = content["components"]["schemas"]
         for name in _FASTAPIS_OWN:
             schemas.pop(name, None)
-        problem = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}")
-        schemas |= problem.pop("$defs") | {"Problem": problem}
+        for model in _OF_NO_ROUTE:
+            schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
+            for name, part in (schema.pop("$defs") | {model.__name__: schema}).items():
+                schemas.setdefault(name, part)
         content["components"]["securitySchemes"] = _SECURITY_SCHEMES
         for path_item in content["paths"].values():
             for operation in path_item.values():
