@@ -8,6 +8,7 @@
         ├── NotFoundError            404  no run, checkpoint, file, component, preset of that name
         │   └── ReplacedError        404  a rolling checkpoint that a newer one has replaced
         ├── ConflictError            409  not possible in the state that the run is in
+        ├── BodyTooLargeError        413  a body that asks for more work than one may
         ├── RangeError               416  a byte range outside of the file
         ├── DamagedError             500  a file that is not what was recorded of it
         ├── BusyError                503  too much is waiting; says when to try again
@@ -32,7 +33,7 @@ from starlette.exceptions import HTTPException
 
 from api.db.errors import DbError, RunNotFoundError, TransitionRefusedError
 from api.openapi import PROBLEM_JSON, Document
-from api.validation import models_in, parameter_fields, request_fields
+from api.validation import BodyError, models_in, parameter_fields, request_fields
 from pmae.errors import PmaeError
 from pmae.schema import Problem, ProblemField
 
@@ -91,6 +92,13 @@ class ConflictError(ApiError):
 
     status = http.HTTPStatus.CONFLICT
     code = "conflict"
+
+
+class BodyTooLargeError(ApiError):
+    """A body that asks for more work than one may; what is too long does not get here."""
+
+    status = http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "body_too_large"
 
 
 class RangeError(ApiError):
@@ -175,7 +183,8 @@ async def _db_error(request: Request, error: DbError) -> Response:
     return await _unexpected(request, error)
 
 
-async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    """Not a coroutine, so that it runs in a thread: there can be thousands of faults."""
     errors = error.errors()
     parts = {str(entry["loc"][0]) for entry in errors}
     if "path" in parts:
@@ -191,13 +200,14 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
         entry = errors[0]
         detail = f"the body is not JSON: {entry['ctx']['error']} at character {entry['loc'][1]}"
         return problem_response(400, code="invalid_json", detail=detail)
-    return _fields_response(
-        422, "invalid_request", "the request is not valid", request_fields(error, _model(request))
-    )
+    fields = request_fields(error, _model(request, error))
+    return _fields_response(422, "invalid_request", "the request is not valid", fields)
 
 
-def _model(request: Request) -> type[BaseModel] | None:
+def _model(request: Request, error: RequestValidationError) -> type[BaseModel] | None:
     """What the body of a request should have been."""
+    if isinstance(error, BodyError):
+        return error.model
     route = request.scope.get("route")
     field = route.body_field if isinstance(route, APIRoute) else None
     models = models_in(field.field_info.annotation) if field is not None else []

@@ -41,6 +41,7 @@ from api.runs.routes import router as runs_router
 from api.runs.streams import RunStreams
 from api.runs.submit import router as submit_router
 from api.settings import ApiSettings
+from api.system.docs import router as docs_router
 from api.system.instruments import Instruments, ServiceCollector
 from api.system.routes import metrics_router
 from api.system.routes import router as system_router
@@ -57,6 +58,7 @@ ROUTERS = (
     (API_PREFIX, evaluations_router),
     (API_PREFIX, access_router),
     (API_PREFIX, system_router),
+    (API_PREFIX, docs_router),
     ("", metrics_router),
 )
 """All routes, and what their addresses begin with."""
@@ -67,7 +69,8 @@ spec, follow the run, fetch its checkpoints, look at reconstructions.
 Errors are `application/problem+json` (RFC 9457) with a stable `code` and, in `errors`, a pointer to
 each bad field. Times are in UTC. Lists come in pages with an opaque cursor.
 
-Where the service asks for keys, each request carries `Authorization: Bearer pmae_...`.
+Where the service asks for keys, each request carries `Authorization: Bearer pmae_...`; on this page
+*Authorize* takes one. A page that is loaded again has forgotten it.
 """
 
 
@@ -92,10 +95,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         version=version("pmae"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        openapi_url=f"{API_PREFIX}/openapi.json",
-        docs_url=f"{API_PREFIX}/docs",
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
+        openapi_url=None,  # api.system.docs serves the document, and the page that draws it
         redirect_slashes=False,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import compile_path
 
-from pmae.schema import Problem
+from pmae.schema import Problem, ReconstructionRequest
 
 if TYPE_CHECKING:
     from api.access.needs import Needs, Permissions
@@ -23,6 +24,7 @@ _SECURITY_SCHEMES = {
     "key": {
         "type": "http",
         "scheme": "bearer",
+        "bearerFormat": "pmae_...",
         "description": "An API key (`pmae keys create`). Not needed where keys are off.",
     },
     "link": {
@@ -32,6 +34,8 @@ _SECURITY_SCHEMES = {
         "description": "Of a download link: fetches that one file while the link holds.",
     },
 }
+_OF_NO_ROUTE = (Problem, ReconstructionRequest)
+"""What FastAPI does not see: every error, and the body that its route reads itself."""
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
@@ -87,14 +91,21 @@ class Document:
         schemas = content["components"]["schemas"]
         for name in _FASTAPIS_OWN:
             schemas.pop(name, None)
-        problem = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}")
-        schemas |= problem.pop("$defs") | {"Problem": problem}
+        for model in _OF_NO_ROUTE:
+            schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
+            for name, part in (schema.pop("$defs") | {model.__name__: schema}).items():
+                schemas.setdefault(name, part)
         content["components"]["securitySchemes"] = _SECURITY_SCHEMES
         for path_item in content["paths"].values():
             for operation in path_item.values():
                 _describe_errors(operation)
                 _describe_access(operation, self._permissions.of(operation["operationId"]))
         return content
+
+    @cached_property
+    def as_json(self) -> bytes:
+        """The document as it is sent."""
+        return json.dumps(self.content, ensure_ascii=False).encode()
 
     @cached_property
     def _query_names(self) -> dict[str, list[str]]:

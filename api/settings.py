@@ -44,8 +44,8 @@ class ApiSettings(ServiceSettings):
     secret_key: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="Signs download links; the same for all API processes. Default: made once and "
-        "kept in HOME/link-secret.",
+        description="Signs download links; the same for all API processes. Default, and if empty: "
+        "made once and kept in HOME/link-secret.",
     )
     link_seconds: int = Field(
         default=600, ge=1, le=86_400, description="How long a signed download link holds."
@@ -112,6 +112,11 @@ class ApiSettings(ServiceSettings):
         if isinstance(value, str):
             return tuple(name.strip().lower() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("secret_key", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value  # as the compose file passes what .env leaves open
 
     @model_validator(mode="after")
     def _keys_are_not_off_for_others(self) -> Self:

@@ -20,6 +20,20 @@ MOST_FIELDS = 20
 """A body can hold thousands of bad fields; nobody reads more than these."""
 
 
+class BodyError(RequestValidationError):
+    """A body that the route itself has read and refused; FastAPI knows nothing of its model.
+
+    Attributes:
+        model: what the body should have been.
+    """
+
+    def __init__(
+        self, errors: Sequence[Mapping[str, Any]], *, body: object, model: type[BaseModel]
+    ) -> None:
+        super().__init__(errors, body=body)
+        self.model = model
+
+
 def pointer(location: Iterable[str | int]) -> str:
     """The JSON pointer (RFC 6901) of a place in a body."""
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)

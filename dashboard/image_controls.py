@@ -1,4 +1,9 @@
-"""Which images to reconstruct: numbers of the run's data set, or files of the reader's own."""
+"""Which images to reconstruct: numbers of the run's data set, or files of the reader's own.
+
+Streamlit forgets the files of an uploader that it does not draw, and gives them to no other. So
+what was uploaded before the reader looked at the data set's images, or at another page, is kept
+beside it, in the session's state.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import streamlit as st
+from markupsafe import Markup
 
 from dashboard.numbers import NumbersError, expanded, parse_parts
 from pmae.client.checkpoints import uploaded_images
@@ -16,7 +22,12 @@ SPLITS = ("train", "val", "test")
 SOURCES = {"data set": "Data set", "own": "Your own"}
 FILE_TYPES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
 _SOURCE, _SPLIT, _IMAGES, _FILES = "recon_source", "recon_split", "recon_images", "recon_files"
+_DRAWN, _KEPT = "recon_files_drawn", "recon_files_kept"
 _DEFAULTS = {_SOURCE: "data set", _SPLIT: "val", _IMAGES: "0-7"}
+
+
+_File = tuple[str, bytes]
+"""Its name, and what is in it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ def choose() -> ImagesChosen | None:
 
 
 def _of_data_set() -> ImagesChosen:
+    st.session_state[_KEPT] = (*_files(_KEPT), *_files(_DRAWN))
+    st.session_state[_DRAWN] = ()
     split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
     text = st.text_input(
         "Numbers of the images",
@@ -79,13 +92,31 @@ def _own() -> ImagesChosen | None:
         help=f"{', '.join(IMAGE_FORMATS)}, each up to {MOST_IMAGE_BYTES // 2**20} MiB; at most "
         f"{MOST_IMAGES}. They are made as large as the run's images, and are not kept.",
     )
-    if not files:
+    kept, drawn = _files(_KEPT), tuple((file.name, file.getvalue()) for file in files)
+    st.session_state[_DRAWN] = drawn
+    if kept:
+        names = ", ".join(name for name, _ in kept)
+        st.html(Markup('<div class="pm-muted">From before: {}</div>').format(names))
+        st.button("Remove these", key="recon_files_forget", on_click=_forget_kept)
+    chosen = (*kept, *drawn)
+    if not chosen:
         st.info("Their reconstructions appear as soon as there is a file.")
         return None
-    if len(files) > MOST_IMAGES:
-        raise NumbersError(f"At most {MOST_IMAGES} images are shown at once; here are {len(files)}")
-    images = uploaded_images([file.getvalue() for file in files])
-    return ImagesChosen(images, {}, tuple(file.name for file in files))
+    if len(chosen) > MOST_IMAGES:
+        raise NumbersError(
+            f"At most {MOST_IMAGES} images are shown at once; here are {len(chosen)}"
+        )
+    images = uploaded_images([data for _, data in chosen])
+    return ImagesChosen(images, {}, tuple(name for name, _ in chosen))
+
+
+def _files(which: str) -> tuple[_File, ...]:
+    files: tuple[_File, ...] = st.session_state.get(which, ())
+    return files
+
+
+def _forget_kept() -> None:
+    st.session_state[_KEPT] = ()
 
 
 def parse_images(text: str) -> list[int]:

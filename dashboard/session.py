@@ -48,6 +48,12 @@ def may_change(run: RunSummary) -> bool:
     return identity.role == "admin" or (may_submit() and run.owner == identity.name)
 
 
+def _sign_out() -> None:
+    """Nothing of this reader is left for the next one: no key, no choices, no uploaded images."""
+    st.session_state.clear()
+    forget_key()
+
+
 def _ask_for_key() -> None:
     st.session_state.pop(API_KEY, None)
     with (
@@ -73,4 +79,4 @@ def _show_identity(identity: Identity) -> None:
         horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
     ):
         st.caption(f"`{identity.name}` · {identity.role}", width="content")
-        st.button("Sign out", type="tertiary", on_click=forget_key)
+        st.button("Sign out", type="tertiary", on_click=_sign_out)

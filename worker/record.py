@@ -41,16 +41,10 @@ from pmae.events import (
     split_lines,
 )
 from pmae.layout import LeaseDir, RunDir, checkpoint_id
-from pmae.schema import RunKind
+from worker.history import history_line
 
 _CHUNK_BYTES = 256 * 1024
 _HEADLINE_EVALUATION = "linear/encoder"
-_EVALUATIONS = {
-    "linear": "linear probe on",
-    "mlp": "MLP probe on",
-    "knn": "k-NN on",
-    "finetune": "fine-tuning of",
-}
 _log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
@@ -182,7 +176,7 @@ class Recorder:
                 self.ended = True
             case WarningEvent():
                 pass
-        told = _message(event, self._claim.spec["kind"])
+        told = history_line(event, self._claim.spec["kind"])
         if told is not None:
             data = event.model_dump(mode="json", exclude={"environment", "details", "files"})
             kind = "checkpoint" if isinstance(event, CheckpointRemovedEvent) else event.type
@@ -276,32 +270,6 @@ class Recorder:
         if batch.removed or batch.checkpoints:
             run = CheckpointRow.run_number == self._claim.number
             session.execute(delete(CheckpointRow).where(run, or_(*which)))
-
-
-def _message(event: Event, kind: RunKind) -> str | None:
-    """The line of history that an event makes, if it makes one."""
-    match event:
-        case StartEvent() if kind == "evaluate":
-            return "evaluation started"
-        case StartEvent(resumed_from=None):
-            return "training started"
-        case StartEvent():
-            return f"training resumed at step {event.resumed_step}"
-        case StageEvent():
-            return f"entered the stage {event.stage}"
-        case CheckpointEvent(kind="kept"):
-            return f"wrote the checkpoint {event.name}"
-        case CheckpointRemovedEvent():
-            return f"removed the checkpoint {event.name}, as the spec's retention says"
-        case EvaluationEvent():
-            what = event.features.replace("_", " ")
-            name = _EVALUATIONS[event.protocol]
-            at = f" after epoch {event.epoch:g}" if "@" in event.key else ""
-            return f"{name} {what}{at}: top-1 {event.top1:.1%}"
-        case WarningEvent() | ErrorEvent():
-            return event.message
-        case _:
-            return None
 
 
 def _upsert(

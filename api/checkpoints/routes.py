@@ -6,11 +6,12 @@ import asyncio
 import http
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.access.needs import OWNER, VIEWER
 from api.access.principal import PrincipalDep
+from api.bodies import read_long_body
 from api.checkpoints.download import respond_with_file
 from api.checkpoints.removal import delete_checkpoint
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
@@ -37,6 +38,23 @@ _FILE_RESPONSES = (
         requested_range_not_satisfiable="The range begins behind the end of the file.",
     )
 )
+
+
+_RECONSTRUCTION_BODY = {
+    "requestBody": {
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/ReconstructionRequest"},
+                        {"type": "null"},
+                    ],
+                    "title": "Request",
+                }
+            }
+        }
+    }
+}
 
 
 class LinkParameters(BaseModel):
@@ -148,12 +166,13 @@ def download_file(
         "cannot be used, or the masking does not suit the run.",
         service_unavailable="Too many reconstructions wait; `Retry-After` says when to come back.",
     ),
+    openapi_extra=_RECONSTRUCTION_BODY,
     dependencies=[VIEWER],
 )
 async def reconstruct(
     services: ServicesDep,
+    request: Request,
     checkpoint_id: CheckpointId,
-    request: Annotated[ReconstructionRequest | None, Body()] = None,
     form: Annotated[
         Literal["json", "png"], Query(alias="format", description="Single PNGs, or one sheet.")
     ] = "json",
@@ -170,9 +189,11 @@ async def reconstruct(
     same request gives the same masks. A checkpoint of a run that is still training serves as
     well as one of a finished run.
     """
+    usual = services.settings.max_body_bytes
+    asked = await read_long_body(request, ReconstructionRequest, usual_bytes=usual)
+    asked = asked or ReconstructionRequest()
     checkpoint = await asyncio.to_thread(_find, services, checkpoint_id)
-    request = request or ReconstructionRequest()
     if form == "png":
-        sheet = await asyncio.wrap_future(services.reconstructor.as_png(checkpoint, request))
+        sheet = await asyncio.wrap_future(services.reconstructor.as_png(checkpoint, asked))
         return Response(sheet, media_type="image/png")
-    return await asyncio.wrap_future(services.reconstructor.as_json(checkpoint, request))
+    return await asyncio.wrap_future(services.reconstructor.as_json(checkpoint, asked))

@@ -63,6 +63,13 @@ _SPEC_BODY = {
                     ]
                 },
                 "examples": {
+                    preset.name: {
+                        "summary": preset.summary,
+                        "value": preset.spec.model_dump(mode="json", exclude_unset=True),
+                    }
+                    for preset in SMALL_PRESETS
+                }
+                | {
                     "evaluate": {
                         "summary": "Evaluate a checkpoint of another run.",
                         "value": {
@@ -71,13 +78,6 @@ _SPEC_BODY = {
                             "evaluations": [{"protocol": "knn", "features": "mean"}],
                         },
                     }
-                }
-                | {
-                    preset.name: {
-                        "summary": preset.summary,
-                        "value": preset.spec.model_dump(mode="json", exclude_unset=True),
-                    }
-                    for preset in SMALL_PRESETS
                 },
             }
         },

@@ -1,15 +1,13 @@
-"""One run: progress, curves, evaluations, checkpoints, log, spec."""
+"""One run: progress, curves, evaluations, checkpoints, and the details below."""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
 from urllib.parse import urlencode
 
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import charts, formatting, markup
+from dashboard import charts, formatting, markup, run_details
 from dashboard.links import clicked_link
 from dashboard.navigation import components_page, reconstructions_page, run_page, runs_page
 from dashboard.palette import STATE_COLORS, run_color
@@ -19,7 +17,6 @@ from dashboard.session import may_change, may_submit
 from dashboard.views import evaluations
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
-LOG_TAIL_BYTES = 16_384
 MAX_POINTS = 400
 
 
@@ -41,7 +38,7 @@ def show() -> None:
         evaluations.show_runs_live(run)
     else:
         live(lambda: evaluations.show_results(client().run(run.id)), key="results", every=every)
-    _details(run, every)
+    run_details.show(run, every)
 
 
 def _title(run: Run) -> None:
@@ -253,51 +250,3 @@ def _file_link(checkpoint: Checkpoint, name: str, url: str | None) -> Markup:
         facts.sha256,
         markup.download_link(url, name) if url else name,
     )
-
-
-def _details(run: Run, every: float | None) -> None:
-    log, history, spec, environment = st.tabs(["Log", "History", "Spec", "Environment"])
-    with log:
-        live(lambda: _log(run.id), key="log", every=every)
-    with history:
-        live(lambda: _history(run.id), key="history", every=every)
-    with spec:
-        body = run.spec.model_dump(mode="json")
-        st.caption("Resolved: posting it again repeats the run.")
-        st.code(json.dumps(body, indent=2), language="json", height=420)
-    with environment:
-        facts = {"preset": run.preset, "basis_digest": run.basis_digest, **run.environment}
-        st.html(markup.table(("", ""), ((k, _value(v)) for k, v in facts.items() if v is not None)))
-
-
-def _value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _log(run_id: str) -> None:
-    chunk = client().log(run_id, offset=-LOG_TAIL_BYTES, limit=LOG_TAIL_BYTES)
-    if not chunk.text:
-        st.caption("Nothing has been printed.")
-        return
-    if chunk.offset > 0:
-        shown = formatting.size(chunk.size - chunk.offset)
-        st.caption(f"The last {shown} of {formatting.size(chunk.size)}.")
-    with st.container(height=420, autoscroll=True, border=False):
-        st.code(chunk.text, language=None, wrap_lines=True)
-
-
-def _history(run_id: str) -> None:
-    entries = client().history(run_id).items
-    rows = [
-        (_moment(entry.at), entry.type, _wrapped(entry.message), entry.actor)
-        for entry in reversed(entries)
-    ]
-    st.html(markup.table(("UTC", "What", "Message", "By"), rows))
-
-
-def _moment(at: datetime) -> Markup:
-    return Markup('<span class="pm-muted">{}</span>').format(formatting.clock(at))
-
-
-def _wrapped(text: str) -> Markup:
-    return Markup('<span class="wrap">{}</span>').format(text)

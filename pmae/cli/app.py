@@ -10,10 +10,11 @@ from pmae.cli.checkpoints import checkpoints, download
 from pmae.cli.data import data_app
 from pmae.cli.evaluate import evaluate
 from pmae.cli.follow import logs, watch
+from pmae.cli.listing import list_runs
 from pmae.cli.local import demo, up
 from pmae.cli.pictures import filmstrip, reconstruct
 from pmae.cli.plugins import PluginGroup
-from pmae.cli.runs import cancel, delete, list_runs, metrics, rerun, resume, show
+from pmae.cli.runs import cancel, delete, metrics, rerun, resume, show
 from pmae.cli.service import queue, status, workers
 from pmae.cli.submit import submit, train
 from pmae.cli.table import presets, table

@@ -1,4 +1,4 @@
-"""Commands about runs: which there are, what one is, and changing their state."""
+"""Commands about single runs: what one is, what it has found, and changing its state."""
 
 from __future__ import annotations
 
@@ -8,75 +8,14 @@ from typing import Annotated
 
 import typer
 
+from pmae.cli.listing import epochs
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import moment, print_facts, print_json, print_table, share
 from pmae.cli.resolve import RunArgument, RunArguments, find_run
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import CommandError, PmaeError
-from pmae.schema import RUN_STATES, Run, RunPage, RunState, RunSummary
-
-LIST_COLUMNS = (
-    "id", "state", "name", "method", "dataset", "epoch", "loss", "top1", "tags", "owner", "created",
-)  # fmt: skip
-_PAGE = 500
-
-
-def list_runs(
-    state: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Only runs in this state: {', '.join(RUN_STATES)}. Repeatable."),
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="Only this method: pmae or mae.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(help="Only runs with this tag. Repeatable: with all.")
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option(help="Only runs whose name or notes contain it.")
-    ] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="Only runs within a bound: 'val_loss<0.5'. Repeatable.")
-    ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(help="created, name, top1, finished, priority or metric:NAME; falling."),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=_PAGE, help="Most runs.")] = 50,
-    everything: Annotated[bool, typer.Option("--all", help="All, without a limit.")] = False,
-    ids: Annotated[bool, typer.Option("--ids", "-q", help="Print only ids.")] = False,
-    as_json: AsJson = False,
-    api_url: ApiUrl = LOCAL_API,
-) -> None:
-    """List runs, newest first."""
-    items: list[RunSummary] = []
-    cursor = None
-    with connect(api_url) as client:
-        while True:
-            page = client.runs(
-                state=_states(state),
-                method=method,
-                dataset=dataset,
-                tag=tag,
-                text=text,
-                metric=metric,
-                sort=sort,
-                limit=_PAGE if everything else limit,
-                cursor=cursor,
-            )
-            items += page.items
-            cursor = page.next_cursor
-            if cursor is None or not everything:
-                break
-    if as_json:
-        print_json(RunPage(items=items, next_cursor=cursor))
-    elif ids:
-        for run in items:
-            typer.echo(run.id)
-    else:
-        print_table(LIST_COLUMNS, [_row(run) for run in items])
-        if cursor is not None:
-            typer.echo(f"pmae: the first {len(items)}; --all lists the others too", err=True)
+from pmae.schema import Run
 
 
 def show(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
@@ -190,40 +129,6 @@ def _each(runs: list[str], api_url: str, do: Callable[[PmaeClient, str], str]) -
         raise typer.Exit(1)
 
 
-def _states(given: list[str] | None) -> list[RunState]:
-    wanted = [part for text in given or () for part in text.split(",") if part]
-    unknown = [part for part in wanted if part not in RUN_STATES]
-    if unknown:
-        raise typer.BadParameter(
-            f"{unknown[0]!r} is no state; valid are {', '.join(RUN_STATES)}", param_hint="--state"
-        )
-    return [state for state in RUN_STATES if state in wanted]
-
-
-def _row(run: RunSummary) -> tuple[str, ...]:
-    loss = run.last_metrics.get("loss")
-    return (
-        run.id,
-        run.state,
-        run.name,
-        run.method,
-        run.dataset,
-        _epochs(run),
-        "" if loss is None else f"{loss:.4f}",
-        share(run.top1),
-        ",".join(run.tags),
-        run.owner or "",
-        moment(run.created_at),
-    )
-
-
-def _epochs(run: RunSummary) -> str:
-    progress = run.progress
-    if progress.epoch is None or progress.total_epochs is None:
-        return ""
-    return f"{progress.epoch}/{progress.total_epochs}"
-
-
 def _facts(run: Run) -> list[tuple[str, str | None]]:
     return [
         ("id", run.id),
@@ -242,7 +147,7 @@ def _facts(run: Run) -> list[tuple[str, str | None]]:
         ("owner", run.owner),
         ("priority", str(run.priority)),
         ("stage", run.progress.stage),
-        ("epoch", _epochs(run)),
+        ("epoch", epochs(run)),
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in run.last_metrics.items())),
         ("top1", share(run.top1)),
         ("worker", run.worker),

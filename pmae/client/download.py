@@ -13,6 +13,7 @@ from pmae.client.errors import DownloadError, UnexpectedAnswerError
 from pmae.events import FileFacts
 
 CHUNK_BYTES = 1 << 20
+"""Of a part that is there, read at once."""
 
 OpenStream = Callable[[dict[str, str]], AbstractContextManager[httpx.Response]]
 """Asks for the file with these headers; the answer's status is 200, 206 or 416."""
@@ -110,9 +111,12 @@ def _check_start(response: httpx.Response, there: int) -> None:
 
 
 def _counted(response: httpx.Response, facts: FileFacts, there: int, name: str) -> Iterator[bytes]:
-    """The body, with a broken connection told as such, and never more than the file has."""
+    """The body, with a broken connection told as such, and never more than the file has.
+
+    In pieces as they arrive: what was gathered to larger ones would be lost when it breaks off.
+    """
     try:
-        for chunk in response.iter_bytes(CHUNK_BYTES):
+        for chunk in response.iter_bytes():
             there += len(chunk)
             if there > facts.size:
                 raise UnexpectedAnswerError(

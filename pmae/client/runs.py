@@ -11,6 +11,9 @@ from pmae.schema import Run, RunKind, RunPage, RunState
 from pmae.schema_runs import RunChange, SubmitPreview
 from pmae.spec import RunSpec, SpecModel
 
+Order = Literal["asc", "desc"]
+"""Of a list: rising or falling."""
+
 
 class RunMethods(Connection):
     """What :class:`~pmae.client.PmaeClient` does with runs."""
@@ -64,6 +67,7 @@ class RunMethods(Connection):
         method: str | None = None,
         dataset: str | None = None,
         tag: str | Sequence[str] | None = None,
+        name: str | None = None,
         text: str | None = None,
         owner: str | None = None,
         pinned: bool | None = None,
@@ -73,7 +77,7 @@ class RunMethods(Connection):
         finished_before: datetime | None = None,
         metric: str | Sequence[str] | None = None,
         sort: str | None = None,
-        order: Literal["asc", "desc"] | None = None,
+        order: Order | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> RunPage:
@@ -85,6 +89,7 @@ class RunMethods(Connection):
             method: pmae or mae.
             dataset: its name.
             tag: one, or all of several.
+            name: in the name.
             text: in name or notes, or the id's beginning.
             owner: name of the API key that submitted them.
             pinned: only pinned ones, or only others.
@@ -104,6 +109,7 @@ class RunMethods(Connection):
             "method": method,
             "dataset": dataset,
             "tag": tag,
+            "name": name,
             "text": text,
             "owner": owner,
             "pinned": pinned,

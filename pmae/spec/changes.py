@@ -91,7 +91,7 @@ def read_changes(assignments: Sequence[str], model: type[BaseModel]) -> dict[str
         for part in reversed(parts):
             change = {part: change}
         _check(change, model, (), model)
-        patch = _overlaid(patch, change)
+        patch = _overlaid(patch, change, model)
     return patch
 
 
@@ -104,13 +104,24 @@ def field_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
 
 
-def _overlaid(patch: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Two patches as one: unlike in a merge, null stays, since it still has a field to remove."""
+def _overlaid(
+    patch: Mapping[str, Any], change: Mapping[str, Any], model: type[BaseModel] | None
+) -> dict[str, Any]:
+    """Two patches of a ``model`` as one.
+
+    Unlike in a merge, null stays, since it still has a field to remove; and a part that was taken
+    back to its defaults before a field of it is changed is one whose other fields are null.
+    """
     both = dict(patch)
     for name, value in change.items():
-        below = both.get(name)
-        nested = isinstance(value, Mapping) and isinstance(below, Mapping)
-        both[name] = _overlaid(below, value) if nested else value  # type: ignore[arg-type]
+        if isinstance(value, Mapping):
+            field = model.model_fields.get(name) if model else None
+            part = _part(field.annotation) if field else None
+            below = both.get(name, {})
+            if below is None and part is not None:
+                below = dict.fromkeys(part.model_fields)
+            value = _overlaid(below if isinstance(below, Mapping) else {}, value, part)
+        both[name] = value
     return both
 
 

@@ -63,6 +63,40 @@ def test_files_take_the_place_of_the_data_sets_images(app: App, service: FakeSer
     assert asked_for(service).images == ImageChoice(split="test", indices=[3])
 
 
+def test_files_outlast_a_look_at_the_data_sets_images(app: App, service: FakeService) -> None:
+    view = own(app.open("reconstructions", run=service.of_state("succeeded").id))
+    hostile = '<img src=x onerror="document.title=1">.png'
+    give(view, ("cat.png", png()), (hostile, png("blue")))
+    source(view, "data set")
+    assert "cat.png" not in view.text
+    source(view, "own")
+    assert view.text.count("cat.png") == 2, "in the list and beside its pictures"
+    assert f"From before: cat.png, {hostile}" in view.text
+    assert hostile not in view.html
+    give(view, ("dog.png", png("green")))
+    assert uploads(service) == [png(), png("blue"), png("green")], "more are added"
+    source(view, "data set")
+    source(view, "own")
+    assert f"From before: cat.png, {hostile}, dog.png" in view.text
+    view.app.button(key="recon_files_forget").click().run()
+    view.check()
+    assert any("as soon as there is a file" in message for message in view.messages())
+    source(view, "data set")
+    source(view, "own")
+    assert "From before" not in view.text
+
+
+def source(view: View, which: str) -> None:
+    view.app.segmented_control(key="recon_source").set_value(which).run()
+    view.check()
+
+
+def uploads(service: FakeService) -> list[bytes]:
+    images = asked_for(service).images
+    assert isinstance(images, UploadedImages)
+    return [base64.b64decode(text) for text in images.uploaded]
+
+
 def test_the_same_files_are_asked_for_once(app: App, service: FakeService) -> None:
     view = own(app.open("reconstructions", run=service.of_state("succeeded").id))
     give(view, ("cat.png", png()))

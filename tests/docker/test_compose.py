@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 FIELDS = {
     "migrate": set(ApiSettings.model_fields),
     "api": set(ApiSettings.model_fields),
@@ -80,6 +81,22 @@ def test_the_api_of_the_lab_asks_for_keys(monkeypatch: pytest.MonkeyPatch) -> No
         ApiSettings()
 
 
+def test_the_api_alone_gets_what_signs_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [name for name, each in SERVICES.items() if "PMAE_SECRET_KEY" in str(each)] == ["api"]
+    passed = SERVICES["api"]["environment"]["PMAE_SECRET_KEY"]
+    assert passed == "${PMAE_SECRET_KEY:-}", "it is no error to leave it out of .env"
+    (example,) = re.findall(r"^PMAE_SECRET_KEY=(.*)$", ENV_EXAMPLE, re.MULTILINE)
+    assert example == "", "no service has one that everybody can read"
+    monkeypatch.setenv("PMAE_SECRET_KEY", example)
+    assert ApiSettings().secret_key is None
+    home = SERVICES["api"]["environment"]["PMAE_HOME"]
+    assert f"state:{home}" in SERVICES["api"]["volumes"], "the one that is made is kept"
+    monkeypatch.setenv("PMAE_SECRET_KEY", "s" * 32)
+    secret = ApiSettings().secret_key
+    assert secret is not None
+    assert secret.get_secret_value() == "s" * 32
+
+
 def test_no_key_of_one_visitor_is_given_to_the_dashboard() -> None:
     assert "PMAE_API_KEY" not in str(SERVICES)
     assert not any("key" in name for name in DashboardSettings.model_fields)
@@ -108,7 +125,7 @@ def test_everything_that_is_referred_to_is_there() -> None:
 
 def test_every_variable_is_explained() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    explained = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    explained = set(re.findall(r"^([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
     assert set(re.findall(r"\$\{([A-Z_]+)", text)) == explained
 
 

@@ -150,21 +150,34 @@ def test_a_file_is_fetched_verified_and_told_of(
     assert files.asked[0]["accept-encoding"] == "identity"
 
 
+@pytest.mark.parametrize("there", [1, 700, 3_000_000, len(CONTENT) - 1])
 def test_a_download_that_broke_off_is_gone_on_with(
-    client: PmaeClient, files: FileServer, tmp_path: Path
+    client: PmaeClient, files: FileServer, tmp_path: Path, there: int
 ) -> None:
     target = tmp_path / "weights"
-    files.break_off_after = 3_000_000
-    with pytest.raises(DownloadError, match="call again to go on"):
+    files.break_off_after = there
+    with pytest.raises(DownloadError, match=f"after {there} of .* call again to go on"):
         client.download(CHECKPOINT, NAME, target)
     assert not target.exists()
-    there = part_of(target).stat().st_size
-    assert 0 < there <= 3_000_000
+    assert part_of(target).read_bytes() == CONTENT[:there], "every byte that came"
     files.sent = 0
     assert client.download(CHECKPOINT, NAME, target).read_bytes() == CONTENT
     assert files.sent == len(CONTENT) - there
     assert files.asked[-1]["range"] == f"bytes={there}-"
     assert files.asked[-1]["if-range"] == f'"{hashlib.sha256(CONTENT).hexdigest()}"'
+
+
+def test_a_download_that_breaks_off_again_and_again_gets_there(
+    client: PmaeClient, files: FileServer, tmp_path: Path
+) -> None:
+    target, piece = tmp_path / "weights", 1_300_001
+    for tries in range(1, 4):
+        files.break_off_after = piece
+        with pytest.raises(DownloadError, match="call again to go on"):
+            client.download(CHECKPOINT, NAME, target)
+        assert part_of(target).stat().st_size == tries * piece
+    assert client.download(CHECKPOINT, NAME, target).read_bytes() == CONTENT
+    assert files.sent == len(CONTENT), "no byte was sent twice"
 
 
 def test_a_part_of_another_file_is_thrown_away(

@@ -54,6 +54,19 @@ def test_the_changes_of_one_part_come_together_and_the_later_counts() -> None:
     assert changes("evaluations=[{protocol: knn}]") == {"evaluations": [{"protocol": "knn"}]}
 
 
+def test_a_part_that_was_reset_stays_so_when_a_field_of_it_is_changed() -> None:
+    theirs = {"masking": {"ratio": [0.1, 0.2], "strategy": "top", "scope": "image"}, "seed": 3}
+    ours = changes("masking=null", "masking.ratio=0.5", "seed=null")
+    assert merge_patch(theirs, ours) == {"masking": {"ratio": 0.5}}
+    again = changes("masking.strategy=block", "masking=null", "masking={ratio: 0.5}")
+    assert again == changes("masking=null", "masking.ratio=0.5")
+    assert changes("masking.ratio=0.5", "masking=null") == {"masking": None}, "the later counts"
+    twice = changes(
+        "masking=null", "masking.ratio=0.5", "masking.ratio=null", "masking.scope=image"
+    )
+    assert merge_patch(theirs, twice) == {"masking": {"scope": "image"}, "seed": 3}
+
+
 @pytest.mark.parametrize(
     ("assignment", "told"),
     [

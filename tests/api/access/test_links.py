@@ -14,6 +14,7 @@ from api.access.links import LinkSigner, make_signer
 from api.settings import ApiSettings
 from pmae.client import ApiError, PmaeClient
 from tests.api.access.conftest import LockedApi
+from tests.api.live import live_api
 
 WEIGHTS = bytes(range(256)) * 40
 FILES = {"model.safetensors": WEIGHTS, "config.json": b"{}"}
@@ -87,6 +88,26 @@ def test_links_end_with_their_time_and_with_their_key(
     monkeypatch.undo()
     response = get(locked.live.url + old.url)
     assert (response.status_code, response.json()["code"]) == (403, "link_expired")
+
+
+def test_a_link_holds_at_another_process_of_the_service_and_after_a_restart(
+    locked: LockedApi, checkpoint_id: str, locked_settings: ApiSettings
+) -> None:
+    with locked.client("reader") as client:
+        (link,) = client.download_links(checkpoint_id, "config.json")
+    address = httpx.URL(link.url)
+    with live_api(locked_settings) as other:
+        assert other.url != locked.live.url
+        response = get(f"{other.url}{address.raw_path.decode()}")
+        assert (response.status_code, response.content) == (200, b"{}")
+    apart = {
+        "home": locked_settings.home.with_name("elsewhere"),
+        "artifact_root": locked_settings.artifact_dir,
+        "database_url": locked_settings.sqlalchemy_url,
+    }
+    with live_api(locked_settings.model_copy(update=apart)) as other:
+        response = get(f"{other.url}{address.raw_path.decode()}")
+        assert (response.status_code, response.json()["code"]) == (403, "link_invalid")
 
 
 def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:

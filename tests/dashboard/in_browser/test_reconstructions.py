@@ -71,8 +71,22 @@ def test_images_of_the_readers_own_stay_while_the_run_goes_on(
     expect(watched.page).not_to_have_url(re.compile("images="))
     upload.set_input_files(tmp_path / "drawing.png")
     expect(watched.page.get_by_text("drawing.png: it is no image that is read")).to_be_visible()
+    watched.page.get_by_role("button", name="Remove drawing.png").click()
+    expect(pictures).to_have_count(2 * 6)
     watched.page.get_by_role("radio", name="Data set").click()
     expect(pictures).to_have_count(8 * 6)
+    watched.page.get_by_role("radio", name="Your own").click()
+    expect(watched.page.get_by_text("From before: b.png, a very long name")).to_be_visible()
+    expect(pictures).to_have_count(2 * 6)
+    upload.set_input_files(tmp_path / "b.png")
+    expect(pictures).to_have_count(3 * 6)
+    watched.page.get_by_role("link", name="Components").click()
+    expect(watched.page.get_by_text("For 90 % of the variance")).to_be_visible()
+    watched.page.get_by_role("link", name="Reconstructions").click()
+    watched.page.get_by_role("radio", name="Your own").click()
+    expect(watched.page.get_by_text("From before: b.png, a very")).to_be_visible()
+    watched.page.get_by_role("button", name="Remove these").click()
+    expect(watched.page.get_by_text("as soon as there is a file")).to_be_visible()
 
 
 def test_from_a_run_to_its_reconstructions(watched: Watched, service: FakeService) -> None:

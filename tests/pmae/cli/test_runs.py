@@ -1,4 +1,4 @@
-"""Listing and changing runs from the command line."""
+"""Looking at runs and changing them from the command line."""
 
 from __future__ import annotations
 
@@ -11,48 +11,12 @@ from pathlib import Path
 import pytest
 
 from api.settings import ApiSettings
-from pmae.cli.runs import LIST_COLUMNS
-from pmae.schema import Metrics, Queue, Readiness, Run, RunPage
+from pmae.schema import Metrics, Queue, Readiness, Run
 from tests.api.access.conftest import LockedApi
 from tests.api.live import LiveApi, live_api
 from tests.pmae.cli.conftest import Command
 from tests.support.commands import PMAE
 from tests.support.waiting import wait_until
-
-
-def test_a_list_in_a_pipe_has_a_line_a_run_whole_and_without_colours(
-    api: LiveApi, pmae: Command
-) -> None:
-    name = "a name that is so long that a terminal of 80 columns would have to cut it [bold]"
-    run = api.add_run(name=name, state="running", last_metrics={"loss": 0.25}, top1=0.5)
-    done = pmae("list", COLUMNS="40")
-    assert (done.returncode, done.stderr) == (0, "")
-    header, row = (line.split("\t") for line in done.stdout.splitlines())
-    assert tuple(header) == LIST_COLUMNS
-    shown = dict(zip(header, row, strict=True))
-    assert (shown["id"], shown["name"], shown["state"]) == (run.id, name, "running")
-    assert (shown["loss"], shown["top1"]) == ("0.2500", "50.0%")
-
-
-def test_filters_limits_and_json(api: LiveApi, pmae: Command) -> None:
-    runs = [api.add_run(state=state) for state in ("queued", "failed", "succeeded")]
-    found = pmae("list", "--state", "failed", "--state", "succeeded", "--ids")
-    assert found.stdout.split() == [runs[2].id, runs[1].id]
-    page = RunPage.model_validate_json(pmae("list", "--limit", "2", "--json").stdout)
-    assert [run.id for run in page.items] == [runs[2].id, runs[1].id]
-    assert page.next_cursor is not None
-    whole = RunPage.model_validate_json(pmae("list", "--all", "--json").stdout)
-    assert len(whole.items) == 3
-    assert whole.next_cursor is None
-    more = pmae("list", "--limit", "1")
-    assert "--all lists the others too" in more.stderr
-    wrong = pmae("list", "--state", "lost")
-    assert wrong.returncode == 2
-    assert "queued, running" in wrong.stderr
-    assert pmae("list", "--dataset", "digits", "--method", "mae", "-q").stdout == ""
-    bad = pmae("list", "--metric", "loss=3")
-    assert bad.returncode == 1
-    assert "val_loss<0.5" in bad.stderr
 
 
 def test_a_run_is_named_by_the_first_characters_of_its_id(api: LiveApi, pmae: Command) -> None:
