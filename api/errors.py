@@ -36,6 +36,8 @@ from api.validation import models_in, parameter_fields, request_fields
 from pmae.errors import PmaeError
 from pmae.schema import Problem, ProblemField
 
+_MOST_ERRORS = 1_000
+"""Looked at of a request that has more: those of its parameters come first."""
 _logger = logging.getLogger(__name__)
 
 
@@ -176,7 +178,7 @@ async def _db_error(request: Request, error: DbError) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    errors = error.errors()
+    errors = error.errors()[:_MOST_ERRORS]
     parts = {str(entry["loc"][0]) for entry in errors}
     if "path" in parts:
         fields = parameter_fields(errors, "path")
@@ -192,7 +194,10 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
         detail = f"the body is not JSON: {entry['ctx']['error']} at character {entry['loc'][1]}"
         return problem_response(400, code="invalid_json", detail=detail)
     return _fields_response(
-        422, "invalid_request", "the request is not valid", request_fields(error, _model(request))
+        422,
+        "invalid_request",
+        "the request is not valid",
+        request_fields(errors, error.body, _model(request)),
     )
 
 
