@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,24 +21,34 @@ from sqlalchemy.orm import Session, load_only
 
 from api.db.tables import RunRow
 from api.errors import InvalidRequestError
+from api.parameters import LARGEST_INTEGER
 from api.runs.filters import RunFilters, conditions, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import ProblemField, RunPage
 
 _Value = str | float | None
-_MOST = 2**63
+_MOST_RUNS = 2**63
+_MOST_PRIORITY = 2**31
+_NO_DATABASE_STORES = re.compile("[\x00\ud800-\udfff]")
+"""U+0000, and lone surrogates, which JSON can carry but UTF-8 cannot."""
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\x00" not in value
+    return isinstance(value, str) and _NO_DATABASE_STORES.search(value) is None
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return _is_integer(value, most=LARGEST_INTEGER)
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST
+def _is_integer(value: object, *, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -most <= value < most
+
+
+def _is_priority(value: object) -> bool:
+    return _is_integer(value, most=_MOST_PRIORITY)
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ def _sort_of(name: str) -> _Sort:
         case "name":
             return _Sort(RunRow.name.expression, nullable=False, fits=_is_text)
         case "priority":
-            return _Sort(RunRow.priority.expression, nullable=False, fits=_is_integer)
+            return _Sort(RunRow.priority.expression, nullable=False, fits=_is_priority)
         case "finished":
             return _Sort(RunRow.finished_at.expression, nullable=True, fits=_is_number)
         case _:
@@ -134,7 +145,9 @@ def _read_cursor(filters: RunFilters, sort: _Sort) -> tuple[_Value, int]:
             "the cursor is of a list with other filters or in another order; valid is the "
             "next_cursor of a page of this one"
         )
-    if not _is_integer(number) or not (sort.fits(value) or (value is None and sort.nullable)):
+    if not _is_integer(number, most=_MOST_RUNS) or not (
+        sort.fits(value) or (value is None and sort.nullable)
+    ):
         raise _bad_cursor(f"{cursor!r} is not a cursor; valid is the next_cursor of a page before")
     return value, number
 
