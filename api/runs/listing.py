@@ -26,29 +26,29 @@ from api.runs.filters import RunFilters, conditions, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import ProblemField, RunPage
 
+_MOST_PRIORITY = 2**31 - 1
+"""That its column holds."""
 _Value = str | float | None
-_MOST_RUNS = 2**63
-_MOST_PRIORITY = 2**31
-_NO_DATABASE_STORES = re.compile("[\x00\ud800-\udfff]")
-"""U+0000, and lone surrogates, which JSON can carry but UTF-8 cannot."""
+_MOST = 2**63
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and _NO_DATABASE_STORES.search(value) is None
+    # Neither U+0000 nor lone surrogates, which JSON can carry, are taken by a database.
+    return isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value) is None
 
 
 def _is_number(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return _is_integer(value, most=LARGEST_INTEGER)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
 
 
-def _is_integer(value: object, *, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -most <= value < most
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST
 
 
 def _is_priority(value: object) -> bool:
-    return _is_integer(value, most=_MOST_PRIORITY)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_PRIORITY
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,7 @@ def _read_cursor(filters: RunFilters, sort: _Sort) -> tuple[_Value, int]:
             "the cursor is of a list with other filters or in another order; valid is the "
             "next_cursor of a page of this one"
         )
-    if not _is_integer(number, most=_MOST_RUNS) or not (
-        sort.fits(value) or (value is None and sort.nullable)
-    ):
+    if not _is_integer(number) or not (sort.fits(value) or (value is None and sort.nullable)):
         raise _bad_cursor(f"{cursor!r} is not a cursor; valid is the next_cursor of a page before")
     return value, number
 
