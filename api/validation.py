@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -84,8 +84,10 @@ def request_fields(
         model: what the body should have been, if it should have been one.
     """
     fields = [field for part in ("query", "header") for field in parameter_fields(errors, part)]
-    in_body: list[ErrorDetails] = [
-        entry | {"loc": tuple(entry["loc"][1:])} for entry in errors if entry["loc"][0] == "body"
+    in_body = [
+        cast("ErrorDetails", {**entry, "loc": tuple(entry["loc"][1:])})
+        for entry in errors
+        if entry["loc"][0] == "body"
     ]
     return fields + body_fields(in_body, body, model)
 

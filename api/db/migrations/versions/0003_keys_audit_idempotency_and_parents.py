@@ -12,12 +12,17 @@ depends_on = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _DELETED = sa.text("deleted_at IS NOT NULL")
-_ONLY_DELETED = {"sqlite_where": _DELETED, "postgresql_where": _DELETED}
 _RUN_COLUMNS = ("parent_id", "owner", "notes", "pinned")
 
 
 def upgrade() -> None:
-    op.create_index("ix_runs_deleted", "runs", ["deleted_at"], **_ONLY_DELETED)
+    op.create_index(
+        "ix_runs_deleted",
+        "runs",
+        ["deleted_at"],
+        sqlite_where=_DELETED,
+        postgresql_where=_DELETED,
+    )
     with op.batch_alter_table("runs") as runs:
         runs.add_column(sa.Column("parent_id", sa.String(length=32), nullable=True))
         runs.add_column(sa.Column("owner", sa.String(length=64), nullable=True))
