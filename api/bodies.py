@@ -1,7 +1,7 @@
 """Long JSON bodies: read beside the event loop, which has other requests to serve meanwhile.
 
 A thread alone does not help: a parser keeps the interpreter to itself until it is done. So the
-faster parser is used, and a body may be long by the length of its texts only, not by their number.
+faster parser is used, and no body holds more values than :mod:`api.middleware` lets through.
 """
 
 from __future__ import annotations
@@ -14,40 +14,32 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
-from api.errors import BodyTooLargeError
 from api.validation import BodyError
 
 _M = TypeVar("_M", bound=BaseModel)
 
 
-async def read_long_body(request: Request, model: type[_M], *, usual_bytes: int) -> _M | None:
+async def read_long_body(request: Request, model: type[_M]) -> _M | None:
     """The body of a request; None: there is none.
 
     Args:
         request: its body has been let through, however long it is.
         model: what the body should be.
-        usual_bytes: a longer body holds no more values than one of this length can.
 
     Raises:
-        BodyTooLargeError: it holds too many values.
         BodyError: it is no JSON, or no ``model``.
     """
     body = await request.body()
     content_type = request.headers.get("content-type", "")
-    return await run_in_threadpool(_read, body, content_type, model, usual_bytes)
+    return await run_in_threadpool(_read, body, content_type, model)
 
 
-def _read(body: bytes, content_type: str, model: type[_M], usual_bytes: int) -> _M | None:
+def _read(body: bytes, content_type: str, model: type[_M]) -> _M | None:
     if not body:
         return None
     if not _is_json(content_type):
         fault = {"type": "model_type", "loc": ("body",), "msg": "is not JSON", "input": None}
         raise BodyError([fault], body=body, model=model)
-    if len(body) > usual_bytes and body.count(b",") > usual_bytes // 2:
-        raise BodyTooLargeError(
-            f"a body of more than {usual_bytes:,} bytes may hold long texts, such as images, but "
-            f"this one holds more than {usual_bytes // 2:,} values"
-        )
     value = _parse(body, model)
     if value is None:
         return None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from api.checkpoints.reconstructions import Reconstructor
     from api.runs.streams import RunStreams
     from api.system.instruments import Instruments
+    from api.system.readiness import ReadinessCheck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Services:
     reconstructor: Reconstructor
     instruments: Instruments
     access: Access
+    readiness: ReadinessCheck
 
 
 async def get_services(request: Request) -> Services:

@@ -8,7 +8,6 @@
         ├── NotFoundError            404  no run, checkpoint, file, component, preset of that name
         │   └── ReplacedError        404  a rolling checkpoint that a newer one has replaced
         ├── ConflictError            409  not possible in the state that the run is in
-        ├── BodyTooLargeError        413  a body that asks for more work than one may
         ├── RangeError               416  a byte range outside of the file
         ├── DamagedError             500  a file that is not what was recorded of it
         ├── BusyError                503  too much is waiting; says when to try again
@@ -37,6 +36,8 @@ from api.validation import BodyError, models_in, parameter_fields, request_field
 from pmae.errors import PmaeError
 from pmae.schema import Problem, ProblemField
 
+_MOST_ERRORS = 1_000
+"""Looked at of a request that has more: those of its parameters come first."""
 _logger = logging.getLogger(__name__)
 
 
@@ -92,13 +93,6 @@ class ConflictError(ApiError):
 
     status = http.HTTPStatus.CONFLICT
     code = "conflict"
-
-
-class BodyTooLargeError(ApiError):
-    """A body that asks for more work than one may; what is too long does not get here."""
-
-    status = http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    code = "body_too_large"
 
 
 class RangeError(ApiError):
@@ -185,7 +179,7 @@ async def _db_error(request: Request, error: DbError) -> Response:
 
 def _validation_error(request: Request, error: RequestValidationError) -> Response:
     """Not a coroutine, so that it runs in a thread: there can be thousands of faults."""
-    errors = error.errors()
+    errors = error.errors()[:_MOST_ERRORS]
     parts = {str(entry["loc"][0]) for entry in errors}
     if "path" in parts:
         fields = parameter_fields(errors, "path")
@@ -200,7 +194,7 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
         entry = errors[0]
         detail = f"the body is not JSON: {entry['ctx']['error']} at character {entry['loc'][1]}"
         return problem_response(400, code="invalid_json", detail=detail)
-    fields = request_fields(error, _model(request, error))
+    fields = request_fields(errors, error.body, _model(request, error))
     return _fields_response(422, "invalid_request", "the request is not valid", fields)
 
 

@@ -43,6 +43,7 @@ from api.runs.submit import router as submit_router
 from api.settings import ApiSettings
 from api.system.docs import router as docs_router
 from api.system.instruments import Instruments, ServiceCollector
+from api.system.readiness import ReadinessCheck
 from api.system.routes import metrics_router
 from api.system.routes import router as system_router
 from pmae.logs import log_context
@@ -156,6 +157,7 @@ async def running_services(
                     reconstructor=reconstructor,
                     instruments=instruments,
                     access=Access(settings, sessions),
+                    readiness=ReadinessCheck.of(settings, sessions, doorbell),
                 )
     finally:
         instruments.registry.unregister(collector)

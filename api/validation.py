@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -53,13 +53,15 @@ def body_fields(
     messages: dict[Location, list[str]] = {}
     for error in errors:
         location = _place(error["loc"], body, missing=error["type"] == "missing")
+        if location not in messages and len(messages) == MOST_FIELDS:
+            continue
         message = _message(error, location, model)
         known = messages.setdefault(location, [])
         if message not in known:
             known.append(message)
     return [
         ProblemField(pointer=pointer(location), message="; or: ".join(texts))
-        for location, texts in list(messages.items())[:MOST_FIELDS]
+        for location, texts in messages.items()
     ]
 
 
@@ -87,20 +89,22 @@ def parameter_fields(errors: Sequence[Mapping[str, Any]], part: str) -> list[Pro
 
 
 def request_fields(
-    error: RequestValidationError, model: type[BaseModel] | None
+    errors: Sequence[Mapping[str, Any]], body: object, model: type[BaseModel] | None
 ) -> list[ProblemField]:
     """The bad parameters and body fields of a request that FastAPI refused.
 
     Args:
-        error: of FastAPI.
+        errors: of FastAPI.
+        body: the JSON value that was sent.
         model: what the body should have been, if it should have been one.
     """
-    errors = error.errors()
     fields = [field for part in ("query", "header") for field in parameter_fields(errors, part)]
-    in_body: list[ErrorDetails] = [
-        entry | {"loc": tuple(entry["loc"][1:])} for entry in errors if entry["loc"][0] == "body"
+    in_body = [
+        cast("ErrorDetails", {**entry, "loc": tuple(entry["loc"][1:])})
+        for entry in errors
+        if entry["loc"][0] == "body"
     ]
-    return fields + body_fields(in_body, error.body, model)
+    return fields + body_fields(in_body, body, model)
 
 
 def unknown_name(what: str, name: str, valid: Sequence[str]) -> str:

@@ -44,6 +44,8 @@ from pmae.layout import LeaseDir, RunDir, checkpoint_id
 from worker.history import history_line
 
 _CHUNK_BYTES = 256 * 1024
+_NUL, _REPLACED = rb"\u0000", rb"\ufffd"
+"""In JSON: no database stores the one in a text."""
 _HEADLINE_EVALUATION = "linear/encoder"
 _log = logging.getLogger(__name__)
 
@@ -107,6 +109,8 @@ class Recorder:
             with self._lease.events.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read(_CHUNK_BYTES)
+                if b"\n" not in data:
+                    data += file.readline()  # a line longer than a chunk, or a torn one
         except FileNotFoundError:
             return False
         lines, taken = split_lines(data)
@@ -133,7 +137,7 @@ class Recorder:
         for line in lines:
             key = hashlib.sha256(line).hexdigest()[:40]
             try:
-                event = parse_event(line)
+                event = parse_event(line.replace(_NUL, _REPLACED))
             except EventError as error:
                 _log.warning("a line was skipped: %s", error)
                 batch.events[key] = self._event("warning", f"a line was skipped: {error}", {})

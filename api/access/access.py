@@ -18,6 +18,8 @@ from api.middleware import READING_METHODS
 from api.settings import ApiSettings
 from pmae.loopback import is_loopback
 
+_COUNTED = "write_counted"
+
 
 class Access:
     """Who may use one application. Used from its event loop."""
@@ -59,15 +61,20 @@ class Access:
             self._count_failure(scope, error)
             raise
 
-    def count_write(self, caller: str) -> None:
-        """Count a request that changes something.
+    def count_write(self, scope: Scope, caller: str) -> None:
+        """Count a request that changes something, or that the audit trail holds.
 
         Args:
+            scope: the request's; each is counted once.
             caller: the name of a key, or an address where there is none.
 
         Raises:
             TooManyRequestsError: too many in the last minute.
         """
+        state = scope.setdefault("state", {})
+        if state.get(_COUNTED):
+            return
+        state[_COUNTED] = True
         seconds = self._writes.seconds_to_wait(caller)
         if seconds:
             raise TooManyRequestsError(
@@ -98,7 +105,7 @@ class Access:
         """A key that holds is never held up by others of its address: many share a proxy's."""
         address = address_of(scope)
         if scope["method"] not in READING_METHODS:
-            self.count_write(address)
+            self.count_write(scope, address)
         seconds = 0.0 if error.code == "key_required" else self._failures.seconds_to_wait(address)
         if seconds:
             raise TooManyRequestsError(

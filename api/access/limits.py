@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 _SECONDS = 60.0
 _MOST_BUCKETS = 10_000
-"""More than that, and those that are full again, which say nothing, are dropped."""
+"""More than that, and those of the callers that were not heard of for the longest are dropped."""
 
 
 @dataclass
@@ -30,7 +31,7 @@ class RateLimit:
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute = per_minute
         self._clock = clock
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def seconds_to_wait(self, caller: str) -> float:
         """Count one of a caller's.
@@ -41,10 +42,10 @@ class RateLimit:
         if self.per_minute == 0:
             return 0.0
         now = self._clock()
-        bucket = self._buckets.get(caller)
-        if bucket is None:
-            self._make_room(now)
-            bucket = self._buckets[caller] = _Bucket(self.per_minute, now)
+        bucket = self._buckets.setdefault(caller, _Bucket(self.per_minute, now))
+        self._buckets.move_to_end(caller)
+        if len(self._buckets) > _MOST_BUCKETS:
+            self._buckets.popitem(last=False)
         bucket.tokens = self._tokens(bucket, now)
         bucket.filled_at = now
         if bucket.tokens < 1:
@@ -55,12 +56,3 @@ class RateLimit:
     def _tokens(self, bucket: _Bucket, now: float) -> float:
         gained = (now - bucket.filled_at) * self.per_minute / _SECONDS
         return min(float(self.per_minute), bucket.tokens + gained)
-
-    def _make_room(self, now: float) -> None:
-        if len(self._buckets) < _MOST_BUCKETS:
-            return
-        self._buckets = {
-            caller: bucket
-            for caller, bucket in self._buckets.items()
-            if self._tokens(bucket, now) < self.per_minute
-        }

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access.access import Access, address_of
 from api.access.audit import Attempt, record
+from api.access.errors import TooManyRequestsError
 from api.access.needs import Permissions
 from api.context import Services
 from api.errors import ApiError, error_response
@@ -44,8 +45,8 @@ class AuditMiddleware:
     """Records each request that changes something, or would have if it had not been refused.
 
     A POST that only reads (a viewer may send it) is recorded when it was refused. What is too fast
-    is not: the trail must not grow as fast as somebody likes. The answer does not wait for the
-    row, and does not fail with it.
+    is not, be it refused for that or for something else before: the trail must not grow as fast as
+    somebody likes. The answer does not wait for the row, and does not fail with it.
     """
 
     def __init__(self, app: ASGIApp, permissions: Permissions) -> None:
@@ -73,7 +74,7 @@ class AuditMiddleware:
             await self._app(scope, receive, send_and_note)
         finally:
             attempt = self._attempt(scope, status)
-            if attempt is not None:
+            if attempt is not None and _in_time(services.access, scope):
                 await asyncio.to_thread(record, services.sessions, attempt)
 
     def _attempt(self, scope: Scope, status: int) -> Attempt | None:
@@ -92,3 +93,14 @@ class AuditMiddleware:
             request_id=state.get("request_id", ""),
             address=address_of(scope),
         )
+
+
+def _in_time(access: Access, scope: Scope) -> bool:
+    """Whether its sender has not sent too much; what never came to be counted is counted here."""
+    principal = scope.get("state", {}).get("principal")
+    caller = principal.name if principal else None
+    try:
+        access.count_write(scope, caller or address_of(scope))
+    except TooManyRequestsError:
+        return False
+    return True

@@ -61,7 +61,7 @@ class Needs:
         services: Services = request.app.state.services
         principal: Principal = request.state.principal
         if self.writes and principal.name is not None:
-            services.access.count_write(principal.name)
+            services.access.count_write(request.scope, principal.name)
         if not principal.may(self.role):
             raise ForbiddenError(
                 f"the key {principal.name!r} is a {principal.role}'s; this needs a {self.role}'s",

@@ -189,9 +189,7 @@ async def reconstruct(
     same request gives the same masks. A checkpoint of a run that is still training serves as
     well as one of a finished run.
     """
-    usual = services.settings.max_body_bytes
-    asked = await read_long_body(request, ReconstructionRequest, usual_bytes=usual)
-    asked = asked or ReconstructionRequest()
+    asked = await read_long_body(request, ReconstructionRequest) or ReconstructionRequest()
     checkpoint = await asyncio.to_thread(_find, services, checkpoint_id)
     if form == "png":
         sheet = await asyncio.wrap_future(services.reconstructor.as_png(checkpoint, asked))

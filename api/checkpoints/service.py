@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from api.db import run_states
 from api.db.tables import CheckpointRow, RunRow
 from api.errors import ConflictError, NotFoundError, ReplacedError
 from api.runs.views import checkpoint_view
@@ -98,6 +99,8 @@ def pin(session: Session, checkpoint_id: str, runs_dir: Path, *, pinned: bool) -
         NotFoundError: there is none of that id, or it was removed meanwhile.
         ConflictError: it is a rolling one, which the next one replaces.
     """
+    # A transaction that writes must write first (see api.db.session).
+    run_states.hold(session, checkpoint_id.rpartition("-")[0])
     stored = find_checkpoint(session, checkpoint_id, runs_dir)
     if stored.view.kind == "latest":
         raise ConflictError(

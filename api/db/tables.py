@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -88,6 +89,13 @@ class RunRow(Base):
     __table_args__ = (
         Index("ix_runs_queue", "state", "priority", "queued_at"),
         Index("ix_runs_lease", "state", "lease_until"),
+        # Looked for every few seconds; there are hardly ever any.
+        Index(
+            "ix_runs_deleted",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
     )
 
 

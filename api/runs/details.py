@@ -215,11 +215,11 @@ def get_run_filmstrip(
     """
     with services.sessions() as session:
         row = service.find_run(session, run_id)
-        run = RunDir(services.settings.runs_dir / run_id)
-        if form == "png":
-            png = get_filmstrip_png(row, run, image=image, max_frames=max_frames)
-            return Response(png, media_type="image/png")
-        return get_filmstrip(row, run, image=image, max_frames=max_frames)
+    run = RunDir(services.settings.runs_dir / run_id)
+    if form == "png":
+        png = get_filmstrip_png(row, run, image=image, max_frames=max_frames)
+        return Response(png, media_type="image/png")
+    return get_filmstrip(row, run, image=image, max_frames=max_frames)
 
 
 @router.get(

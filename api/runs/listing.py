@@ -8,6 +8,7 @@ value come last in either direction; of equal ones the newest comes first.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,20 +17,30 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session, load_only
 
 from api.db.tables import RunRow
-from api.runs.cursors import is_integer, not_a_cursor, read_cursor, write_cursor
+from api.parameters import LARGEST_INTEGER
+from api.runs.cursors import not_a_cursor, read_cursor, write_cursor
 from api.runs.filters import RunFilters, conditions, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import RunPage
 
+_MOST_PRIORITY = 2**31 - 1
+"""That its column holds."""
 _Value = str | float | None
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\x00" not in value
+    # Neither U+0000 nor lone surrogates, which JSON can carry, are taken by a database.
+    return isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value) is None
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
+
+
+def _is_priority(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_PRIORITY
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ def _sort_of(name: str) -> _Sort:
         case "name":
             return _Sort(RunRow.name.expression, nullable=False, fits=_is_text)
         case "priority":
-            return _Sort(RunRow.priority.expression, nullable=False, fits=is_integer)
+            return _Sort(RunRow.priority.expression, nullable=False, fits=_is_priority)
         case "finished":
             return _Sort(RunRow.finished_at.expression, nullable=True, fits=_is_number)
         case _:

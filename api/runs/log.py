@@ -16,10 +16,18 @@ def read_log(run_dir: RunDir, *, offset: int, limit: int) -> LogChunk:
     """A piece of the log, cut between characters.
 
     Args:
-        run_dir: need not exist yet: the log is empty then.
+        run_dir: need not exist, yet or any more: the log is empty then.
         offset: in bytes from the first lease's start; negative: from the end.
         limit: most bytes of the piece, 4 or more.
     """
+    try:
+        return _read_log(run_dir, offset, limit)
+    except FileNotFoundError:
+        # Found, but not there any more: the run is being deleted.
+        return LogChunk(text="", offset=0, next_offset=0, size=0)
+
+
+def _read_log(run_dir: RunDir, offset: int, limit: int) -> LogChunk:
     logs = [lease.log for lease in run_dir.leases() if lease.log.is_file()]
     files = [(log, log.stat().st_size) for log in logs]
     size = sum(length for _, length in files)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from sqlalchemy import select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, load_only
 
 from api.db.reconcile import idles, present
@@ -61,23 +59,19 @@ def _described(worker: WorkerRow) -> str:
 
 def why_waits(session: Session, run: RunRow, *, silence_seconds: float) -> str:
     """Why a queued run has not begun."""
-    ahead = next(
-        (
-            place
-            for place, number in enumerate(_in_order(session, run.kind))
-            if number == run.number
+    before = or_(
+        RunRow.priority > run.priority,
+        and_(
+            RunRow.priority == run.priority,
+            or_(
+                RunRow.queued_at < run.queued_at,
+                and_(RunRow.queued_at == run.queued_at, RunRow.number < run.number),
+            ),
         ),
-        0,
     )
+    waiting = (RunRow.state == "queued", RunRow.kind == run.kind)
+    ahead = session.scalar(select(func.count()).where(*waiting, before)) or 0
     return Slots(session, silence_seconds=silence_seconds).why_waits(run, ahead)
-
-
-def _in_order(session: Session, kind: str) -> Sequence[int]:
-    return session.scalars(
-        select(RunRow.number)
-        .where(RunRow.state == "queued", RunRow.kind == kind)
-        .order_by(RunRow.priority.desc(), RunRow.queued_at, RunRow.number)
-    ).all()
 
 
 def list_queue(session: Session, *, silence_seconds: float) -> Queue:
@@ -92,10 +86,12 @@ def list_queue(session: Session, *, silence_seconds: float) -> Queue:
         .options(load_only(*columns, raiseload=True))
         .where(RunRow.state == "queued")
         .order_by(RunRow.priority.desc(), RunRow.queued_at, RunRow.number)
+        .limit(_MOST_LISTED)
     ).all()
+    total = session.scalar(select(func.count()).where(RunRow.state == "queued")) or 0
     ahead_of_kind: dict[str, int] = {}
     items: list[QueuedRun] = []
-    for position, row in enumerate(rows[:_MOST_LISTED], 1):
+    for position, row in enumerate(rows, 1):
         ahead = ahead_of_kind.get(row.kind, 0)
         ahead_of_kind[row.kind] = ahead + 1
         items.append(
@@ -110,4 +106,4 @@ def list_queue(session: Session, *, silence_seconds: float) -> Queue:
                 waits=slots.why_waits(row, ahead),
             )
         )
-    return Queue(total=len(rows), items=items)
+    return Queue(total=total, items=items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ from api.storage import Space, artifact_space
 from pmae.schema import RUN_KINDS, RUN_STATES
 
 _UNMATCHED = "(none)"
+_METHODS = frozenset(http.HTTPMethod)
+_OTHER_METHOD = "(other)"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -43,9 +46,13 @@ class Instruments:
         )
 
     def observe_request(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count one answer under its operation, never the path asked for: those are endless."""
+        """Count one answer under its operation, never the path asked for: those are endless.
+
+        So are methods, which a client may make up.
+        """
         operation = getattr(scope.get("route"), "name", _UNMATCHED)
-        self._requests.labels(scope["method"], operation, str(status)).observe(seconds)
+        method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
+        self._requests.labels(method, operation, str(status)).observe(seconds)
 
     def text(self) -> bytes:
         """All of it, in Prometheus's text format."""

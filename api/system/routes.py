@@ -158,11 +158,11 @@ async def livez() -> Liveness:
     responses={503: {"model": Readiness, "description": "Not now; `checks` says what is wrong."}},
     dependencies=[EVERYBODY],
 )
-def readyz(
+async def readyz(
     services: ServicesDep, principal: StrangerOrPrincipalDep, response: Response
 ) -> Readiness:
     """Asks the database, the broker and the artifact disk. Strangers are not told which."""
-    readiness = service.check_readiness(services)
+    readiness = await services.readiness.ask()
     if not readiness.ready:
         response.status_code = http.HTTPStatus.SERVICE_UNAVAILABLE
     return readiness if principal else readiness.model_copy(update={"checks": {}})

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 from sqlalchemy import select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api.broker import BROKER_ERRORS
-from api.context import Services
 from api.db.reconcile import present
 from api.db.tables import RunRow, WorkerRow
 from api.errors import NotFoundError
 from api.runs.views import moment
-from api.settings import ApiSettings
-from api.storage import free_bytes
 from pmae.data.catalog import DATASETS, dataset_facts
 from pmae.data.locate import locate, own_datasets
 from pmae.presets import Preset
-from pmae.schema import DatasetView, PresetView, ProblemField, Readiness, WorkerView
+from pmae.schema import DatasetView, PresetView, ProblemField, WorkerView
 from pmae.settings import StorageSettings
 from pmae.spec import resolve
-
-_logger = logging.getLogger(__name__)
 
 
 def preset_view(preset: Preset) -> PresetView:
@@ -101,48 +88,3 @@ def ask_to_drain(session: Session, name: str, *, drain: bool) -> None:
         message = f"there is no worker {name!r}; GET /api/v1/workers lists them"
         field = ProblemField(pointer="name", message=message)
         raise NotFoundError(message, code="worker_not_found", fields=[field])
-
-
-def check_readiness(services: Services) -> Readiness:
-    """Whether database, broker and storage can be used; asks all three at once."""
-    checks: dict[str, Callable[[], str]] = {
-        "database": lambda: _check_database(services),
-        "broker": lambda: _check_broker(services),
-        "storage": lambda: _check_storage(services.settings),
-    }
-    with ThreadPoolExecutor(len(checks)) as pool:
-        running = {name: pool.submit(check) for name, check in checks.items()}
-        answers = {name: future.result() for name, future in running.items()}
-    return Readiness(ready=all(answer == "ok" for answer in answers.values()), checks=answers)
-
-
-def _check_database(services: Services) -> str:
-    try:
-        with services.sessions() as session:
-            session.execute(select(1))
-    except SQLAlchemyError as error:
-        _logger.warning("the database does not answer: %s", error)
-        return "does not answer"
-    return "ok"
-
-
-def _check_broker(services: Services) -> str:
-    try:
-        services.doorbell.waiting_messages("pretrain")
-    except BROKER_ERRORS as error:
-        _logger.warning("the broker does not answer: %s", error)
-        return "does not answer"
-    return "ok"
-
-
-def _check_storage(settings: ApiSettings) -> str:
-    try:
-        free = free_bytes(settings)
-        with tempfile.TemporaryFile(dir=settings.artifact_dir) as file:
-            file.write(b"ok")
-            file.flush()
-    except OSError as error:
-        return f"cannot be written: {os.strerror(error.errno or 0)}"
-    if free < settings.min_free_disk_bytes:
-        return f"{free:,} bytes are free, fewer than {settings.min_free_disk_bytes:,}"
-    return "ok"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import httpx
 import pytest
 
@@ -50,6 +53,28 @@ def test_one_that_is_pinned_or_rolling_stays(api: LiveApi) -> None:
     assert folder.is_dir()
     assert api.client.patch(path, json={"pinned": False}).status_code == 200
     assert api.client.delete(path).status_code == 204
+
+
+def test_pinning_waits_for_others_that_write(api: LiveApi) -> None:
+    run = api.add_run(state="succeeded")
+    api.add_checkpoint(run, FILES, step=10)
+    ended = Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            api.add_event(run.number, "something")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            answers = [
+                api.client.patch(f"/checkpoints/{run.id}-00000010", json={"pinned": pinned})
+                for pinned in (True, False) * 20
+            ]
+        finally:
+            ended.set()
+        writing.result()
+    assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])

@@ -8,6 +8,7 @@ from sqlalchemy import update
 from api.db.clock import database_now
 from api.db.tables import RunRow
 from api.settings import ApiSettings
+from api.system.instruments import Instruments
 from tests.api.live import LiveApi, live_api
 from tests.support.waiting import wait_until
 
@@ -62,6 +63,16 @@ def test_requests_are_counted_by_operation_and_not_by_address(api: LiveApi) -> N
     wait_until(lambda: counted("get_run", "404") == 1, "counting")
     wait_until(lambda: counted("(none)", "404") == 1, "counting")
     assert run_id not in api.client.get(f"{api.url}/metrics").text
+
+
+def test_made_up_methods_are_counted_as_one() -> None:
+    """A server may pass any word on: each would stay in memory as a name of its own."""
+    instruments = Instruments()
+    for number in range(100):
+        instruments.observe_request({"method": f"MADEUP{number}"}, 405, 0.1)
+    told = instruments.text().decode()
+    assert "MADEUP" not in told
+    assert 'method="(other)",operation="(none)",status="405"} 100.0' in told
 
 
 def test_a_lost_lease_is_counted(api_settings: ApiSettings) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from api.middleware import BodyLimitMiddleware
 from api.settings import ApiSettings
+from api.validation import MOST_FIELDS
 from tests.api.live import DIGITS, LiveApi
 
 MEGABYTE = 1_000_000
@@ -75,6 +80,47 @@ def test_an_endless_body_is_cut_off(api: LiveApi) -> None:
 
         with pytest.raises(OSError, match=r"reset|pipe"):
             send_on()
+
+
+def test_a_body_in_many_pieces_takes_no_more_memory_than_in_one() -> None:
+    passed_on: list[Message] = []
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        passed_on.append(await receive())
+
+    pieces = iter([{"type": "http.request", "body": b"x", "more_body": True}] * 1_000)
+
+    async def receive() -> Message:
+        return next(pieces, {"type": "http.request", "body": b"y", "more_body": False})
+
+    async def send(_message: Message) -> None:
+        raise AssertionError("nothing is answered")
+
+    limited = BodyLimitMiddleware(app, max_body_bytes=2_000, larger={})
+    scope = {"type": "http", "path": "/", "headers": []}
+    asyncio.run(limited(scope, receive, send))
+    assert passed_on == [{"type": "http.request", "body": b"x" * 1_000 + b"y"}]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/runs/0123456789ab"),
+        ("POST", "/checkpoints/0123456789ab-00000001/reconstructions"),
+    ],
+)
+def test_a_body_of_very_many_values_is_not_looked_at(api: LiveApi, method: str, path: str) -> None:
+    def refused(count: int) -> dict[str, Any]:
+        body = {f"unknown{index}": index for index in range(count)}
+        answer = api.client.request(method, path, json=body)
+        assert answer.status_code == 422
+        problem: dict[str, Any] = answer.json()
+        return problem
+
+    assert refused(40_000)["code"] == "too_many_values"
+    problem = refused(20_000)
+    assert problem["code"] == "invalid_request"
+    assert len(problem["errors"]) == MOST_FIELDS
 
 
 def test_only_known_hosts_are_answered(api: LiveApi, subtests: pytest.Subtests) -> None:

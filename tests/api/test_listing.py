@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -204,6 +206,26 @@ def test_a_cursor_serves_its_own_list_only(api: LiveApi) -> None:
         assert response.status_code == 422
         assert response.json()["errors"][0]["pointer"] == "cursor"
         assert "other filters" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "value"),
+    [
+        ("name", "\ud800"),
+        ("finished", 10**400),
+        ("metric:loss", 10**20),
+        ("top1", 1e400),
+        ("priority", 2**40),
+    ],
+)
+def test_a_cursor_that_was_made_up_is_refused(api: LiveApi, sort: str, value: str | float) -> None:
+    add(api, 2, lambda _: {"finished_at": 1e9, "top1": 0.5, "last_metrics": {"loss": 0.5}})
+    cursor = page(api, limit=1, sort=sort).next_cursor or ""
+    digest = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))[0]
+    made_up = base64.urlsafe_b64encode(json.dumps([digest, value, 1]).encode()).decode()
+    response = api.client.get("/runs", params={"limit": 1, "sort": sort, "cursor": made_up})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == "cursor"
 
 
 def test_a_page_of_many_runs_is_read_along_the_primary_key(api: LiveApi) -> None:

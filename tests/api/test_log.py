@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -115,3 +118,25 @@ def test_over_http(api: LiveApi) -> None:
     )
     assert piece.text.encode() == TEXT.encode()[2 : piece.next_offset]
     assert api.client.get(f"/runs/{run_id}/log", params={"limit": 3}).status_code == 422
+
+
+def test_a_log_that_is_deleted_while_it_is_read_is_no_fault(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    ended = Event()
+
+    def make_and_delete() -> None:
+        while not ended.is_set():
+            for number in (1, 2, 3):
+                lease = run_dir.lease(number)
+                lease.path.mkdir(parents=True)
+                lease.log.write_text("some text\n")
+            shutil.rmtree(run_dir.path)
+
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(make_and_delete)
+        try:
+            chunks = [read_log(run_dir, offset=0, limit=100) for _ in range(3_000)]
+        finally:
+            ended.set()
+        deleting.result()
+    assert any(chunk.text for chunk in chunks)

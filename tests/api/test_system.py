@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from sqlalchemy import insert
 from api.broker import BROKER_ERRORS, Doorbell
 from api.db import run_states
 from api.db.clock import database_now
-from api.db.tables import WorkerRow
+from api.db.tables import RunRow, WorkerRow
 from api.settings import ApiSettings
+from api.system.readiness import ReadinessCheck
 from pmae.data.catalog import DATASETS
 from pmae.presets import PRESETS
 from pmae.schema import DatasetView, PresetView, Problem, Queue, Readiness, WorkerView
@@ -66,6 +68,40 @@ def worker(name: str, *, age: float = 0.0, **facts: Any) -> dict[str, Any]:
     seen = database_now() - age
     defaults = {"host": "h", "pid": 1, "started_at": seen, "last_seen_at": seen}
     return {"name": name, "kinds": ["pretrain"], "devices": 1} | defaults | facts
+
+
+def test_a_long_queue_is_counted_and_only_its_beginning_listed(api: LiveApi) -> None:
+    row = api.add_run()
+    columns = [c.key for c in RunRow.__mapper__.column_attrs if c.key != "number"]
+    values = {name: getattr(row, name) for name in columns}
+    with api.sessions.begin() as session:
+        rows = [values | {"id": f"{place:012x}"} for place in range(600)]
+        session.execute(insert(RunRow), rows)
+        session.execute(insert(RunRow), [values | {"id": "f" * 12, "kind": "evaluate"}])
+    queue = Queue.model_validate_json(api.client.get("/queue").content)
+    assert (queue.total, len(queue.items)) == (602, 500)
+    assert [run.position for run in queue.items] == list(range(1, 501))
+    assert queue.items[1].run_id == "0" * 12, "of equal ones the oldest comes first"
+    with api.sessions.begin() as session:
+        session.execute(insert(WorkerRow).values(**worker("a")))
+    told = api.client.get(f"/runs/{599:012x}").json()["reason"]
+    assert told == "waits to be picked up; 600 runs of its kind start before it"
+
+
+async def _asked_at_once(check: ReadinessCheck, count: int) -> list[Readiness]:
+    return await asyncio.gather(*(check.ask() for _ in range(count)))
+
+
+def test_all_who_ask_at_once_share_one_check() -> None:
+    asked: list[int] = []
+
+    def look() -> Readiness:
+        asked.append(1)
+        return Readiness(ready=len(asked) > 1, checks={})
+
+    check = ReadinessCheck(look)
+    assert [one.ready for one in asyncio.run(_asked_at_once(check, 100))] == [False] * 100
+    assert [one.ready for one in asyncio.run(_asked_at_once(check, 1))] == [True], "asked anew"
 
 
 def test_the_queue_says_what_starts_when_and_why_it_waits(api: LiveApi) -> None:

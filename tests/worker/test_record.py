@@ -25,12 +25,14 @@ from pmae.events import (
     CheckpointEvent,
     CheckpointRemovedEvent,
     EndEvent,
+    ErrorEvent,
     EvaluationEvent,
     FileFacts,
     MetricsEvent,
     ProgressEvent,
     StageEvent,
     StartEvent,
+    WarningEvent,
 )
 from pmae.layout import LeaseDir, RunDir
 from worker.record import Recorder
@@ -134,6 +136,32 @@ def test_a_torn_line_waits_and_a_malformed_one_is_reported(
         file.write(torn[20:])
     recorder.record_all()
     assert len(_contents(sessions)[0]) == 2  # type: ignore[arg-type]
+
+
+def test_a_line_that_is_longer_than_a_chunk_holds_nothing_up(
+    sessions: Sessions, claimed: Claim, lease: LeaseDir
+) -> None:
+    message = "x" * 600_000
+    long = WarningEvent(message=message).model_dump_json().encode() + b"\n"
+    recorder = Recorder(sessions, claimed, lease)
+    lease.events.write_bytes(LINES[0] + long[:-100])
+    recorder.record_all()
+    lease.events.write_bytes(LINES[0] + long + LINES[-1])
+    recorder.record_all()
+    assert recorder.ended
+    assert ("warning", message) in _contents(sessions)[1]  # type: ignore[operator]
+
+
+def test_what_no_database_stores_is_replaced(
+    sessions: Sessions, claimed: Claim, lease: LeaseDir
+) -> None:
+    told = [WarningEvent(message="a\0b"), ErrorEvent(code="data_error", message="c\0d")]
+    lease.events.write_bytes(b"".join(event.model_dump_json().encode() + b"\n" for event in told))
+    recorder = Recorder(sessions, claimed, lease)
+    recorder.record_all()
+    assert ("warning", "a\ufffdb") in _contents(sessions)[1]  # type: ignore[operator]
+    assert recorder.error is not None
+    assert recorder.error.message == "c\ufffdd"
 
 
 def test_a_stale_lease_records_nothing(sessions: Sessions, claimed: Claim, lease: LeaseDir) -> None:

@@ -124,6 +124,9 @@ def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
         RunNotFoundError: there is no such run.
         TransitionRefusedError: the run has ended.
     """
+    # First of all: a worker that is giving it back meanwhile is waited for. Else it could go from
+    # running to queued between the two statements, and neither would find it.
+    hold(session, run_id)
     cancelled = move(
         session,
         RunRow.id == run_id,

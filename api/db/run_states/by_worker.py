@@ -117,6 +117,9 @@ def finish(
 def requeue(session: Session, claimed: Claim, *, reason: str, counts_attempt: bool) -> None:
     """Put a run back into the queue; another worker resumes it.
 
+    One that somebody asked to cancel, after its worker had looked for that for the last time, is
+    cancelled instead: the next claim would forget it.
+
     Args:
         session: in a transaction.
         claimed: the claim that ends.
@@ -126,22 +129,22 @@ def requeue(session: Session, claimed: Claim, *, reason: str, counts_attempt: bo
     Raises:
         LeaseLostError: the run belongs to another lease, or has ended.
     """
-    attempt = RunRow.attempt if counts_attempt else RunRow.attempt - 1
     row = move(
         session,
         *held(claimed),
+        RunRow.cancel_requested.is_(False),
         from_state="running",
         to="queued",
         actor=claimed.worker,
         reason=reason,
         message=reason,
-        attempt=attempt,
+        attempt=RunRow.attempt if counts_attempt else RunRow.attempt - 1,
         queued_at=database_now(),
         lease_until=None,
         worker=None,
     )
     if row is None:
-        raise _lost(claimed)
+        finish(session, claimed, state="cancelled", reason="cancelled; its trainer has stopped")
 
 
 def release(session: Session, claimed: Claim, *, reason: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import func, select
 
 from api.access.limits import RateLimit
+from api.db.tables import AuditRow
 from api.settings import ApiSettings
 from tests.api.access.conftest import LockedApi, bearer
 from tests.api.live import DIGITS
+from tests.support.waiting import wait_until
 
 
 class Clock:
@@ -40,6 +43,15 @@ def test_memory_does_not_grow_with_callers() -> None:
         limit.seconds_to_wait(str(number))
         clock.now += 0.01
     assert len(limit._buckets) <= 10_000
+
+
+def test_memory_does_not_grow_with_callers_that_come_at_once() -> None:
+    limit = RateLimit(2, Clock())
+    for number in range(25_000):
+        limit.seconds_to_wait(str(number))
+        limit.seconds_to_wait("who goes on")
+    assert len(limit._buckets) <= 10_000
+    assert limit.seconds_to_wait("who goes on") > 0
 
 
 @pytest.fixture
@@ -77,3 +89,30 @@ def test_who_tries_keys_is_slowed_down_and_holders_at_that_address_are_not(
 def test_strangers_that_write_are_slowed_down(locked: LockedApi) -> None:
     answers = [locked.live.client.post("/runs", json=DIGITS) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/nowhere", b""),
+        ("POST", "/checkpoints/0123456789ab-00000001/links", b"{}"),
+        ("PATCH", "/runs/0123456789ab", b"no JSON"),
+    ],
+)
+def test_the_trail_does_not_grow_faster_than_a_key_may_write(
+    locked: LockedApi, method: str, path: str, body: bytes
+) -> None:
+    """Refused requests are recorded whether or not they came as far as the limit of writes."""
+    headers = locked.headers("ada") | {"Content-Type": "application/json"}
+    for _ in range(10):
+        answer = locked.live.client.request(method, path, content=body, headers=headers)
+        assert 400 <= answer.status_code < 500
+    locked.live.client.post("/nowhere", headers=locked.headers("last"))
+
+    def recorded(actor: str) -> int:
+        query = select(func.count()).select_from(AuditRow).where(AuditRow.actor == actor)
+        with locked.live.sessions() as session:
+            return session.scalar(query) or 0
+
+    wait_until(lambda: recorded("last") == 1, "the last entry")
+    assert recorded("ada") == 3

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
@@ -14,6 +14,7 @@ from api.db.metric_blocks import BLOCK_STEPS, summarise
 from api.db.migrate import upgrade
 from api.db.tables import MetricBlockRow, MetricRow, RunRow
 from pmae.presets import get_preset
+from tests.api.db.older import downgrade
 
 Point = dict[str, Any]
 
@@ -103,7 +104,6 @@ def test_the_upgrade_summarises_what_is_there(
     points = points_of(number, ("loss", "lr"))
     with sessions.begin() as session:
         session.execute(insert(MetricRow), points)
-        session.execute(text("DROP TABLE metric_blocks"))
-        session.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+    downgrade(database_url, "0003")
     upgrade(database_url)
     assert found_blocks(sessions, number) == expected_blocks(points)

@@ -6,16 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import JSON, Column, MetaData, Table, insert, inspect, select
 
-from api.db import migrations
 from api.db.migrate import upgrade
 from api.db.session import make_engine
 from api.db.tables import Base, RunEventRow
+from tests.api.db.older import downgrade
 
 
 def test_the_schema_is_that_of_the_tables(database_url: str) -> None:
@@ -32,10 +30,7 @@ def test_a_downgrade_drops_what_the_older_schema_cannot_hold(database_url: str) 
     event = {"at": 1.0, "type": "delete", "actor": "api", "message": "deleted", "data": {}}
     with engine.begin() as connection:
         connection.execute(insert(RunEventRow).values(run_number=None, key="a", **event))
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
+    downgrade(database_url, "0003")
     columns = {column["name"]: column for column in inspect(engine).get_columns("run_events")}
     assert columns["run_number"]["nullable"] is False
     with engine.connect() as connection:

@@ -1,7 +1,4 @@
-"""Summaries of the metric points, also of those that are there; events of no run.
-
-The latter tell that a run was deleted.
-"""
+"""Summaries of the metric points, also of those that are there; what is told of deleted runs."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_DELETED = sa.text("deleted_at IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -55,13 +53,20 @@ def upgrade() -> None:
         """
     )
 
-
+    op.create_index(
+        "ix_runs_deleted",
+        "runs",
+        ["deleted_at"],
+        sqlite_where=_DELETED,
+        postgresql_where=_DELETED,
+    )
     _change_events(of_no_run=True)
 
 
 def downgrade() -> None:
     op.execute("DELETE FROM run_events WHERE run_number IS NULL")
     _change_events(of_no_run=False)
+    op.drop_index("ix_runs_deleted", "runs")
     op.drop_table("metric_blocks")
 
 
