@@ -43,7 +43,6 @@ router = APIRouter(tags=["evaluations"], dependencies=[Depends(refuse_unknown_pa
 def evaluate_checkpoint(
     services: ServicesDep,
     principal: PrincipalDep,
-    response: Response,
     checkpoint_id: CheckpointId,
     request: Annotated[
         EvaluationRequest,
@@ -66,7 +65,7 @@ def evaluate_checkpoint(
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
     ] = 0,
     idempotency_key: IdempotencyHeader = None,
-) -> Run | Response:
+) -> Response:
     """Queue a run of the kind `evaluate`, which measures a kept checkpoint and leaves it as it is.
 
     It has a state, a log and events of its own and can be cancelled, resumed and repeated like any
@@ -87,7 +86,6 @@ def evaluate_checkpoint(
     return queue_run(
         services,
         principal,
-        response,
         spec,
         preset=None,
         priority=priority,

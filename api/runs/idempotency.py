@@ -24,7 +24,7 @@ from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import IdempotencyKeyRow
 from api.errors import InvalidRequestError
 from api.openapi import API_PREFIX
-from pmae.schema import ProblemField, Run
+from pmae.schema import ProblemField
 
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -93,8 +93,20 @@ def find_answer(session: Session, submission: Submission | None) -> JSONResponse
             code="idempotency_key_reused",
             fields=[ProblemField(pointer=HEADER, message=message)],
         )
-    headers = {"Location": f"{API_PREFIX}/runs/{row.run_id}", REPLAYED_HEADER: "true"}
-    return JSONResponse(row.answer, http.HTTPStatus.ACCEPTED, headers=headers)
+    return accepted(row.answer, replayed=True)
+
+
+def accepted(answer: Mapping[str, Any], *, replayed: bool = False) -> JSONResponse:
+    """What a request that queued a run is answered with.
+
+    Args:
+        answer: a :class:`~pmae.schema.Run` as JSON.
+        replayed: an earlier request of the same key has queued it.
+    """
+    headers = {"Location": f"{API_PREFIX}/runs/{answer['id']}"}
+    if replayed:
+        headers[REPLAYED_HEADER] = "true"
+    return JSONResponse(answer, http.HTTPStatus.ACCEPTED, headers=headers)
 
 
 def claim_key(session: Session, submission: Submission | None) -> JSONResponse | None:
@@ -124,14 +136,14 @@ def claim_key(session: Session, submission: Submission | None) -> JSONResponse |
     return find_answer(session, submission)
 
 
-def keep_answer(session: Session, submission: Submission | None, run: Run) -> None:
+def keep_answer(session: Session, submission: Submission | None, answer: Mapping[str, Any]) -> None:
     """Put down how a submission is answered, in the transaction that claimed its key."""
     if submission is None:
         return
     session.execute(
         update(IdempotencyKeyRow)
         .where(IdempotencyKeyRow.owner == submission.owner, IdempotencyKeyRow.key == submission.key)
-        .values(run_id=run.id, answer=run.model_dump(mode="json"))
+        .values(run_id=answer["id"], answer=answer)
         .execution_options(synchronize_session=False)
     )
 

@@ -15,13 +15,14 @@ from api.access.needs import OWNER, VIEWER
 from api.access.principal import PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
-from api.openapi import API_PREFIX, problems
+from api.openapi import problems
 from api.parameters import RunId, refuse_unknown_parameters
 from api.runs import changes, listing, service, sources
 from api.runs.filters import RunFilters
 from api.runs.idempotency import (
     IdempotencyHeader,
     Submission,
+    accepted,
     claim_key,
     find_answer,
     keep_answer,
@@ -135,10 +136,9 @@ def cancel_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
 def resume_run(
     services: ServicesDep,
     principal: PrincipalDep,
-    response: Response,
     run_id: RunId,
     idempotency_key: IdempotencyHeader = None,
-) -> Run | Response:
+) -> Response:
     """Queue a failed or cancelled run again. It goes on from its newest valid checkpoint.
 
     It ends with the same bits as if nothing had happened. With an `Idempotency-Key` a request that
@@ -160,10 +160,10 @@ def resume_run(
         if held:
             held.mark(run_id)
         run = _view(services, session, run_id)
-        keep_answer(session, submission, run)
-    services.doorbell.ring_soon(run.spec.kind)
-    response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
-    return run
+        answer = run.model_dump(mode="json")
+        keep_answer(session, submission, answer)
+    services.doorbell.ring_soon(run.kind)
+    return accepted(answer)
 
 
 @router.delete(

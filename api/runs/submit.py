@@ -12,13 +12,14 @@ from api.access.principal import Principal, PrincipalDep
 from api.context import Services, ServicesDep
 from api.db import run_states
 from api.errors import NotFoundError
-from api.openapi import API_PREFIX, Responses, problems
+from api.openapi import Responses, problems
 from api.parameters import RunId, refuse_unknown_parameters
 from api.runs import service, sources
 from api.runs.idempotency import (
     REPLAYED_HEADER,
     IdempotencyHeader,
     Submission,
+    accepted,
     claim_key,
     find_answer,
     keep_answer,
@@ -107,7 +108,6 @@ _SPEC_BODY = {
 def submit_run(
     services: ServicesDep,
     principal: PrincipalDep,
-    response: Response,
     body: Annotated[dict[str, Any] | None, Body()] = None,
     preset: Annotated[
         str | None, Query(description="Start from this preset; the body's fields replace its own.")
@@ -119,7 +119,7 @@ def submit_run(
         bool, Query(description="Queue nothing: answer with the resolved spec and an estimate.")
     ] = False,
     idempotency_key: IdempotencyHeader = None,
-) -> Run | Response:
+) -> Response:
     """Validate a spec, write its defaults out, and queue it: a pretraining, or an evaluation.
 
     The answer carries the resolved spec; `Location` is where the run is followed. A checkpoint that
@@ -146,7 +146,6 @@ def submit_run(
         return queue_run(
             services,
             principal,
-            response,
             spec,
             preset=preset,
             priority=priority,
@@ -159,14 +158,13 @@ def submit_run(
 def queue_run(
     services: Services,
     principal: Principal,
-    response: Response,
     spec: RunSpec,
     *,
     preset: str | None,
     priority: int,
     rerun_of: str | None = None,
     submission: Submission | None = None,
-) -> Run | Response:
+) -> Response:
     """Queue a run, or answer as its submission was answered before.
 
     The checkpoint that it needs is looked up, and stays until the run has ended.
@@ -192,11 +190,10 @@ def queue_run(
         )
         if held:
             held.mark(row.id)
-        run = run_view(row, [])
-        keep_answer(session, submission, run)
+        answer = run_view(row, []).model_dump(mode="json")
+        keep_answer(session, submission, answer)
     services.doorbell.ring_soon(spec.kind)
-    response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
-    return run
+    return accepted(answer)
 
 
 @router.post(
@@ -216,10 +213,9 @@ def queue_run(
 def rerun_run(
     services: ServicesDep,
     principal: PrincipalDep,
-    response: Response,
     run_id: RunId,
     idempotency_key: IdempotencyHeader = None,
-) -> Run | Response:
+) -> Response:
     """Submit a run's resolved spec again, as a new run from its first step.
 
     On the same hardware and versions it ends with the same bits. `rerun_of` names the old one.
@@ -237,7 +233,6 @@ def rerun_run(
         return queue_run(
             services,
             principal,
-            response,
             RUN_SPEC.validate_python(row.spec),
             preset=row.preset,
             priority=row.priority,
