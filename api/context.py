@@ -12,6 +12,7 @@ from api.settings import ApiSettings
 
 if TYPE_CHECKING:
     from api.access.access import Access
+    from api.access.trail import AuditTrail
     from api.broker import Doorbell
     from api.checkpoints.reconstructions import Reconstructor
     from api.runs.streams import RunStreams
@@ -30,6 +31,7 @@ class Services:
     reconstructor: Reconstructor
     instruments: Instruments
     access: Access
+    trail: AuditTrail
     readiness: ReadinessCheck
 
 

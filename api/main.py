@@ -20,6 +20,7 @@ from api.access.access import Access
 from api.access.middleware import AccessMiddleware, AuditMiddleware
 from api.access.needs import Permissions
 from api.access.routes import router as access_router
+from api.access.trail import AuditTrail
 from api.broker import BROKER_ERRORS, Doorbell
 from api.checkpoints.needs import release_marks
 from api.checkpoints.reconstructions import Reconstructor
@@ -142,6 +143,7 @@ async def running_services(
         with (
             Doorbell(settings) as doorbell,
             Reconstructor(settings) as reconstructor,
+            AuditTrail(sessions) as trail,
             calling_on_stop(streams.close),
         ):
             async with (
@@ -157,6 +159,7 @@ async def running_services(
                     reconstructor=reconstructor,
                     instruments=instruments,
                     access=Access(settings, sessions),
+                    trail=trail,
                     readiness=ReadinessCheck.of(settings, sessions, doorbell),
                 )
     finally:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import delete, func, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.access.principal import Principal
@@ -17,9 +15,6 @@ from api.db.tables import AuditRow
 from api.parameters import FilterText
 from api.runs.views import moment
 from pmae.schema_access import AuditEntry, AuditPage
-
-_LONGEST_PATH = 1_000
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,27 +44,6 @@ class AuditFilters(BaseModel):
     cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = Field(
         default=None, description="`next_cursor` of the page before."
     )
-
-
-def record(sessions: sessionmaker[Session], attempt: Attempt) -> None:
-    """Add an entry. One that cannot be written is logged: what it tells of has been done."""
-    principal = attempt.principal
-    values = {
-        "actor": principal.name if principal else None,
-        "role": principal.role if principal else None,
-        "operation": attempt.operation[:64],
-        "method": attempt.method[:8],
-        # No database stores U+0000.
-        "path": attempt.path[:_LONGEST_PATH].replace("\x00", "%00"),
-        "status": attempt.status,
-        "request_id": attempt.request_id,
-        "address": attempt.address,
-    }
-    try:
-        with sessions.begin() as session:
-            session.execute(insert(AuditRow).values(at=database_now()), values)
-    except SQLAlchemyError:
-        _logger.exception("the audit trail lacks %s", attempt)
 
 
 def list_entries(session: Session, filters: AuditFilters) -> AuditPage:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 
-from api.access.audit import Attempt, forget_old, record
+from api.access.audit import Attempt, forget_old
+from api.access.trail import AuditTrail, write_entries
 from api.db.session import make_engine, make_sessions
 from api.db.tables import AuditRow
 from pmae.client import ApiError, PmaeClient
@@ -106,12 +109,29 @@ def test_what_no_database_stores_is_recorded_all_the_same(locked: LockedApi) -> 
     assert entry.path.startswith("/api/v1/workers/a%00b")
 
 
+def test_entries_that_come_together_are_all_there(database_url: str) -> None:
+    engine = make_engine(database_url)
+    sessions = make_sessions(engine)
+    attempts = [
+        Attempt(None, "submit_run", "POST", "/api/v1/runs", 401, str(number), "::1")
+        for number in range(100)
+    ]
+    # Longer than PostgreSQL's column: the others are written without it.
+    attempts[7] = replace(attempts[7], request_id="x" * 65)
+    with AuditTrail(sessions) as trail, ThreadPoolExecutor(8) as pool:
+        list(pool.map(trail.add, attempts))
+    with sessions() as session:
+        found = sorted(session.scalars(select(AuditRow.request_id)))
+    lacks = {"x" * 65} if engine.name == "postgresql" else set()
+    assert found == sorted({attempt.request_id for attempt in attempts} - lacks)
+    engine.dispose()
+
+
 def test_gc_removes_what_is_old(tmp_path: Path, database_url: str) -> None:
     engine = make_engine(database_url)
     sessions = make_sessions(engine)
     attempt = Attempt(None, "submit_run", "POST", "/api/v1/runs", 401, "id", "::1")
-    for _ in range(3):
-        record(sessions, attempt)
+    write_entries(sessions, [attempt] * 3)
     with sessions.begin() as session:
         session.execute(
             text("UPDATE audit_log SET at = :at WHERE id < 3"), {"at": time.time() - 9e5}
