@@ -27,6 +27,7 @@ class Access:
     def __init__(self, settings: ApiSettings, sessions: sessionmaker[Session]) -> None:
         self._settings = settings
         self._sessions = sessions
+        self.keys_required = settings.keys_required
         self._writes = RateLimit(settings.writes_per_minute)
         self._failures = RateLimit(settings.failed_keys_per_minute)
 
@@ -50,7 +51,7 @@ class Access:
             ForbiddenError: its link does not hold; or keys are off, and it came over a network.
             TooManyRequestsError: too many of these came from its address.
         """
-        if not self._settings.keys_required:
+        if not self.keys_required:
             _refuse_network(scope)
             return ANYBODY
         try:

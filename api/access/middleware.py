@@ -57,7 +57,7 @@ class AuditMiddleware:
             await self._app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
-        if not services.settings.keys_required:
+        if not services.access.keys_required:
             await self._app(scope, receive, send)
             return
         status = 500  # what a fault that comes through here is answered with
