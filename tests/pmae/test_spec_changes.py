@@ -35,6 +35,7 @@ def test_merge_patch_is_rfc_7396() -> None:
         ("{strategy: top, ratio: 0.4}", {"strategy": "top", "ratio": 0.4}),
         ('{"strategy": "top"}', {"strategy": "top"}),
         ("2026-01-02", "2026-01-02"),
+        ("5e50487a9618/step-00000114", "5e50487a9618/step-00000114"),
         ("a=b", "a=b"),
         ("'0.3'", "0.3"),
         ("true", True),
