@@ -58,6 +58,8 @@ def held(claimed: Claim) -> tuple[ColumnElement[bool], ...]:
     """The conditions under which a write of this claim counts."""
     return (
         RunRow.number == claimed.number,
+        # SQLite gives the number of a deleted newest run again.
+        RunRow.id == claimed.run_id,
         RunRow.lease_number == claimed.lease_number,
         RunRow.state == "running",
     )

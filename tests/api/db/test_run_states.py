@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
@@ -110,6 +110,26 @@ def test_a_stale_workers_writes_touch_nothing(sessions: Sessions) -> None:
         run_states.requeue(session, stale, reason="zombie", counts_attempt=True)
     row = _row(sessions, run_id)
     assert (row.state, row.lease_number) == ("running", 2)
+
+
+def test_a_stale_worker_does_not_touch_a_run_that_has_the_number_of_its_deleted_one(
+    sessions: Sessions,
+) -> None:
+    _submit(sessions)
+    stale = _claimed(sessions)
+    with sessions.begin() as session:
+        session.execute(delete(RunRow))
+    _submit(sessions)
+    current = _claimed(sessions)
+    with sessions.begin() as session:
+        session.execute(delete(RunEventRow))
+        session.execute(update(RunRow).values(number=stale.number))
+    assert current.lease_number == stale.lease_number
+    with pytest.raises(LeaseLostError), sessions.begin() as session:
+        run_states.heartbeat(session, stale, lease_seconds=60)
+    with pytest.raises(LeaseLostError), sessions.begin() as session:
+        run_states.finish(session, stale, state="failed", reason="zombie")
+    assert _row(sessions, current.run_id).state == "running"
 
 
 def test_cancelling(sessions: Sessions) -> None:
