@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 MOST_WAITING = 1_000
 """Messages kept for a listener that reads slowly; the rest stays in the database until it does."""
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
-"""JSON leaves these as they are, and many a reader of event streams takes them for the line's end."""
+"""JSON leaves these as they are, and many a reader of event streams ends a line there."""
 
 
 @dataclass(eq=False, kw_only=True)

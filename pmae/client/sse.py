@@ -58,8 +58,8 @@ def parse_stream(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
     """Lines without their end: a line feed, a carriage return, or both.
 
-    Nothing else ends one: text is full of what ``str.splitlines`` takes for an end (U+2028, U+0085),
-    and so does ``httpx.Response.iter_lines``.
+    Nothing else ends one, unlike for ``str.splitlines`` and ``httpx.Response.iter_lines``: text
+    may hold U+2028 or U+0085.
     """
     begun: list[bytes] = []
     after_return = False
