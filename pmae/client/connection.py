@@ -18,6 +18,7 @@ from pmae.client.errors import (
     UnexpectedAnswerError,
     api_error,
     mapped_errors,
+    may_pass,
 )
 from pmae.loopback import is_loopback
 
@@ -96,7 +97,7 @@ class Connection:
                 return self._send("POST", path, headers=headers, **arguments)
             except ServiceUnreachableError as error:
                 never_sent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
-                if pause is None or not _may_pass(error) or (never_sent and tries == 0):
+                if pause is None or not may_pass(error) or (never_sent and tries == 0):
                     raise
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
@@ -127,14 +128,6 @@ class Connection:
                 f"{response.request.url} answered, but not as this service does "
                 f"({where or 'body'}: {first['msg']}); client and service may be of two versions"
             ) from error
-
-
-def _may_pass(error: ServiceUnreachableError) -> bool:
-    """Whether trying again can help: the address was one."""
-    cause = error.__cause__
-    return isinstance(cause, httpx.TransportError) and not isinstance(
-        cause, httpx.UnsupportedProtocol
-    )
 
 
 def _secret(api_key: str | SecretStr) -> SecretStr:

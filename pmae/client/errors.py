@@ -48,6 +48,20 @@ class ApiError(ClientError):
         return f"{detail} ({'; '.join(missing)})" if missing else detail
 
 
+def may_pass(error: ClientError) -> bool:
+    """Whether the same request may succeed later: nobody was there, or the service was in trouble.
+
+    What it said of the request itself (no such run, no such key) it will say again.
+    """
+    if isinstance(error, ApiError):
+        status = error.problem.status
+        return status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(status)
+    cause = error.__cause__
+    return isinstance(cause, httpx.TransportError) and not isinstance(
+        cause, httpx.UnsupportedProtocol
+    )
+
+
 @contextmanager
 def mapped_errors(address: str) -> Iterator[None]:
     """Turn whatever httpx raises inside into a :class:`ClientError`; ``address`` is the service."""
