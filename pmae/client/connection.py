@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import httpx
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from pmae.client.errors import (
+    InvalidKeyError,
     ServiceUnreachableError,
     UnexpectedAnswerError,
     api_error,
@@ -25,6 +27,7 @@ from pmae.loopback import is_loopback
 API_PREFIX = "/api/v1"
 RETRY_SECONDS = (0.2, 0.8, 2.0)
 """Before each further try of a request to queue a run whose answer was lost."""
+_CARRIED = re.compile(r"[!-~]+")
 _T = TypeVar("_T")
 
 
@@ -131,5 +134,15 @@ class Connection:
 
 
 def _secret(api_key: str | SecretStr) -> SecretStr:
-    """Kept so that no traceback or repr shows it."""
-    return SecretStr(api_key) if isinstance(api_key, str) else api_key
+    """Kept so that no traceback or repr shows it.
+
+    Raises:
+        InvalidKeyError: no header could carry it.
+    """
+    secret = SecretStr(api_key) if isinstance(api_key, str) else api_key
+    if not _CARRIED.fullmatch(secret.get_secret_value()):
+        raise InvalidKeyError(
+            "the API key is none: it is empty, or has a space, a line end or a character that is "
+            "not ASCII in it; valid is what `pmae keys create` printed, pmae_..."
+        )
+    return secret

@@ -20,6 +20,10 @@ class UnexpectedAnswerError(ClientError):
     """Something answered, but not as this API does: another program, or another version."""
 
 
+class InvalidKeyError(ClientError):
+    """What was given as an API key is none; nothing was sent."""
+
+
 class DownloadError(ClientError):
     """A file could not be fetched whole."""
 
