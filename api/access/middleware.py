@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access.access import Access, address_of
-from api.access.audit import Attempt, record
+from api.access.audit import Attempt
 from api.access.errors import TooManyRequestsError
 from api.access.needs import Permissions
 from api.context import Services
@@ -75,7 +73,7 @@ class AuditMiddleware:
         finally:
             attempt = self._attempt(scope, status)
             if attempt is not None and _in_time(services.access, scope):
-                await asyncio.to_thread(record, services.sessions, attempt)
+                await services.access.record(attempt)
 
     def _attempt(self, scope: Scope, status: int) -> Attempt | None:
         """What to record; None: nothing."""

@@ -102,7 +102,7 @@ def test_a_service_that_is_away_is_waited_for_longer_and_longer_and_told_of_once
     ended = api.add_run(state="succeeded")
     run = api.client.get(f"/runs/{ended.id}").json()
     busy = Problem(title="Busy", status=503, code="busy", detail="it starts")
-    answers = [
+    answers: list[httpx.Response | httpx.TransportError] = [
         httpx.Response(200, json=run | {"state": "running"}),
         httpx.ConnectError("refused"),
         *[httpx.Response(status, text="<html>") for status in (502, 500, 504)] * 2,
