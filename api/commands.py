@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from api.access.audit import forget_old
+from api.command_database import command_database, command_settings
 from api.db.session import make_sessions
 from api.garbage import Garbage
-from api.gc import find_garbage, open_database, remove_garbage
-from pmae.settings import ServiceSettings
+from api.gc import find_garbage, remove_garbage
 
 gc = typer.Typer()
 console = Console()
@@ -52,17 +52,14 @@ def collect_garbage(
     run uses; old entries of the audit trail. Settings are those of the API (PMAE_HOME,
     PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT).
     """
-    settings = ServiceSettings()
-    engine = open_database(settings)
-    sessions = make_sessions(engine)
-    try:
+    settings = command_settings()
+    with command_database(settings) as engine:
+        sessions = make_sessions(engine)
         found = find_garbage(
             sessions, settings, min_age_seconds=3600 * min_age_hours, keep_bases=keep_bases
         )
         gone = found if dry_run else remove_garbage(sessions, settings, found)
         forgotten = forget_old(sessions, audit_days, dry_run=dry_run)
-    finally:
-        engine.dispose()
     console.print(_table(gone, dry_run=dry_run) if gone else "nothing to remove")
     if forgotten:
         verb = "would be" if dry_run else "were"

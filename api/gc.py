@@ -6,15 +6,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Engine, delete, inspect, make_url, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.db.session import make_engine
 from api.db.tables import CheckpointRow, RunRow
 from api.deletion import finish_deletions, remove_tree
 from api.garbage import (
     Garbage,
-    GarbageError,
     KnownRun,
     find_in_runs,
     find_unused_bases,
@@ -81,25 +79,6 @@ def remove_garbage(
         except OSError as error:
             _log.warning("%s cannot be removed: %s", found.path, error)
     return removed
-
-
-def open_database(settings: ServiceSettings) -> Engine:
-    """The database, which must be there: without it every run would seem unknown.
-
-    Raises:
-        GarbageError: there is no database of this service.
-    """
-    file = make_url(settings.sqlalchemy_url).database or ""
-    is_file = make_url(settings.sqlalchemy_url).get_backend_name() == "sqlite"
-    if not is_file or Path(file).is_file():
-        engine = make_engine(settings.sqlalchemy_url, pooled=False)
-        if inspect(engine).has_table(RunRow.__tablename__):
-            return engine
-        engine.dispose()
-    raise GarbageError(
-        f"there is no database of the service for {settings.home.absolute()}; PMAE_HOME or "
-        "PMAE_DATABASE_URL names it"
-    )
 
 
 def _remove_unknown_run(

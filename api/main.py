@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from types import FrameType
 
+import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -129,7 +130,7 @@ async def running_services(
 ) -> AsyncIterator[Services]:
     """Open what the requests share, and run what goes on beside them."""
     if settings.migrates_on_start:
-        await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
+        await anyio.to_thread.run_sync(upgrade, settings.sqlalchemy_url)
     engine = make_engine(settings.sqlalchemy_url)
     sessions = make_sessions(engine)
     collector = ServiceCollector(sessions, settings)
@@ -139,6 +140,7 @@ async def running_services(
         poll_seconds=settings.stream_poll_seconds,
         heartbeat_seconds=settings.stream_heartbeat_seconds,
     )
+    access = Access(settings, sessions)
     try:
         with (
             Doorbell(settings) as doorbell,
@@ -158,11 +160,12 @@ async def running_services(
                     streams=streams,
                     reconstructor=reconstructor,
                     instruments=instruments,
-                    access=Access(settings, sessions),
+                    access=access,
                     trail=trail,
                     readiness=ReadinessCheck.of(settings, sessions, doorbell),
                 )
     finally:
+        await access.close()
         instruments.registry.unregister(collector)
         engine.dispose()
 
@@ -219,11 +222,12 @@ async def again_and_again(
 ) -> AsyncIterator[None]:
     """Do ``work`` in a thread, at once and every few seconds, until the block ends."""
     stopping = asyncio.Event()
+    thread = anyio.CapacityLimiter(1)  # its own, since it may wait long for a database
 
     async def forever() -> None:
         while not stopping.is_set():
             try:
-                await asyncio.to_thread(work)
+                await anyio.to_thread.run_sync(work, limiter=thread)
             except Exception:
                 _logger.exception("a round of the %s failed; the next one comes", name)
             with suppress(TimeoutError):

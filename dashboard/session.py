@@ -11,7 +11,7 @@ import http
 import streamlit as st
 
 from dashboard.service import API_KEY, IDENTITY, KEY_FAULT, client, forget_key
-from pmae.client import ApiError
+from pmae.client import ApiError, InvalidKeyError
 from pmae.schema import RunSummary
 from pmae.schema_access import Identity
 
@@ -25,6 +25,10 @@ def signed_in() -> bool:
     if IDENTITY not in st.session_state:
         try:
             st.session_state[IDENTITY] = client().identity()
+        except InvalidKeyError as error:
+            st.session_state[KEY_FAULT] = str(error)
+            _ask_for_key()
+            return False
         except ApiError as error:
             if error.problem.status != http.HTTPStatus.UNAUTHORIZED:
                 raise

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar
 
+import anyio.to_thread
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope
@@ -13,11 +18,15 @@ from api.access.errors import ForbiddenError, TooManyRequestsError, Unauthorized
 from api.access.limits import RateLimit
 from api.access.links import LinkSigner, make_signer
 from api.access.principal import ANYBODY, Principal
-from api.access.service import verify_key, verify_link_key
+from api.access.service import NOTED_SECONDS, note_use, verify_key, verify_link_key
 from api.middleware import READING_METHODS
 from api.settings import ApiSettings
 from pmae.loopback import is_loopback
 
+CHECK_THREADS = 8
+NOTE_THREADS = 1
+"""Apart from those that check: a write may wait as long as another program holds the database."""
+_T = TypeVar("_T")
 _COUNTED = "write_counted"
 
 
@@ -30,6 +39,10 @@ class Access:
         self.keys_required = settings.keys_required
         self._writes = RateLimit(settings.writes_per_minute)
         self._failures = RateLimit(settings.failed_keys_per_minute)
+        self._checking = anyio.CapacityLimiter(CHECK_THREADS)
+        self._noting = anyio.CapacityLimiter(NOTE_THREADS)
+        self._noted: dict[str, float] = {}
+        self._notes: set[asyncio.Task[None]] = set()
 
     @cached_property
     def signer(self) -> LinkSigner:
@@ -62,6 +75,14 @@ class Access:
             self._count_failure(scope, error)
             raise
 
+    async def check(self, look: Callable[..., _T], *arguments: object) -> _T:
+        """What ``look``, which only reads, finds in the database."""
+        return await anyio.to_thread.run_sync(look, *arguments, limiter=self._checking)
+
+    async def close(self) -> None:
+        """Wait for what is still noted: it holds connections."""
+        await asyncio.gather(*self._notes)
+
     def count_write(self, scope: Scope, caller: str) -> None:
         """Count a request that changes something, or that the audit trail holds.
 
@@ -92,15 +113,28 @@ class Access:
                 raise UnauthorizedError(
                     f"a key is sent as `Authorization: Bearer pmae_...`, not as {scheme[:20]!r}"
                 )
-            return await asyncio.to_thread(verify_key, self._sessions, text.strip())
+            principal = await self.check(verify_key, self._sessions, text.strip())
+            self._note_use(principal)
+            return principal
         query = QueryParams(scope["query_string"])
         if "signature" in query and scope["method"] in READING_METHODS:
             key_id = self.signer.check(scope["path"], query)
-            return await asyncio.to_thread(verify_link_key, self._sessions, key_id)
+            return await self.check(verify_link_key, self._sessions, key_id)
         raise UnauthorizedError(
             "this service asks for a key: `Authorization: Bearer pmae_...`; an admin makes one",
             code="key_required",
         )
+
+    def _note_use(self, principal: Principal) -> None:
+        """Once a minute, and no request waits for it: to note is to write."""
+        now, key_id = time.monotonic(), principal.key_id
+        if key_id is None or now - self._noted.get(key_id, -math.inf) < NOTED_SECONDS:
+            return
+        self._noted[key_id] = now
+        noting = anyio.to_thread.run_sync(note_use, self._sessions, key_id, limiter=self._noting)
+        task = asyncio.create_task(noting)
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
 
     def _count_failure(self, scope: Scope, error: UnauthorizedError | ForbiddenError) -> None:
         """A key that holds is never held up by others of its address: many share a proxy's."""

@@ -16,12 +16,11 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from api.access import service
+from api.command_database import command_database, command_settings
 from api.db.session import make_sessions
 from api.db.tables import ApiKeyRow
-from api.gc import open_database
 from pmae.errors import CommandError
 from pmae.schema_access import ApiKey, ApiKeyRequest
-from pmae.settings import ServiceSettings
 
 keys = typer.Typer(
     help="API keys, in the database of the service that PMAE_HOME or PMAE_DATABASE_URL names.",
@@ -103,8 +102,7 @@ def revoke(name: KeyName) -> None:
 
 @contextmanager
 def _transaction() -> Iterator[Session]:
-    engine = open_database(ServiceSettings())
-    try:
+    with command_database(command_settings()) as engine:
         if not inspect(engine).has_table(ApiKeyRow.__tablename__):
             raise CommandError(
                 "the database is of an older version of the service; `python -m api.db.migrate` "
@@ -112,8 +110,6 @@ def _transaction() -> Iterator[Session]:
             )
         with make_sessions(engine).begin() as session:
             yield session
-    finally:
-        engine.dispose()
 
 
 def _holds(key: ApiKey) -> str:

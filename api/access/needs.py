@@ -12,7 +12,6 @@ not start. A route declares one of::
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ class Needs:
                 code="role_too_small",
             )
         if self.owns_run and not principal.may("admin"):
-            await asyncio.to_thread(_check_owner, services, request.path_params, principal)
+            await services.access.check(_check_owner, services, request.path_params, principal)
 
 
 EVERYBODY = Depends(Needs(None))

@@ -20,7 +20,7 @@ from api.runs.views import moment, optional_moment
 from pmae.schema import ProblemField
 from pmae.schema_access import ApiKey, ApiKeyRequest, NewApiKey, Role
 
-_NOTED_SECONDS = 60
+NOTED_SECONDS = 60
 """``last_used_at`` is to the minute, so that reading does not mean writing."""
 _TAKEN_NAMES = frozenset({"api", "reconciler"})
 """What histories call the service itself."""
@@ -115,8 +115,6 @@ def verify_key(sessions: sessionmaker[Session], text: str) -> Principal:
     if ended is not None:
         message = f"the key {row.name!r} {ended}; an admin makes a new one"
         raise UnauthorizedError(message, code=f"key_{ended.split()[-1]}")
-    if row.last_used_at is None or row.last_used_at < now - _NOTED_SECONDS:
-        _note_use(sessions, key.id)
     return Principal(row.name, cast("Role", row.role), row.id)
 
 
@@ -185,8 +183,9 @@ def _why_ended(row: ApiKeyRow, now: float) -> str | None:
     return None
 
 
-def _note_use(sessions: sessionmaker[Session], key_id: str) -> None:
-    long_ago = database_now() - _NOTED_SECONDS
+def note_use(sessions: sessionmaker[Session], key_id: str) -> None:
+    """Note that a key was used now, unless that was noted already. A fault of it is logged."""
+    long_ago = database_now() - NOTED_SECONDS
     try:
         with sessions.begin() as session:
             session.execute(

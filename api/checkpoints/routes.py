@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from api.access.needs import OWNER, VIEWER
 from api.access.principal import PrincipalDep
@@ -190,7 +191,7 @@ async def reconstruct(
     well as one of a finished run.
     """
     asked = await read_long_body(request, ReconstructionRequest) or ReconstructionRequest()
-    checkpoint = await asyncio.to_thread(_find, services, checkpoint_id)
+    checkpoint = await run_in_threadpool(_find, services, checkpoint_id)
     if form == "png":
         sheet = await asyncio.wrap_future(services.reconstructor.as_png(checkpoint, asked))
         return Response(sheet, media_type="image/png")

@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
-MOST_THREADS = 40
-"""That an application serves requests in; each needs a connection at most."""
+MOST_THREADS = 64
+"""Of an application: 40 that serve requests, and those that check keys, write down what was done,
+feed streams and tidy up; each needs a connection at most."""
 POOL_SIZE = 20
-"""PostgreSQL's connections that are kept: making one costs more than what it is used for."""
+"""Connections that are kept: making one costs more than what it is used for."""
 
 
 _HAS_TURN = "pmae_has_turn"
@@ -36,10 +37,10 @@ def make_engine(url: str, *, pooled: bool = True) -> Engine:
         pooled: keep connections; a process that forks must not.
     """
     parsed = make_url(url)
-    options: dict[str, Any] = {} if pooled else {"poolclass": NullPool}
+    options: dict[str, Any] = {"poolclass": NullPool}
+    if pooled:
+        options = {"pool_size": POOL_SIZE, "max_overflow": MOST_THREADS - POOL_SIZE}
     if parsed.get_backend_name() != "sqlite":
-        if pooled:
-            options = {"pool_size": POOL_SIZE, "max_overflow": MOST_THREADS - POOL_SIZE}
         return create_engine(parsed, pool_pre_ping=pooled, **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

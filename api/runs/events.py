@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http
 
 from fastapi import Response
@@ -51,7 +50,7 @@ async def open_service_stream(
         with sessions() as session:
             return place_of_now(session)
 
-    start = await asyncio.to_thread(place) if last_id is None else Place(last_id, frozenset())
+    start = await streams.in_thread(place) if last_id is None else Place(last_id, frozenset())
     listener = ServiceListener(key_id=key_id, last_id=start.last_id, told=start.told, types=types)
     return EventStream(streams, listener)
 
@@ -90,7 +89,7 @@ async def open_stream(
             )
             return run.number, run.state in TERMINAL_STATES and later is None
 
-    number, told_all = await asyncio.to_thread(look)
+    number, told_all = await streams.in_thread(look)
     if told_all and last_id:
         return Response(status_code=http.HTTPStatus.NO_CONTENT)
     return EventStream(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 MOST_WAITING = 1_000
 """Messages kept for a listener that reads slowly; the rest stays in the database until it does."""
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""JSON leaves these as they are, and many a reader of event streams ends a line there."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -48,5 +50,7 @@ class Outbox:
 
 def encode_message(event: str, data: str, *, event_id: int | None = None) -> bytes:
     """One message of an event stream; ``data`` is JSON on one line."""
+    if not data.isascii():
+        data = data.translate(_LINE_ENDS)
     head = "" if event_id is None else f"id: {event_id}\n"
     return f"{head}event: {event}\ndata: {data}\n\n".encode()

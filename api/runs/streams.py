@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
+import anyio.to_thread
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -35,6 +37,9 @@ from api.runs.service_stream import (
 from api.runs.views import history_entry
 from pmae.schema import TERMINAL_STATES, Progress
 
+THREADS = 4
+"""That look at the database for streams: one for those that are open, the others open more."""
+_T = TypeVar("_T")
 _MOST_ROWS = 2_000
 """Events read in one look."""
 _logger = logging.getLogger(__name__)
@@ -82,6 +87,7 @@ class RunStreams:
         self._order = EventOrder()
         self._changed = asyncio.Event()
         self._closed = False
+        self._threads = anyio.CapacityLimiter(THREADS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -113,6 +119,10 @@ class RunStreams:
         finally:
             self._listeners.discard(listener)
 
+    async def in_thread(self, look: Callable[..., _T], *arguments: object) -> _T:
+        """What ``look`` finds in the database; other requests' threads are not waited for."""
+        return await anyio.to_thread.run_sync(look, *arguments, limiter=self._threads)
+
     async def messages(self, listener: Outbox) -> AsyncIterator[bytes]:
         """What to send to a listener, until the run has ended and was told in full."""
         yield b"retry: 2000\n\n"
@@ -143,9 +153,9 @@ class RunStreams:
             self._order = EventOrder()
         keys = {one.key_id for one in self._listeners if one.key_id is not None}
         try:
-            ended_keys = keys - await asyncio.to_thread(self._holding, keys) if keys else keys
-            look = await asyncio.to_thread(self._look, of_runs) if of_runs else None
-            service_look = await asyncio.to_thread(self._look_at_all, of_all) if of_all else None
+            ended_keys = keys - await self.in_thread(self._holding, keys) if keys else keys
+            look = await self.in_thread(self._look, of_runs) if of_runs else None
+            service_look = await self.in_thread(self._look_at_all, of_all) if of_all else None
         except Exception:
             _logger.exception("event streams wait: the database cannot be read")
             return True

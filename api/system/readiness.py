@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Self
 
+import anyio.to_thread
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -32,6 +33,7 @@ class ReadinessCheck:
 
     def __init__(self, check: Callable[[], Readiness]) -> None:
         self._check = check
+        self._thread = anyio.CapacityLimiter(1)
         self._under_way: asyncio.Task[Readiness] | None = None
 
     @classmethod
@@ -42,7 +44,9 @@ class ReadinessCheck:
     async def ask(self) -> Readiness:
         """Whether all three can be used now."""
         if self._under_way is None or self._under_way.done():
-            self._under_way = asyncio.create_task(asyncio.to_thread(self._check))
+            self._under_way = asyncio.create_task(
+                anyio.to_thread.run_sync(self._check, limiter=self._thread)
+            )
         return await asyncio.shield(self._under_way)
 
 

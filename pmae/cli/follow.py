@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from pmae.cli.options import LOCAL_API, ApiUrl
+from pmae.cli.patience import Patience
 from pmae.cli.resolve import RunArgument, find_run
 from pmae.cli.watch import show_result, watch_run
-from pmae.client import PmaeClient, ServiceUnreachableError
+from pmae.client import PmaeClient
 from pmae.client.environment import connect
+from pmae.errors import ClientError
 from pmae.schema import TERMINAL_STATES
 from pmae.up.interrupts import Interrupts
 
@@ -79,22 +81,23 @@ def _follow(client: PmaeClient, run_id: str, offset: int, interrupts: Interrupts
 
     A run that is given back and taken up by another worker has not ended. While the service is not
     there, it is waited for.
+
+    Raises:
+        ClientError: no waiting helps: the run was deleted, or the key does not hold any more.
     """
-    told = ""
+    patience = Patience(lambda text: typer.echo(f"pmae: {text}", err=True))
     while not interrupts.requested:
         try:
             # First the state: what was written before the end is then there to be read.
             ended = client.run(run_id).state in TERMINAL_STATES
             for copied in _copy(client, run_id, offset):
                 offset = copied
-        except ServiceUnreachableError as error:
-            if str(error) != told:
-                typer.echo(f"pmae: {error}; waiting for it", err=True)
-            told = str(error)
-        else:
-            told = ""
-            if ended:
-                return
+        except ClientError as error:
+            interrupts.pause(patience.seconds_after(error))
+            continue
+        patience.answered()
+        if ended:
+            return
         interrupts.pause(_LOOK_SECONDS)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from pmae.client import ApiError, PmaeClient
+from pmae.cli.patience import Patience
+from pmae.client import PmaeClient
 from pmae.errors import ClientError
 from pmae.schema import TERMINAL_STATES, Evaluation, Run
 
@@ -33,7 +33,8 @@ def watch_run(
         The ended run; None if watching was stopped.
 
     Raises:
-        ApiError: there is no such run (any more).
+        ClientError: there is no such run (any more), or the key does not hold (any more). While
+            the service is only away, it is waited for.
     """
     columns = (
         TextColumn("{task.fields[stage]:<8}"),
@@ -42,18 +43,21 @@ def watch_run(
         TextColumn("{task.fields[figures]}"),
     )
     looks = 0
+
+    def tell(text: str) -> None:
+        console.print(f"pmae: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    patience = Patience(tell)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", stage="queued", figures="", total=None)
         while True:
             try:
                 run = client.run(run_id)
             except ClientError as error:
-                if isinstance(error, ApiError) and error.problem.code == "run_not_found":
-                    raise  # it was deleted, and does not come back
-                if pause(_LOOK_SECONDS):
+                if pause(patience.seconds_after(error)):
                     return None
-                bar.update(task, figures=escape(str(error)))
                 continue
+            patience.answered()
             if run.state in TERMINAL_STATES:
                 return run
             stage = run.progress.stage or run.state

@@ -14,6 +14,7 @@ Answers are the models of :mod:`pmae.schema`. Whatever goes wrong is one of::
         ├── ServiceUnreachableError   no answer: not running, another address, broken connection
         ├── ApiError                  the service refused; ``problem`` says which field and why
         ├── UnexpectedAnswerError     an answer, but not one of this API
+        ├── InvalidKeyError           what was given as an API key is none; nothing was sent
         └── DownloadError             a file could not be fetched whole; the part is kept
 
 Imports neither torch nor any web framework.
@@ -25,6 +26,7 @@ from pmae.client.client import PmaeClient
 from pmae.client.errors import (
     ApiError,
     DownloadError,
+    InvalidKeyError,
     ServiceUnreachableError,
     UnexpectedAnswerError,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "ApiError",
     "ClientError",
     "DownloadError",
+    "InvalidKeyError",
     "PmaeClient",
     "ServerSentEvent",
     "ServiceUnreachableError",

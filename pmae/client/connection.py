@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,16 +15,19 @@ import httpx
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from pmae.client.errors import (
+    InvalidKeyError,
     ServiceUnreachableError,
     UnexpectedAnswerError,
     api_error,
     mapped_errors,
+    may_pass,
 )
 from pmae.loopback import is_loopback
 
 API_PREFIX = "/api/v1"
 RETRY_SECONDS = (0.2, 0.8, 2.0)
 """Before each further try of a request to queue a run whose answer was lost."""
+_CARRIED = re.compile(r"[!-~]+")
 _T = TypeVar("_T")
 
 
@@ -96,7 +100,7 @@ class Connection:
                 return self._send("POST", path, headers=headers, **arguments)
             except ServiceUnreachableError as error:
                 never_sent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
-                if pause is None or not _may_pass(error) or (never_sent and tries == 0):
+                if pause is None or not may_pass(error) or (never_sent and tries == 0):
                     raise
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
@@ -129,14 +133,16 @@ class Connection:
             ) from error
 
 
-def _may_pass(error: ServiceUnreachableError) -> bool:
-    """Whether trying again can help: the address was one."""
-    cause = error.__cause__
-    return isinstance(cause, httpx.TransportError) and not isinstance(
-        cause, httpx.UnsupportedProtocol
-    )
-
-
 def _secret(api_key: str | SecretStr) -> SecretStr:
-    """Kept so that no traceback or repr shows it."""
-    return SecretStr(api_key) if isinstance(api_key, str) else api_key
+    """Kept so that no traceback or repr shows it.
+
+    Raises:
+        InvalidKeyError: no header could carry it.
+    """
+    secret = SecretStr(api_key) if isinstance(api_key, str) else api_key
+    if not _CARRIED.fullmatch(secret.get_secret_value()):
+        raise InvalidKeyError(
+            "the API key is none: it is empty, or has a space, a line end or a character that is "
+            "not ASCII in it; valid is what `pmae keys create` printed, pmae_..."
+        )
+    return secret

@@ -121,7 +121,7 @@ class DetailMethods(Connection):
             headers["Last-Event-ID"] = last_event_id
         timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
         with self._stream(path, headers, timeout=timeout, params=params) as response:
-            yield from parse_stream(response.iter_lines())
+            yield from parse_stream(response.iter_bytes())
 
     def spectrum(self, run_id: str) -> Spectrum:
         """How the variance spreads over the components of the run's basis."""

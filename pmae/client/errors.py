@@ -20,6 +20,10 @@ class UnexpectedAnswerError(ClientError):
     """Something answered, but not as this API does: another program, or another version."""
 
 
+class InvalidKeyError(ClientError):
+    """What was given as an API key is none; nothing was sent."""
+
+
 class DownloadError(ClientError):
     """A file could not be fetched whole."""
 
@@ -46,6 +50,20 @@ class ApiError(ClientError):
             if field.message not in detail
         ]
         return f"{detail} ({'; '.join(missing)})" if missing else detail
+
+
+def may_pass(error: ClientError) -> bool:
+    """Whether the same request may succeed later: nobody was there, or the service was in trouble.
+
+    What it said of the request itself (no such run, no such key) it will say again.
+    """
+    if isinstance(error, ApiError):
+        status = error.problem.status
+        return status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(status)
+    cause = error.__cause__
+    return isinstance(cause, httpx.TransportError) and not isinstance(
+        cause, httpx.UnsupportedProtocol
+    )
 
 
 @contextmanager

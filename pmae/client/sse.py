@@ -1,4 +1,4 @@
-"""Server-sent events: reading them out of a response's lines."""
+"""Server-sent events: reading them out of a response's bytes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ class ServerSentEvent:
     id: str | None = None
 
 
-def parse_stream(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
-    """Messages out of lines without their newline; comments (heartbeats) are passed over.
+def parse_stream(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
+    """Messages out of a stream's bytes; comments (heartbeats) are passed over.
 
     A message counts when its empty line has come: a torn last one is left out.
+
+    Args:
+        chunks: cut anywhere.
 
     Raises:
         UnexpectedAnswerError: data that is not a JSON object.
     """
     fields: dict[str, str] = {}
     data: list[str] = []
-    for line in lines:
+    for line in _lines(chunks):
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -50,6 +53,24 @@ def parse_stream(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
                 fields.get("event", "message"), _decode("\n".join(data)), fields.get("id")
             )
         fields, data = {}, []
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Lines without their end: a line feed, a carriage return, or both.
+
+    Nothing else ends one, unlike for ``str.splitlines`` and ``httpx.Response.iter_lines``: text
+    may hold U+2028 or U+0085.
+    """
+    begun: list[bytes] = []
+    after_return = False
+    for chunk in filter(None, chunks):
+        rest = chunk.removeprefix(b"\n") if after_return else chunk
+        after_return = chunk.endswith(b"\r")
+        for part in rest.splitlines(keepends=True):  # of bytes: at these three ends only
+            begun.append(part)
+            if part.endswith((b"\n", b"\r")):
+                yield b"".join(begun).rstrip(b"\r\n").decode("utf-8", "replace")
+                begun = []
 
 
 def _decode(text: str) -> dict[str, Any]:

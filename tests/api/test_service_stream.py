@@ -31,7 +31,7 @@ def stream(
     with api.client.stream("GET", "/events", headers=headers, params=params) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        yield parse_stream(response.iter_lines())
+        yield parse_stream(response.iter_bytes())
 
 
 def kept(events: Iterator[ServerSentEvent]) -> Iterator[ServerSentEvent]:

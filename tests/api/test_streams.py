@@ -25,7 +25,7 @@ def stream(
     with api.client.stream("GET", f"/runs/{run_id}/events", headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        yield parse_stream(response.iter_lines())
+        yield parse_stream(response.iter_bytes())
 
 
 def kept(events: Iterator[ServerSentEvent]) -> Iterator[ServerSentEvent]:
@@ -120,6 +120,20 @@ def test_the_client_understands_the_stream(api: LiveApi) -> None:
             event.data["data"]["to"] for event in client.events(run_id) if event.type == "state"
         ]
     assert states == ["queued", "cancelled"]
+
+
+def test_text_with_unusual_line_ends_is_told_whole(api: LiveApi) -> None:
+    text = "one\u2028two\u2029three\x85four"
+    row = api.add_run(state="running", name=text)
+    told = api.add_event(row.number, text, state="failed")
+    with PmaeClient(api.url) as client:
+        of_run = list(client.events(row.id))[-1]
+        of_all = next(client.service_events(types=["stage"], last_event_id=str(told - 1)))
+    assert of_run.data["message"] == of_all.data["message"] == text
+    assert of_all.data["run"]["name"] == text
+    sent = api.client.get(f"/runs/{row.id}/events").text
+    assert sent.splitlines() == sent.split("\n")[:-1], "also readers that split there get it"
+    assert "one\\u2028two" in sent
 
 
 def test_a_client_that_leaves_does_not_disturb_the_others(api: LiveApi) -> None:

@@ -66,6 +66,10 @@ def test_nothing_is_shown_before_a_key_that_holds(locked: LiveApi) -> None:
     assert "api_key" not in view.app.session_state
     assert "secret run" not in view.text
 
+    sign_in(view, "schlüssel")
+    view.check()
+    assert ["the API key is none" in told for told in view.messages()] == [True]
+
     sign_in(view, f" {make_key(locked, 'ada').key} ")
     view.check()
     assert "secret run" in view.text

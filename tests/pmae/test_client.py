@@ -202,11 +202,24 @@ data: {"state": "torn
 
 
 def test_events_are_read_and_heartbeats_and_torn_ones_passed_over() -> None:
-    events = list(parse_stream(STREAM.splitlines()))
+    events = list(parse_stream([STREAM.encode()]))
     assert [(e.id, e.type, e.data) for e in events] == [
         ("1", "state", {"state": "running"}),
         (None, "progress", {"done": 1, "total": 2}),
     ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 1_000])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_line_feeds_and_carriage_returns_end_a_line(end: str, size: int) -> None:
+    text = "a\u2028b\u2029c\x85d\u00e9"
+    data = f'data: {{"a":{end}data: "{text}"}}{end}{end}'.encode() * 2
+    chunks = [data[start : start + size] for start in range(0, len(data), size)]
+    assert [event.data for event in parse_stream(chunks)] == [{"a": text}] * 2
+
+    with client_over(lambda _: httpx.Response(200, content=iter(chunks))) as client:
+        assert [event.data for event in client.events("a")] == [{"a": text}] * 2
+        assert [event.data for event in client.service_events()] == [{"a": text}] * 2
 
 
 def test_events_go_on_from_an_id() -> None:

@@ -10,14 +10,16 @@ import pytest
 from sqlalchemy import select
 
 from api.access.keys import mint, parse
-from api.access.service import verify_key
+from api.access.service import note_use, verify_key
 from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
 from api.db.tables import ApiKeyRow
 from pmae.client import ApiError, PmaeClient
+from pmae.schema_access import ApiKey
 from pmae.settings import ServiceSettings
 from tests.api.access.conftest import LockedApi, bearer
 from tests.support.commands import installed_metadata, run_pmae
+from tests.support.waiting import wait_until
 
 
 def test_a_key_is_read_as_it_was_written_and_only_its_digest_is_of_it() -> None:
@@ -40,9 +42,12 @@ def test_an_admin_makes_lists_and_ends_keys(locked: LockedApi) -> None:
         )
         with PmaeClient(locked.live.url, api_key=made.key) as ada:
             assert ada.identity().model_dump() == {"name": "ada", "role": "submitter"}
-            listed = {key.name: key for key in root.api_keys()}
-            assert list(listed) == ["ada", "root"]
-            assert listed["ada"].last_used_at is not None
+
+            def listed() -> dict[str, ApiKey]:
+                return {key.name: key for key in root.api_keys()}
+
+            assert list(listed()) == ["ada", "root"]
+            wait_until(lambda: listed()["ada"].last_used_at is not None, "the note of its use")
             root.revoke_key("ada")
             root.revoke_key("ada")
             with pytest.raises(ApiError, match="revoked") as refused:
@@ -95,7 +100,7 @@ def test_the_secret_is_nowhere_in_the_database(locked: LockedApi) -> None:
 def test_when_a_key_was_used_is_noted_to_the_minute(locked: LockedApi) -> None:
     for name, before, noted in (("old", time.time() - 120, True), ("new", time.time() - 5, False)):
         key = locked.key(name, last_used_at=before)
-        verify_key(locked.live.sessions, key.key)
+        note_use(locked.live.sessions, key.id)
         with locked.live.sessions() as session:
             row = session.get_one(ApiKeyRow, key.id)
             assert (row.last_used_at != pytest.approx(before, abs=1e-3)) == noted
