@@ -204,16 +204,20 @@ async def reconciling(
 @asynccontextmanager
 async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> AsyncIterator[None]:
     """Remove what is left of deleted and of ended runs, and old keys, every few seconds."""
+    stopping = threading.Event()
 
     def once() -> None:
         release_marks(sessions, settings.runs_dir)
         forget_old_keys(sessions, retention_days=settings.idempotency_retention_days)
-        for run_id in finish_deletions(sessions, settings.runs_dir):
+        for run_id in finish_deletions(sessions, settings.runs_dir, stopping):
             with log_context(run_id=run_id):
                 _logger.info("the run was deleted")
 
     async with again_and_again(once, settings.reconcile_seconds, "deletions"):
-        yield
+        try:
+            yield
+        finally:
+            stopping.set()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from pmae.layout import PINNED_FILE, RunDir
@@ -13,12 +14,30 @@ _NEEDED_BY = "needed-by-"
 def remove_unless_marked(folder: Path) -> bool:
     """Remove a checkpoint, in one step for every reader.
 
-    It is renamed before its marks are looked at, so that one that is marked meanwhile stays.
-
     Returns:
         Whether it is gone.
     """
-    hidden = folder.with_name(f".removed-{folder.name}")
+    if not hide_unless_marked(folder):
+        return False
+    with suppress(FileNotFoundError):  # somebody was faster
+        shutil.rmtree(hidden_name(folder))
+    return True
+
+
+def hidden_name(folder: Path) -> Path:
+    """Where a checkpoint lies while its files are removed; of no use to a reader."""
+    return folder.with_name(f".removed-{folder.name}")
+
+
+def hide_unless_marked(folder: Path) -> bool:
+    """Take a checkpoint away from readers; its files are still to be removed.
+
+    It is renamed before its marks are looked at, so that one that is marked meanwhile stays.
+
+    Returns:
+        Whether it is hidden, or gone already.
+    """
+    hidden = hidden_name(folder)
     try:
         if is_marked(folder):
             return False
@@ -28,7 +47,6 @@ def remove_unless_marked(folder: Path) -> bool:
     if is_marked(hidden):
         hidden.rename(folder)
         return False
-    shutil.rmtree(hidden)
     return True
 
 

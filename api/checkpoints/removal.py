@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint
 from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import CheckpointRow, RunEventRow, RunRow
+from api.deletion import remove_tree
 from api.errors import ConflictError
-from pmae.removal import need_marks_in, remove_unless_marked
+from pmae.removal import hidden_name, hide_unless_marked, need_marks_in
 from pmae.schema import TERMINAL_STATES
 
+_logger = logging.getLogger(__name__)
 
-def delete_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path, *, actor: str) -> None:
+
+def delete_checkpoint(
+    sessions: sessionmaker[Session], checkpoint_id: str, runs_dir: Path, *, actor: str
+) -> None:
     """Remove a checkpoint's files and its row. What was measured of it stays with its run.
+
+    It is hidden in the transaction, in one step. Its files, which can be gigabytes, go after it:
+    nobody waits for them. What a process that dies in between leaves is garbage (:mod:`api.gc`).
 
     Raises:
         NotFoundError: there is none of that id.
         ConflictError: it is pinned, a rolling one, or something that has not ended needs it.
     """
+    with sessions.begin() as session:
+        folder = _hide(session, checkpoint_id, runs_dir, actor)
+    try:
+        remove_tree(hidden_name(folder))
+    except OSError as error:
+        _logger.warning("files of the deleted checkpoint %s are left: %s", checkpoint_id, error)
+
+
+def _hide(session: Session, checkpoint_id: str, runs_dir: Path, actor: str) -> Path:
+    """Everything but the removal of the files; the checkpoint's folder, as it was called."""
     # Nobody queues a run that needs it meanwhile; and a transaction that writes must write first.
     run_states.hold(session, checkpoint_id.rpartition("-")[0])
     stored = find_checkpoint(session, checkpoint_id, runs_dir)
     _refuse_if_needed(session, stored)
     for mark, _ in need_marks_in(stored.folder):
         mark.unlink(missing_ok=True)  # of runs that have ended
-    if not remove_unless_marked(stored.folder):
+    if not hide_unless_marked(stored.folder):
         raise _pinned(stored)
     row = session.execute(
         delete(CheckpointRow)
@@ -47,6 +66,7 @@ def delete_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path, *, a
                 data={"name": stored.view.name, "step": stored.view.step},
             )
         )
+    return stored.folder
 
 
 def _refuse_if_needed(session: Session, stored: StoredCheckpoint) -> None:

@@ -114,8 +114,8 @@ def remove_checkpoint(
     services: ServicesDep, principal: PrincipalDep, checkpoint_id: CheckpointId
 ) -> None:
     """Remove a kept checkpoint's files. What was measured of it stays with its run."""
-    with services.sessions.begin() as session:
-        delete_checkpoint(session, checkpoint_id, services.settings.runs_dir, actor=principal.actor)
+    runs_dir = services.settings.runs_dir
+    delete_checkpoint(services.sessions, checkpoint_id, runs_dir, actor=principal.actor)
 
 
 @router.head("/{checkpoint_id}/files/{file_name}", include_in_schema=False, dependencies=[VIEWER])

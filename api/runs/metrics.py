@@ -7,14 +7,19 @@ ones whole, and :mod:`api.runs.thinning` one or two for the long ones.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from api.db.tables import MetricBlockRow, MetricRow
+from api.errors import InvalidRequestError
 from api.runs.thinning import MOST_SERIES, POINT, Axis, Extent, Point, Points, SeriesKey, thinned
-from pmae.schema import Metrics, MetricSeries
+from pmae.schema import Metrics, MetricSeries, ProblemField
+
+LEAST_MAX_POINTS = 4
+MOST_POINTS = 1_000_000
+"""Of all series of one answer, which is made in memory: about 300 bytes for each."""
 
 
 def get_metrics(
@@ -37,8 +42,12 @@ def get_metrics(
         names: which metrics, in this order; default: all, by name. Unknown ones give no series.
         max_points: 4 or more.
         axis: along which the buckets are equally wide. Epochs are steps in another unit.
+
+    Raises:
+        InvalidRequestError: the answer would have more than :data:`MOST_POINTS` points.
     """
     extents = _extents(session, list(runs), names)
+    _refuse_too_many(extents.values(), max_points)
     points: dict[SeriesKey, list[Point]] = defaultdict(list)
     short = [key for key, extent in extents.items() if extent.total <= max_points]
     long = {key: extent for key, extent in extents.items() if extent.total > max_points}
@@ -57,6 +66,23 @@ def get_metrics(
         )
         for number, run_id in runs.items()
     ]
+
+
+def _refuse_too_many(extents: Collection[Extent], max_points: int) -> None:
+    """The whole answer is held in memory."""
+    points = sum(min(extent.total, max_points) for extent in extents)
+    if points <= MOST_POINTS:
+        return
+    most = MOST_POINTS // len(extents)
+    fewer = "fewer runs or names"
+    if most >= LEAST_MAX_POINTS:
+        fewer = f"up to {most:,}, or {fewer}"
+    message = (
+        f"these are {points:,} points of {len(extents):,} series, and an answer has up to "
+        f"{MOST_POINTS:,}; valid are {fewer}; as CSV without max_points all points come"
+    )
+    field = ProblemField(pointer="max_points", message=message)
+    raise InvalidRequestError(message, fields=[field])
 
 
 def _extents(

@@ -9,7 +9,7 @@ from fastapi import Query, Response
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.openapi import Responses
-from api.runs.metrics import get_metrics
+from api.runs.metrics import LEAST_MAX_POINTS, MOST_POINTS, get_metrics
 from api.runs.metrics_csv import MEDIA_TYPE, stream_metrics, stream_points
 from api.runs.thinning import Axis
 from pmae.schema import Metrics
@@ -28,9 +28,11 @@ MetricNames = Annotated[
 MaxPoints = Annotated[
     int | None,
     Query(
-        ge=4,
+        ge=LEAST_MAX_POINTS,
         le=100_000,
-        description=f"Most points of each series; default: {_DEFAULT_POINTS}, of CSV all.",
+        description=f"Most points of each series; default: {_DEFAULT_POINTS}, of CSV all. "
+        f"Of all series together an answer has up to {MOST_POINTS:,}; "
+        "CSV without this has no such bound.",
     ),
 ]
 BucketAxis = Annotated[

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import httpx
@@ -33,6 +35,25 @@ def test_it_is_gone_and_the_history_says_who(api: LiveApi) -> None:
     assert (entry["type"], entry["actor"]) == ("checkpoint", "api")
     assert "step-00000010" in entry["message"]
     assert api.client.delete(f"/checkpoints/{run.id}-00000010").status_code == 404
+
+
+def test_others_write_while_its_files_are_removed(
+    api: LiveApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = api.add_run(state="succeeded")
+    folder = api.add_checkpoint(run, FILES, step=10)
+    remove, hidden = shutil.rmtree, folder.with_name(f".removed-{folder.name}")
+    written: list[int] = []
+
+    def remove_and_write(path: Path) -> None:
+        assert (Path(path), folder.exists()) == (hidden, False), "no reader finds it any more"
+        written.append(api.add_event(run.number, "meanwhile"))
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_and_write)
+    assert api.client.delete(f"/checkpoints/{run.id}-00000010").status_code == 204
+    assert len(written) == 1
+    assert not hidden.exists()
 
 
 def test_a_run_that_goes_on_keeps_its_newest(api: LiveApi) -> None:

@@ -206,6 +206,34 @@ def test_what_cannot_be_asked_of_several_runs_is_named(api: LiveApi) -> None:
     assert len(MetricsOfRuns.model_validate_json(twice.content).runs) == 1
 
 
+def test_an_answer_has_a_most_of_points_and_says_what_would_be_valid(
+    api: LiveApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.runs.metrics.MOST_POINTS", 100)
+    rows = [api.add_run() for _ in range(3)]
+    for row in rows:
+        api.add_metrics(row.number, "loss", [float(i) for i in range(60)])
+    params: dict[str, str | int] = {"runs": ",".join(row.id for row in rows)}
+    for points in (
+        {"max_points": 50},
+        {"max_points": 100_000},
+        {},
+        {"max_points": 50, "format": "csv"},
+    ):
+        bad = api.client.get("/metrics", params=params | points)
+        assert (bad.status_code, bad.json()["errors"][0]["pointer"]) == (422, "max_points")
+        assert "valid are up to 33, or fewer" in bad.json()["detail"]
+    good = api.client.get("/metrics", params=params | {"max_points": 33})
+    assert good.status_code == 200, good.text
+    whole = api.client.get("/metrics", params=params | {"format": "csv"})
+    assert len(whole.text.splitlines()) == 1 + 3 * 60, "as CSV it is sent while it is read"
+    monkeypatch.setattr("api.runs.metrics.MOST_POINTS", 11)
+    bad = api.client.get("/metrics", params=params | {"max_points": 4})
+    assert "valid are fewer runs or names" in bad.json()["detail"]
+    one = api.client.get(f"/runs/{rows[0].id}/metrics", params={"max_points": 11})
+    assert one.status_code == 200, one.text
+
+
 def test_csv_holds_every_point(api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.runs.metrics_csv._CHUNK_ROWS", 7)
     row, other = api.add_run(), api.add_run()
