@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, select, tuple_
+from sqlalchemy import and_, delete, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from api.db.tables import MetricBlockRow, MetricRow, RunRow
@@ -91,7 +91,7 @@ def _remove_rows(
         stopping: ends it after a piece.
     """
     of_run, place = keys[0].class_.run_number == run_number, tuple_(*keys)
-    after: Row[Any] | None = None
+    after: tuple[Any, ...] | None = None
     while not stopping.is_set():
         rest = of_run if after is None else and_(of_run, place > after)
         ends = select(*keys).where(rest).order_by(*keys).offset(PIECE_ROWS - 1).limit(1)
@@ -104,7 +104,7 @@ def _remove_rows(
             )
         if last is None:
             return
-        after = last
+        after = tuple(last)
         stopping.wait(_PAUSE_SECONDS)
 
 

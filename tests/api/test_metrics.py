@@ -214,12 +214,13 @@ def test_an_answer_has_a_most_of_points_and_says_what_would_be_valid(
     for row in rows:
         api.add_metrics(row.number, "loss", [float(i) for i in range(60)])
     params: dict[str, str | int] = {"runs": ",".join(row.id for row in rows)}
-    for points in (
+    too_many: tuple[dict[str, str | int], ...] = (
         {"max_points": 50},
         {"max_points": 100_000},
         {},
         {"max_points": 50, "format": "csv"},
-    ):
+    )
+    for points in too_many:
         bad = api.client.get("/metrics", params=params | points)
         assert (bad.status_code, bad.json()["errors"][0]["pointer"]) == (422, "max_points")
         assert "valid are up to 33, or fewer" in bad.json()["detail"]
