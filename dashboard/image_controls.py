@@ -92,8 +92,10 @@ def _own() -> ImagesChosen | None:
         help=f"{', '.join(IMAGE_FORMATS)}, each up to {MOST_IMAGE_BYTES // 2**20} MiB; at most "
         f"{MOST_IMAGES}. They are made as large as the run's images, and are not kept.",
     )
-    kept, drawn = _files(_KEPT), tuple((file.name, file.getvalue()) for file in files)
-    st.session_state[_DRAWN] = drawn
+    drawn = tuple((file.name, file.getvalue()) for file in files)
+    # Who comes back at once finds the files in the control as well.
+    kept = tuple(file for file in _files(_KEPT) if file not in drawn)
+    st.session_state[_DRAWN], st.session_state[_KEPT] = drawn, kept
     if kept:
         names = ", ".join(name for name, _ in kept)
         st.html(Markup('<div class="pm-muted">From before: {}</div>').format(names))
