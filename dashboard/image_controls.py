@@ -71,7 +71,8 @@ def choose() -> ImagesChosen | None:
 
 
 def _of_data_set() -> ImagesChosen:
-    st.session_state[_KEPT] = (*_files(_KEPT), *_files(_DRAWN))
+    drawn = _files(_DRAWN)
+    st.session_state[_KEPT] = (*_kept_beside(drawn), *drawn)
     st.session_state[_DRAWN] = ()
     split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
     text = st.text_input(
@@ -93,9 +94,8 @@ def _own() -> ImagesChosen | None:
         f"{MOST_IMAGES}. They are made as large as the run's images, and are not kept.",
     )
     drawn = tuple((file.name, file.getvalue()) for file in files)
-    # Who comes back at once finds the files in the control as well.
-    kept = tuple(file for file in _files(_KEPT) if file not in drawn)
-    st.session_state[_DRAWN], st.session_state[_KEPT] = drawn, kept
+    st.session_state[_DRAWN] = drawn
+    kept = _kept_beside(drawn)
     if kept:
         names = ", ".join(name for name, _ in kept)
         st.html(Markup('<div class="pm-muted">From before: {}</div>').format(names))
@@ -115,6 +115,11 @@ def _own() -> ImagesChosen | None:
 def _files(which: str) -> tuple[_File, ...]:
     files: tuple[_File, ...] = st.session_state.get(which, ())
     return files
+
+
+def _kept_beside(drawn: tuple[_File, ...]) -> tuple[_File, ...]:
+    """Files from before. Who comes back at once finds them in the control as well, for a while."""
+    return tuple(file for file in _files(_KEPT) if file not in drawn)
 
 
 def _forget_kept() -> None:

@@ -47,13 +47,17 @@ def _same(batch: Batch, other: Batch) -> bool:
 
 def _workers() -> set[int]:
     """This process's children that decode."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        for child in (task / "children").read_text().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"multiprocessing.spawn" in command:
-                found.add(int(child))
-    return found
+    tasks = Path("/proc/self/task").iterdir()
+    children = [int(child) for task in tasks for child in _read(task / "children").split()]
+    return {i for i in children if b"multiprocessing.spawn" in _read(Path(f"/proc/{i}/cmdline"))}
+
+
+def _read(path: Path) -> bytes:
+    """What stands there; nothing of a thread or a process that has ended since it was listed."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def test_workers_give_what_memory_gives_and_are_started_once(split: FileSplit) -> None:
