@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from typing import TypeVar
 
 import streamlit as st
 
@@ -18,10 +20,13 @@ from pmae.schema import TERMINAL_STATES, Checkpoint, RunSummary
 LIVE_SECONDS = 2.0
 """Between two refreshes of what changes while a run is under way."""
 RETRY_SECONDS = 2.0
+MOST_IN_A_PAGE = 500
+"""Items that the service gives in one answer."""
 API_KEY = "api_key"
 """Where a session keeps its key, who it is by that, and why it has none any more."""
 IDENTITY, KEY_FAULT = "identity", "key_fault"
 _LINKS = "download_links"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,12 @@ def client() -> PmaeClient:
     """The service as this session may use it: with its own key, if it has one."""
     api_key = st.session_state.get(API_KEY)
     return connection().with_key(api_key) if api_key else connection()
+
+
+def beginning(items: Iterator[_T], most: int) -> tuple[list[_T], bool]:
+    """At most so many of a list, and whether there are more."""
+    found = list(islice(items, most + 1))
+    return found[:most], len(found) > most
 
 
 def download_urls(checkpoint: Checkpoint) -> dict[str, str]:

@@ -178,13 +178,16 @@ class LogChunk(_Wire):
     size: int = Field(description="Bytes there are now.")
 
 
+CheckpointKind = Literal["kept", "latest"]
+
+
 class Checkpoint(_Wire):
     """A checkpoint of a run."""
 
     id: str
     run_id: str
     name: str
-    kind: Literal["kept", "latest"]
+    kind: CheckpointKind
     step: int
     epoch: float
     created_at: datetime
@@ -201,10 +204,13 @@ class CheckpointChange(_Wire):
     pinned: bool
 
 
-class CheckpointList(_Wire):
-    """A run's checkpoints, newest first."""
+class CheckpointPage(_Wire):
+    """A page of a run's checkpoints, newest first."""
 
     items: list[Checkpoint]
+    next_cursor: str | None = Field(
+        default=None, description="Pass as `cursor` for the next page; null on the last."
+    )
 
 
 class Spectrum(_Wire):

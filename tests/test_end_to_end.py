@@ -43,8 +43,8 @@ def test_submit_watch_cancel_finish_download_reconstruct(
         wait_until(
             lambda: client.run(endless.id).progress.stage == "pretrain", "the start of training"
         )
-        wait_until(lambda: bool(client.checkpoints(endless.id)), "a checkpoint to look at")
-        live = client.checkpoints(endless.id)[0]
+        wait_until(lambda: any(client.checkpoints(endless.id)), "a checkpoint to look at")
+        live = next(client.checkpoints(endless.id))
         assert live.kind == "latest"
         client.cancel(endless.id)
         assert _ended(stack, endless.id).state == "cancelled"
@@ -61,7 +61,7 @@ def test_submit_watch_cancel_finish_download_reconstruct(
         assert series["loss"].step == list(range(1, 21))
         assert series["val_loss"].step == [4, 8, 12, 16, 20]
 
-        kept = next(c for c in client.checkpoints(run.id) if c.kind == "kept")
+        kept = next(client.checkpoints(run.id, kind="kept"))
         assert kept.step == 20
         url = client.download_url(kept.id, "model.safetensors")
         whole = httpx.get(url)
@@ -102,7 +102,7 @@ def test_a_restart_finds_all_of_it_again(tmp_path: Path) -> None:
         with second.client as client:
             again = client.run(finished.id)
             assert again.state == "succeeded"
-            assert client.checkpoints(finished.id)
+            assert list(client.checkpoints(finished.id))
         resumed = _ended(second, interrupted.id)
         assert resumed.state == "succeeded"
         assert (resumed.attempt, resumed.lease_number) == (1, 2)

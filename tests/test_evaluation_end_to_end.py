@@ -30,7 +30,7 @@ def test_an_evaluation_ends_right_though_its_trainer_is_killed(stack: RunningSta
     with stack.client as client:
         parent = _ended(stack, client.submit(TINY).id)
         assert parent.state == "succeeded"
-        checkpoint = next(c for c in client.checkpoints(parent.id) if c.kind == "kept")
+        checkpoint = next(client.checkpoints(parent.id, kind="kept"))
         probe = parent.evaluations[0].details["spec"]
         queued = client.evaluate(
             checkpoint.id,

@@ -93,7 +93,7 @@ def test_a_day_in_the_lab(lab: RunningStack, tmp_path: Path) -> None:
         assert (best[0].top1 or 0) >= (best[1].top1 or 0)
 
         # Another evaluation of Ada's last checkpoint, by Ben.
-        checkpoint = next(c for c in ben.checkpoints(first.id) if c.kind == "kept")
+        checkpoint = next(ben.checkpoints(first.id, kind="kept"))
         request = {"evaluations": [{"protocol": "knn", "k": [3]}]}
         evaluated = _ended(ben, ben.evaluate(checkpoint.id, request).id)
         assert [each.key for each in evaluated.evaluations] == ["knn/encoder"]

@@ -22,11 +22,11 @@ _MOST = 2**63
 
 
 class PageParameters(BaseModel):
-    """Which page of a list that has no other parameters."""
+    """Which page of a list."""
 
     model_config = ConfigDict(frozen=True)
 
-    limit: Limit = Field(default=DEFAULT_LIMIT, description="Most runs in the answer.")
+    limit: Limit = Field(default=DEFAULT_LIMIT, description="Most items in the answer.")
     cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 

@@ -13,6 +13,7 @@ from api.context import ServicesDep
 from api.openapi import binary, problems
 from api.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
 from api.runs import service
+from api.runs.checkpoints import CheckpointParameters, list_checkpoints
 from api.runs.components import get_component_png, get_spectrum
 from api.runs.events import open_stream
 from api.runs.filmstrip import get_filmstrip, get_filmstrip_png
@@ -29,7 +30,7 @@ from api.runs.metrics_parameters import (
 from pmae.layout import RunDir
 from pmae.schema import (
     HISTORY_PAGE,
-    CheckpointList,
+    CheckpointPage,
     Filmstrip,
     History,
     LogChunk,
@@ -180,15 +181,23 @@ async def follow_run(
 
 @router.get(
     "/{run_id}/checkpoints",
-    response_model=CheckpointList,
+    response_model=CheckpointPage,
     summary="List checkpoints",
-    responses=_NO_RUN,
+    responses=problems(
+        not_found="There is no such run.",
+        unprocessable_entity="A parameter is not valid, or the cursor is another list's.",
+    ),
     dependencies=[VIEWER],
 )
-def list_run_checkpoints(services: ServicesDep, run_id: RunId) -> CheckpointList:
-    """A run's checkpoints, newest first; of those of the kind `latest` there is one at most."""
+def list_run_checkpoints(
+    services: ServicesDep, run_id: RunId, parameters: Annotated[CheckpointParameters, Query()]
+) -> CheckpointPage:
+    """A run's checkpoints, newest first, in pages.
+
+    Pages join without gap or double while checkpoints are added and removed.
+    """
     with services.sessions() as session:
-        return service.list_checkpoints(session, run_id)
+        return list_checkpoints(session, run_id, parameters)
 
 
 @router.get(

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.db.tables import CheckpointRow, EvaluationRow, RunEventRow, RunRow
+from api.db.tables import EvaluationRow, RunEventRow, RunRow
 from api.errors import NotFoundError
-from api.runs.views import checkpoint_view, history_entry, run_view
+from api.runs.views import history_entry, run_view
 from api.runs.waiting import why_waits
-from pmae.schema import CheckpointList, History, Run
+from pmae.schema import History, Run
 
 
 def find_run(session: Session, run_id: str) -> RunRow:
@@ -96,18 +96,3 @@ def get_history(session: Session, run_id: str, *, after: int, limit: int) -> His
         .limit(limit)
     ).all()
     return History(items=[history_entry(row) for row in rows])
-
-
-def list_checkpoints(session: Session, run_id: str) -> CheckpointList:
-    """A run's checkpoints, newest first.
-
-    Raises:
-        NotFoundError: there is no such run.
-    """
-    number = find_run_number(session, run_id)
-    rows = session.scalars(
-        select(CheckpointRow)
-        .where(CheckpointRow.run_number == number)
-        .order_by(CheckpointRow.step.desc())
-    ).all()
-    return CheckpointList(items=[checkpoint_view(row, run_id) for row in rows])

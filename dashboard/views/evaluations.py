@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import streamlit as st
@@ -12,7 +11,14 @@ from dashboard import formatting, markup
 from dashboard.links import clicked_link
 from dashboard.navigation import run_page
 from dashboard.palette import run_color
-from dashboard.service import LIVE_SECONDS, client, live, refresh_seconds
+from dashboard.service import (
+    LIVE_SECONDS,
+    MOST_IN_A_PAGE,
+    beginning,
+    client,
+    live,
+    refresh_seconds,
+)
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 from pmae.schema_evaluations import EvaluationRun
 from pmae.spec import EvaluateSpec
@@ -54,8 +60,7 @@ def show_runs(run: Run) -> None:
 
 def _newest(run: Run) -> tuple[list[EvaluationRun], bool]:
     """As many as a page shows, and whether there are more."""
-    found = list(islice(client().evaluation_runs(run.id, page_size=MOST_SHOWN + 1), MOST_SHOWN + 1))
-    return found[:MOST_SHOWN], len(found) > MOST_SHOWN
+    return beginning(client().evaluation_runs(run.id, page_size=MOST_SHOWN + 1), MOST_SHOWN)
 
 
 def _row(run: EvaluationRun) -> tuple[str | Markup, ...]:
@@ -93,7 +98,7 @@ def subject(run: Run) -> str:
 
 def ask(run: Run) -> None:
     """A form that queues an evaluation of one of the run's kept checkpoints."""
-    kept = [found for found in client().checkpoints(run.id) if found.kind == "kept"]
+    kept = list(client().checkpoints(run.id, kind="kept", page_size=MOST_IN_A_PAGE))
     if not kept:
         return
     with st.popover("Evaluate"):

@@ -16,7 +16,7 @@ from dashboard.choices import choose_run
 from dashboard.numbers import NumbersError
 from dashboard.palette import run_color
 from dashboard.pictures import reconstruction_grid
-from dashboard.service import client, live, refresh_seconds
+from dashboard.service import MOST_IN_A_PAGE, client, live, refresh_seconds
 from pmae.client import ApiError
 from pmae.client.checkpoints import uploads_refused
 from pmae.schema import Checkpoint, Reconstruction, ReconstructionRequest, Run
@@ -135,13 +135,13 @@ def _next_seed() -> None:
 
 
 def _wait_for_checkpoint(run: Run) -> None:
-    if client().checkpoints(run.id):
+    if next(client().checkpoints(run.id, page_size=1), None) is not None:
         st.rerun()
 
 
 def _choose_checkpoint(run: Run) -> str | None:
     """``newest`` or an id; None when there is none."""
-    kept = {c.id: c for c in client().checkpoints(run.id)}
+    kept = {c.id: c for c in client().checkpoints(run.id, page_size=MOST_IN_A_PAGE)}
     if not kept:
         return None
     options = [NEWEST, *(c.id for c in kept.values() if c.kind == "kept")]
@@ -223,7 +223,7 @@ def _reconstruct(choice: Choice) -> Reconstruction:
 
 def _find(choice: Choice) -> Checkpoint:
     if choice.checkpoint == NEWEST:
-        return client().checkpoints(choice.run.id)[0]
+        return next(client().checkpoints(choice.run.id, page_size=1))
     return client().checkpoint(choice.checkpoint)
 
 

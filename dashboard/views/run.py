@@ -12,12 +12,14 @@ from dashboard.links import clicked_link
 from dashboard.navigation import components_page, reconstructions_page, run_page, runs_page
 from dashboard.palette import STATE_COLORS, run_color
 from dashboard.run_change import edit
-from dashboard.service import client, download_urls, live, refresh_seconds
+from dashboard.service import beginning, client, download_urls, live, refresh_seconds
 from dashboard.session import may_change, may_submit
 from dashboard.views import evaluations
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
 MAX_POINTS = 400
+MOST_CHECKPOINTS = 30
+"""In the table; they are read again every few seconds, and each has links to its files."""
 
 
 def show() -> None:
@@ -194,7 +196,8 @@ def _curves(run: Run) -> None:
 def _outcome(shown: Run) -> None:
     """Evaluations beside their baselines, and the checkpoints."""
     run = client().run(shown.id)
-    checkpoints = client().checkpoints(run.id)
+    found = client().checkpoints(run.id, page_size=MOST_CHECKPOINTS + 1)
+    checkpoints, more = beginning(found, MOST_CHECKPOINTS)
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.subheader("Evaluations, test top-1")
@@ -213,6 +216,9 @@ def _outcome(shown: Run) -> None:
             st.switch_page(
                 reconstructions_page(), query_params={"run": run.id, "checkpoint": opened}
             )
+        if more:
+            rest = f"GET /api/v1/runs/{run.id}/checkpoints has the others"
+            st.caption(f"The newest {len(checkpoints)} of them; {rest}.")
 
 
 def _checkpoint_table(checkpoints: list[Checkpoint]) -> Markup:

@@ -22,7 +22,7 @@ from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, f
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import CommandError
-from pmae.schema import CheckpointList
+from pmae.schema import CheckpointPage
 
 _WEIGHTS = "model.safetensors"
 
@@ -30,9 +30,9 @@ _WEIGHTS = "model.safetensors"
 def checkpoints(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
     """List a run's checkpoints, newest first."""
     with connect(api_url) as client:
-        found = client.checkpoints(find_run(client, run))
+        found = list(client.checkpoints(find_run(client, run), page_size=500))
     if as_json:
-        print_json(CheckpointList(items=found))
+        print_json(CheckpointPage(items=found))
         return
     rows = [
         (

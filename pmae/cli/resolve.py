@@ -9,7 +9,6 @@ import typer
 
 from pmae.client import PmaeClient
 from pmae.errors import CommandError
-from pmae.schema import Checkpoint
 
 ID_LENGTH = 12
 SHORTEST_PREFIX = 4
@@ -63,15 +62,10 @@ def find_checkpoint(client: PmaeClient, text: str) -> str:
     if dash:
         return f"{find_run(client, run)}-{step}"
     run = find_run(client, run)
-    kept = next((found for found in client.checkpoints(run) if is_kept(found)), None)
+    kept = next(client.checkpoints(run, kind="kept", page_size=1), None)
     if kept is None:
         raise CommandError(f"the run {run} has kept no checkpoint (yet)")
     return kept.id
-
-
-def is_kept(checkpoint: Checkpoint) -> bool:
-    """Whether it stays: the rolling one is replaced by the next."""
-    return checkpoint.kind == "kept"
 
 
 def _runs_that_begin(client: PmaeClient, prefix: str) -> list[str]:

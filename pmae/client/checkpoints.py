@@ -15,7 +15,8 @@ from pmae.client.download import ProgressCallback, download_file
 from pmae.client.errors import DownloadError
 from pmae.schema import (
     Checkpoint,
-    CheckpointList,
+    CheckpointKind,
+    CheckpointPage,
     Problem,
     Reconstruction,
     ReconstructionRequest,
@@ -33,10 +34,21 @@ RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
 class CheckpointMethods(Connection):
     """What :class:`~pmae.client.PmaeClient` does with checkpoints."""
 
-    def checkpoints(self, run_id: str) -> list[Checkpoint]:
-        """The run's checkpoints, newest first."""
-        response = self._send("GET", path_of("runs", run_id, "checkpoints"))
-        return self._read(response, CheckpointList).items
+    def checkpoints(
+        self, run_id: str, *, kind: CheckpointKind | None = None, page_size: int = 50
+    ) -> Iterator[Checkpoint]:
+        """The run's checkpoints, newest first.
+
+        The next page is asked for when the iteration comes to it: who wants the newest alone stops
+        early.
+
+        Args:
+            run_id: of the run that wrote them.
+            kind: ``kept`` ones, or the ``latest``, which rolls; None: both.
+            page_size: checkpoints in one answer.
+        """
+        path = path_of("runs", run_id, "checkpoints")
+        return self._pages(path, CheckpointPage, {"kind": kind, "limit": page_size})
 
     def checkpoint(self, checkpoint_id: str) -> Checkpoint:
         """One checkpoint."""
@@ -87,14 +99,8 @@ class CheckpointMethods(Connection):
             run_id: of the run whose checkpoints they evaluate.
             page_size: runs in one answer.
         """
-        path, cursor = path_of("runs", run_id, "evaluations"), None
-        while True:
-            params = {"limit": page_size, "cursor": cursor}
-            page = self._read(self._send("GET", path, params=params), EvaluationRunPage)
-            yield from page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        path = path_of("runs", run_id, "evaluations")
+        return self._pages(path, EvaluationRunPage, {"limit": page_size})
 
     def download_url(
         self, checkpoint_id: str, file_name: str, *, base_url: str | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -29,6 +29,19 @@ RETRY_SECONDS = (0.2, 0.8, 2.0)
 """Before each further try of a request to queue a run whose answer was lost."""
 _CARRIED = re.compile(r"[!-~]+")
 _T = TypeVar("_T")
+_Item_co = TypeVar("_Item_co", covariant=True)
+
+
+class Page(Protocol[_Item_co]):
+    """A piece of a list."""
+
+    @property
+    def items(self) -> Sequence[_Item_co]:
+        """What is in it."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next one begins; None: this is the last."""
 
 
 def path_of(*segments: str) -> str:
@@ -119,6 +132,17 @@ class Connection:
                 response.read()
                 raise api_error(response)
             yield response
+
+    def _pages(self, path: str, kind: type[Page[_T]], params: Mapping[str, Any]) -> Iterator[_T]:
+        """The items of a list, from page to page."""
+        cursor = None
+        while True:
+            response = self._send("GET", path, params={**params, "cursor": cursor})
+            page: Page[_T] = self._read(response, kind)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def _read(self, response: httpx.Response, kind: type[_T] | TypeAdapter[_T]) -> _T:
         adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)

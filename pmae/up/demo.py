@@ -67,9 +67,9 @@ def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
 
 
 def _show_addresses(client: PmaeClient, run: Run, address: str, console: Console) -> None:
-    kept = [found for found in client.checkpoints(run.id) if found.kind == "kept"]
+    newest = next(client.checkpoints(run.id, kind="kept", page_size=1), None)
     console.print(f"dashboard   {address}", highlight=False, soft_wrap=True)
-    if kept:
-        url = client.download_url(kept[0].id, _WEIGHTS)
+    if newest is not None:
+        url = client.download_url(newest.id, _WEIGHTS)
         line = f"curl -fL -o {_WEIGHTS} {url}"
         console.print(f"checkpoint  {line}", highlight=False, soft_wrap=True)

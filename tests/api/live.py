@@ -24,10 +24,17 @@ from api.main import create_app
 from api.settings import ApiSettings
 from pmae.layout import RunDir
 from pmae.presets import get_preset
+from pmae.schema import Problem
 from pmae.spec import ExperimentSpec, resolve
 from tests.support.waiting import wait_until
 
 DIGITS = {"dataset": {"name": "digits"}}
+
+
+def problem(response: httpx.Response, status: int) -> Problem:
+    """What a request is refused with, as it is to be."""
+    assert response.status_code == status, response.text
+    return Problem.model_validate_json(response.content)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from api.checkpoints.download import ByteRange, parse_range
 from api.db.tables import CheckpointRow
 from api.errors import RangeError
 from pmae.client import PmaeClient
-from pmae.schema import Checkpoint
-from tests.api.live import LiveApi
+from pmae.schema import Checkpoint, CheckpointPage
+from tests.api.live import LiveApi, problem
 
 WEIGHTS = os.urandom(700_001)
 FILES = {"model.safetensors": WEIGHTS, "config.json": b'{"format": 1}', "empty.bin": b""}
@@ -43,6 +43,52 @@ def test_a_checkpoint_lists_its_files(api: LiveApi, checkpoint: str) -> None:
     view = Checkpoint.model_validate_json(api.client.get(f"/checkpoints/{checkpoint}").content)
     assert view.id == checkpoint
     assert view.files["model.safetensors"].size == len(WEIGHTS)
+
+
+def test_pages_of_checkpoints_join_while_they_come_and_go(api: LiveApi) -> None:
+    run = api.add_run()
+    for step in (100, 300, 200, 400):
+        api.add_checkpoint(run, {"model.safetensors": b"w"}, step=step)
+    api.add_checkpoint(run, {"model.safetensors": b"w"}, step=350, kind="latest")
+    path = f"/runs/{run.id}/checkpoints"
+
+    def page(**params: str | int) -> CheckpointPage:
+        response = api.client.get(path, params=params)
+        assert response.status_code == 200, response.text
+        return CheckpointPage.model_validate_json(response.content)
+
+    first = page(limit=2)
+    assert [one.step for one in first.items] == [400, 350]
+    api.add_checkpoint(run, {"model.safetensors": b"w"}, step=500)
+    with api.sessions.begin() as session:
+        session.execute(delete(CheckpointRow).where(CheckpointRow.id == f"{run.id}-00000350"))
+    second = page(limit=3, cursor=first.next_cursor or "")
+    assert [one.step for one in second.items] == [300, 200, 100]
+    assert second.next_cursor is None
+    with PmaeClient(api.url) as client:
+        assert [c.step for c in client.checkpoints(run.id, page_size=2)] == [
+            500,
+            400,
+            300,
+            200,
+            100,
+        ]
+
+
+def test_checkpoints_of_one_kind(api: LiveApi) -> None:
+    run = api.add_run()
+    api.add_checkpoint(run, {"model.safetensors": b"w"}, step=300, kind="latest")
+    for step in (100, 200):
+        api.add_checkpoint(run, {"model.safetensors": b"w"}, step=step)
+    with PmaeClient(api.url) as client:
+        assert [one.step for one in client.checkpoints(run.id)] == [300, 200, 100]
+        assert [one.step for one in client.checkpoints(run.id, kind="latest")] == [300]
+        kept = client.checkpoints(run.id, kind="kept", page_size=1)
+        assert [one.step for one in kept] == [200, 100]
+    path = f"/runs/{run.id}/checkpoints"
+    cursor = api.client.get(path, params={"limit": 1}).json()["next_cursor"]
+    of_others = api.client.get(path, params={"cursor": cursor, "kind": "kept"})
+    assert problem(of_others, 422).errors[0].pointer == "cursor"
 
 
 def test_a_whole_file_with_its_digest(api: LiveApi, checkpoint: str) -> None:

@@ -14,10 +14,10 @@ from api.db import run_states
 from api.db.tables import EvaluationRow, RunRow
 from pmae.client import ApiError, PmaeClient
 from pmae.presets import get_preset
-from pmae.schema import Problem, Run
+from pmae.schema import Run
 from pmae.schema_evaluations import EvaluationRunPage
 from pmae.spec import EvaluateSpec, EvaluationRequest, KnnSpec, LinearProbeSpec, resolve
-from tests.api.live import LiveApi
+from tests.api.live import LiveApi, problem
 
 KNN = {"protocol": "knn", "k": [3]}
 BODY: dict[str, Any] = {"evaluations": [KNN]}
@@ -29,11 +29,6 @@ def parent(api: LiveApi) -> RunRow:
     run = api.add_run(state="succeeded")
     api.add_checkpoint(run, {"model.safetensors": b"weights"})
     return run
-
-
-def problem(response: httpx.Response, status: int) -> Problem:
-    assert response.status_code == status, response.text
-    return Problem.model_validate_json(response.content)
 
 
 def evaluate(api: LiveApi, parent: RunRow, body: dict[str, Any] | None = None) -> Run:

@@ -20,9 +20,9 @@ from api.errors import NotFoundError
 from api.gc import find_garbage, remove_garbage
 from pmae.client import ApiError, PmaeClient
 from pmae.removal import need_mark, remove_unless_marked
-from pmae.schema import Problem, Run
+from pmae.schema import Run
 from pmae.spec import ExperimentSpec, resolve
-from tests.api.live import DIGITS, LiveApi
+from tests.api.live import DIGITS, LiveApi, problem
 
 FILES = {"model.safetensors": b"weights"}
 
@@ -41,11 +41,6 @@ def folder_of(api: LiveApi, run: RunRow, step: int = 640) -> Path:
 
 def body(run: RunRow, step: int = 640, **fields: Any) -> dict[str, Any]:
     return DIGITS | {"init_from": f"{run.id}/step-{step:08d}"} | fields
-
-
-def problem(response: httpx.Response, status: int) -> Problem:
-    assert response.status_code == status, response.text
-    return Problem.model_validate_json(response.content)
 
 
 def set_state(api: LiveApi, run_id: str, state: str) -> None:

@@ -11,8 +11,7 @@ from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import EvaluationRow, RunEventRow, WorkerRow
 from pmae.client import PmaeClient
-from pmae.presets import get_preset
-from pmae.schema import HISTORY_PAGE, CheckpointList, History, Run, RunPage
+from pmae.schema import HISTORY_PAGE, History, Run, RunPage
 from pmae.spec import ExperimentSpec
 from tests.api.live import LiveApi
 
@@ -208,14 +207,6 @@ def test_history_tells_who_did_what(api: LiveApi) -> None:
     assert [entry.data["to"] for entry in history.items] == ["queued", "cancelled"]
     later = api.client.get(f"/runs/{run_id}/history", params={"after": history.items[0].id})
     assert History.model_validate_json(later.content).items == history.items[1:]
-
-
-def test_checkpoints_are_listed_newest_first(api: LiveApi) -> None:
-    row = api.add_run(get_preset("quickstart").spec)
-    for step in (100, 300, 200):
-        api.add_checkpoint(row, {"model.safetensors": b"w"}, step=step)
-    answer = api.client.get(f"/runs/{row.id}/checkpoints").content
-    assert [one.step for one in CheckpointList.model_validate_json(answer).items] == [300, 200, 100]
 
 
 PATHS = ["", "/metrics", "/log", "/history", "/events", "/checkpoints", "/components"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pmae.presets import PRESETS
 from pmae.schema import (
     Checkpoint,
-    CheckpointList,
+    CheckpointPage,
     Evaluation,
     Filmstrip,
     Progress,
@@ -121,7 +121,7 @@ class FakeService:
             case "GET", "runs", run_id, "history":
                 return history_of(self._run(run_id))
             case "GET", "runs", run_id, "checkpoints":
-                return CheckpointList(items=checkpoints_of(self._run(run_id)))
+                return self._checkpoints(self._run(run_id), query)
             case "GET", "runs", run_id, "filmstrip":
                 return self._film(self._run(run_id), int(query["image"]))
             case "GET", "runs", run_id, "evaluations":
@@ -255,6 +255,11 @@ class FakeService:
                 run_id=busy[0] if busy else None,
             )
         ]
+
+    def _checkpoints(self, run: Run, query: Mapping[str, str]) -> CheckpointPage:
+        kinds = ("kept", "latest") if "kind" not in query else (query["kind"],)
+        found = [checkpoint for checkpoint in checkpoints_of(run) if checkpoint.kind in kinds]
+        return CheckpointPage(items=found[: int(query["limit"])])
 
     def _checkpoint(self, checkpoint_id: str) -> Checkpoint:
         for run in self.runs.values():

@@ -19,7 +19,7 @@ from pmae.client import (
 from pmae.client.sse import parse_stream
 from pmae.presets import PRESETS
 from pmae.schema import (
-    CheckpointList,
+    CheckpointPage,
     History,
     LogChunk,
     Metrics,
@@ -47,7 +47,7 @@ EMPTY_ANSWERS: dict[str, str] = {
     "metrics": Metrics(run_id="a", series=[]).model_dump_json(),
     "log": LogChunk(text="", offset=0, next_offset=0, size=0).model_dump_json(),
     "history": History(items=[]).model_dump_json(),
-    "checkpoints": CheckpointList(items=[]).model_dump_json(),
+    "checkpoints": CheckpointPage(items=[]).model_dump_json(),
     "components": "png",
     "presets": "[]",
     "datasets": "[]",
@@ -73,7 +73,8 @@ EMPTY_ANSWERS: dict[str, str] = {
         ),
         (lambda c: c.log("a", offset=3, limit=4), "GET", "/runs/a/log?offset=3&limit=4"),
         (lambda c: c.history("a"), "GET", "/runs/a/history"),
-        (lambda c: c.checkpoints("a"), "GET", "/runs/a/checkpoints"),
+        (lambda c: list(c.checkpoints("a", kind="kept")), "GET",
+         "/runs/a/checkpoints?kind=kept&limit=50"),
         (lambda c: c.component_png("a", 3), "GET", "/runs/a/components/3.png"),
         (lambda c: c.presets(), "GET", "/presets"),
         (lambda c: c.datasets(), "GET", "/datasets"),

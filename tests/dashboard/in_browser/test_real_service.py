@@ -29,7 +29,7 @@ def test_each_page_of_a_finished_run_of_the_real_service(
         )
         assert client.run(run.id).state == "succeeded"
         # The service's first picture loads the library, which takes a while on a busy machine.
-        assert client.reconstruct(client.checkpoints(run.id)[0].id).images
+        assert client.reconstruct(next(client.checkpoints(run.id)).id).images
     with watched_page(browser, stack.dashboard_url) as watched:
         page = watched.page
         watched.open()

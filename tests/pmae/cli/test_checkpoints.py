@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.db.tables import RunRow
-from pmae.schema import CheckpointList, Run
+from pmae.schema import CheckpointPage, Run
 from tests.api.live import LiveApi
 from tests.pmae.cli.conftest import Command
 from tests.support.relay import relay_to
@@ -33,7 +33,7 @@ def run(api: LiveApi) -> RunRow:
 
 
 def test_they_are_listed(run: RunRow, pmae: Command) -> None:
-    listed = CheckpointList.model_validate_json(pmae("checkpoints", run.id, "--json").stdout)
+    listed = CheckpointPage.model_validate_json(pmae("checkpoints", run.id, "--json").stdout)
     assert [one.step for one in listed.items] == [700, 640, 320]
     rows = [line.split("\t") for line in pmae("checkpoints", run.id[:8]).stdout.splitlines()]
     assert rows[2][:5] == [f"{run.id}-00000640", "kept", "640", "64", "2.05 MB"]

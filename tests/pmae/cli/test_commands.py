@@ -95,7 +95,7 @@ def test_submit_watch_download(stack: RunningStack, tmp_path: Path) -> None:
         assert part in watched.stdout
     with stack.client as client:
         assert client.run(run_id).priority == 3
-        checkpoint = next(c for c in client.checkpoints(run_id) if c.kind == "kept")
+        checkpoint = next(client.checkpoints(run_id, kind="kept"))
 
     fetched = run_pmae(["download", checkpoint.id, str(tmp_path / "w")], service)
     assert "sha256 verified" in fetched.stdout
