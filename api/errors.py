@@ -11,6 +11,7 @@
         ├── RangeError               416  a byte range outside of the file
         ├── DamagedError             500  a file that is not what was recorded of it
         ├── BusyError                503  too much is waiting; says when to try again
+    ├── DatabaseAwayError        503  the database does not answer; says when to try again
         └── StorageFullError         507  the artifact disk is nearly full
 
 What Starlette and pydantic raise (404, 405, bad JSON, bad fields) takes the same form. A fault of
@@ -30,7 +31,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from api.db.errors import DbError, RunNotFoundError, TransitionRefusedError
+from api.db.errors import DATABASE_AWAY, DbError, RunNotFoundError, TransitionRefusedError
 from api.openapi import PROBLEM_JSON, Document
 from api.validation import BodyError, models_in, parameter_fields, request_fields
 from pmae.errors import PmaeError
@@ -38,6 +39,8 @@ from pmae.schema import Problem, ProblemField
 
 _MOST_ERRORS = 1_000
 """Looked at of a request that has more: those of its parameters come first."""
+RETRY_AFTER_SECONDS = 5
+"""Told to who meets a database that is away."""
 _logger = logging.getLogger(__name__)
 
 
@@ -115,6 +118,20 @@ class BusyError(ApiError):
     code = "busy"
 
 
+class DatabaseAwayError(ApiError):
+    """The database does not answer. What was asked for may have been done all the same."""
+
+    status = http.HTTPStatus.SERVICE_UNAVAILABLE
+    code = "database_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database does not answer; try again later, a submission with the same "
+            "Idempotency-Key",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+
+
 class StorageFullError(ApiError):
     """The artifact disk is nearly full."""
 
@@ -147,6 +164,8 @@ def install_error_handlers(app: FastAPI) -> None:
     """Make every failure of ``app`` a problem document."""
     app.exception_handler(ApiError)(_api_error)
     app.exception_handler(DbError)(_db_error)
+    for away in DATABASE_AWAY:
+        app.exception_handler(away)(_database_away)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(Exception)(_unexpected)
@@ -175,6 +194,16 @@ async def _db_error(request: Request, error: DbError) -> Response:
     if isinstance(error, TransitionRefusedError):
         return problem_response(409, code="transition_refused", detail=str(error))
     return await _unexpected(request, error)
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    return database_away_response(request.method, request.url.path, error)
+
+
+def database_away_response(method: str, path: str, error: Exception) -> Response:
+    """What a request is answered with that met one of :data:`~api.db.errors.DATABASE_AWAY`."""
+    _logger.warning("%s %s met a database that does not answer: %s", method, path, error)
+    return error_response(DatabaseAwayError())
 
 
 def _validation_error(request: Request, error: RequestValidationError) -> Response:

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
-from api.db.errors import LeaseLostError
+from api.db.errors import DATABASE_AWAY, LeaseLostError
 from api.db.run_states import Claim
 from api.db.tables import RunRow
 from pmae.files import write_file
@@ -155,7 +153,7 @@ class Supervisor:
         """
         try:
             return work()
-        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        except DATABASE_AWAY as error:
             if time.monotonic() >= self._lease_ends:
                 raise LeaseLostError(
                     f"the database was away until the lease of {self._claim.run_id} ended"

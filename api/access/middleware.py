@@ -9,7 +9,8 @@ from api.access.audit import Attempt
 from api.access.errors import TooManyRequestsError
 from api.access.needs import Permissions
 from api.context import Services
-from api.errors import ApiError, error_response
+from api.db.errors import DATABASE_AWAY
+from api.errors import ApiError, database_away_response, error_response
 from api.middleware import READING_METHODS
 
 
@@ -34,6 +35,10 @@ class AccessMiddleware:
             principal = await access.identify(scope, is_open=scope["path"] in self._open_paths)
         except ApiError as error:
             await error_response(error)(scope, receive, send)
+            return
+        except DATABASE_AWAY as error:
+            away = database_away_response(scope["method"], scope["path"], error)
+            await away(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)

@@ -10,7 +10,14 @@
 
 from __future__ import annotations
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
 from pmae.errors import PmaeError
+
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What SQLAlchemy raises where the database does not answer, or cannot do anything now: the same
+may succeed later."""
 
 
 class DbError(PmaeError):

@@ -18,6 +18,8 @@ SQLITE_BUSY_TIMEOUT_MS = 30_000
 MOST_THREADS = 64
 """Of an application: 40 that serve requests, and those that check keys, write down what was done,
 feed streams and tidy up; each needs a connection at most."""
+CONNECT_TIMEOUT_SECONDS = 10
+"""For a PostgreSQL whose machine is gone: a request must not wait for minutes to learn that."""
 POOL_SIZE = 20
 """Connections that are kept: making one costs more than what it is used for."""
 
@@ -41,6 +43,8 @@ def make_engine(url: str, *, pooled: bool = True) -> Engine:
     if pooled:
         options = {"pool_size": POOL_SIZE, "max_overflow": MOST_THREADS - POOL_SIZE}
     if parsed.get_backend_name() != "sqlite":
+        if "connect_timeout" not in parsed.query:
+            parsed = parsed.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_SECONDS)})
         return create_engine(parsed, pool_pre_ping=pooled, **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
