@@ -15,6 +15,7 @@ import streamlit as st
 
 from dashboard.settings import DashboardSettings
 from pmae.client import ApiError, ClientError, PmaeClient, ServiceUnreachableError
+from pmae.client.errors import may_pass
 from pmae.schema import TERMINAL_STATES, Checkpoint, RunSummary
 
 LIVE_SECONDS = 2.0
@@ -26,6 +27,7 @@ API_KEY = "api_key"
 """Where a session keeps its key, who it is by that, and why it has none any more."""
 IDENTITY, KEY_FAULT = "identity", "key_fault"
 _LINKS = "download_links"
+_DATABASE_AWAY = "database_unavailable"
 _T = TypeVar("_T")
 
 
@@ -115,30 +117,30 @@ def shown_errors() -> Iterator[None]:
     try:
         yield
     except ServiceUnreachableError as error:
-        st.warning(
-            f"The service does not answer: {error}. "
-            "This page comes back by itself as soon as it does.",
-            icon="⏳",
-        )
-        _wait_for_service()
+        _wait_for_service(f"The service does not answer: {error}")
     except ClientError as error:
+        if isinstance(error, ApiError) and error.problem.code == _DATABASE_AWAY:
+            _wait_for_service("The service's database does not answer")
+            return
         if isinstance(error, ApiError) and error.problem.status == http.HTTPStatus.UNAUTHORIZED:
             forget_key(str(error))
             st.rerun()
         st.error(str(error))
 
 
-def _wait_for_service() -> None:
-    """Run the app again when the service answers."""
+def _wait_for_service(why: str) -> None:
+    """Say why there is nothing to see, and run the app again when the service answers."""
+    st.warning(f"{why}. This page comes back by itself as soon as it does.", icon="⏳")
     shown = time.monotonic()
 
     def ask() -> None:
         if time.monotonic() - shown < RETRY_SECONDS / 2:
             return  # drawn just now, since the service did not answer
         try:
-            client().ready()
-        except ClientError:
-            return
+            client().runs(limit=1)
+        except ClientError as error:
+            if may_pass(error):
+                return
         st.rerun()
 
     st.fragment(ask, run_every=RETRY_SECONDS)()

@@ -31,15 +31,18 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         access: Access = scope["app"].state.services.access
+        is_open = scope["path"] in self._open_paths
         try:
-            principal = await access.identify(scope, is_open=scope["path"] in self._open_paths)
+            principal = await access.identify(scope, is_open=is_open)
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return
         except DATABASE_AWAY as error:
-            away = database_away_response(scope["method"], scope["path"], error)
-            await away(scope, receive, send)
-            return
+            if not is_open:
+                answer = database_away_response(scope["method"], scope["path"], error)
+                await answer(scope, receive, send)
+                return
+            principal = None  # whoever asks is told how the service does
         scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
 

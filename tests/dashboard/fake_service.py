@@ -67,6 +67,7 @@ class FakeService:
         self.requests: list[str] = []
         self.reconstructions: list[tuple[str, bytes]] = []
         self.ready = True
+        self.database_away = False
         self.runs: dict[str, Run] = {}
         for number, (name, state, method, epoch, minutes) in enumerate(
             [
@@ -99,6 +100,8 @@ class FakeService:
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         parts = url.path.removeprefix("/api/v1/").split("/")
         self.requests.append(f"{method} {address}")
+        if self.database_away and parts != ["identity"]:
+            raise Refusal(503, "database_unavailable", "the database does not answer")
         match (method, *parts):
             case "GET", "identity":
                 return Identity(name=None, role="admin")

@@ -60,6 +60,10 @@ def test_requests_are_told_to_come_back(on_server: LockedApi, server: PostgresSe
         assert problem(answer, 503).code == "database_unavailable", (method, path)
         assert answer.headers["retry-after"].isdecimal()
 
+    ready = client.get("/readyz", headers=headers)
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert client.get("/livez", headers=headers).status_code == 200
+
     server.start()
     assert client.post("/runs", json=DIGITS, headers=headers).json()["id"] == run_id
     assert [run["id"] for run in client.get("/runs", headers=headers).json()["items"]] == [run_id]

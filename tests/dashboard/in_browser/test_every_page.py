@@ -47,5 +47,10 @@ def test_it_comes_back_by_itself_when_the_service_does(
         with serving(service, dashboard.api_port):
             expect(shown).to_be_visible()
             expect(down).to_have_count(0)
+            service.database_away = True
+            expect(down.first).to_be_visible()
+            service.database_away = False
+            expect(shown).to_be_visible()
+            expect(down).to_have_count(0)
         expect(down.first).to_be_visible()
     assert watched.is_same_document()
