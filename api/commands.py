@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from api.access.audit import forget_old
 from api.command_database import command_database, command_settings
 from api.db.session import make_sessions
-from api.garbage import Garbage
 from api.gc import find_garbage, remove_garbage
+from pmae.cli.output import print_table
 
 gc = typer.Typer()
-console = Console()
+explaining = Console(stderr=True)
 
 
 @gc.command()
@@ -60,27 +58,18 @@ def collect_garbage(
         )
         gone = found if dry_run else remove_garbage(sessions, settings, found)
         forgotten = forget_old(sessions, audit_days, dry_run=dry_run)
-    console.print(_table(gone, dry_run=dry_run) if gone else "nothing to remove")
+    verb = "would be" if dry_run else "were"
+    if gone:
+        rows = [(garbage.kind, str(garbage.size), str(garbage.path)) for garbage in gone]
+        print_table(("what", "bytes", "where"), rows, flexible=("where",))
+        total = sum(garbage.size for garbage in gone)
+        explaining.print(f"{len(gone)} of these {verb} removed, {total:,} bytes", highlight=False)
+    else:
+        explaining.print("nothing to remove")
     if forgotten:
-        verb = "would be" if dry_run else "were"
-        console.print(
+        explaining.print(
             f"{forgotten} entries of the audit trail {verb} removed, older than {audit_days} days"
         )
     left = len(found) - len(gone)
     if left:
-        console.print(f"{left} could not be removed, or are in use again", style="yellow")
-
-
-def _table(found: list[Garbage], *, dry_run: bool) -> Table:
-    by_kind: dict[str, list[Garbage]] = defaultdict(list)
-    for garbage in found:
-        by_kind[garbage.kind].append(garbage)
-    table = Table("what", title="would be removed" if dry_run else "removed", show_footer=True)
-    table.columns[0].footer = "all"
-    table.add_column("how many", justify="right", footer=str(len(found)))
-    table.add_column("bytes", justify="right", footer=f"{sum(g.size for g in found):,}")
-    table.add_column("where", overflow="fold")
-    for kind, items in by_kind.items():
-        paths = "\n".join(str(garbage.path) for garbage in items)
-        table.add_row(kind, str(len(items)), f"{sum(g.size for g in items):,}", paths)
-    return table
+        explaining.print(f"{left} could not be removed, or are in use again", style="yellow")

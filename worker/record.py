@@ -92,7 +92,7 @@ class Recorder:
 
     @property
     def epoch(self) -> float | None:
-        """How many epochs were done, as far as it was recorded; None outside of pretraining."""
+        """How many epochs were done, as far as it was recorded; None before the first."""
         epoch: float | None = self._progress.get("epoch")
         return epoch
 
@@ -147,10 +147,16 @@ class Recorder:
         batch.run["last_metrics"] = self._last_metrics
         return batch
 
+    def _set_progress(self, told: Row) -> None:
+        """How many epochs were done stays known in the stages after them, and at the end."""
+        epochs = {name: self._progress.get(name) for name in ("epoch", "total_epochs")}
+        known = {name: value for name, value in told.items() if value is not None}
+        self._progress = {**told, **epochs, **known}
+
     def _add(self, batch: _Batch, event: Event, key: str) -> None:
         match event:
             case ProgressEvent():
-                self._progress = event.model_dump(exclude={"time", "type"})
+                self._set_progress(event.model_dump(exclude={"time", "type"}))
             case MetricsEvent():
                 self._add_metrics(batch, event)
             case CheckpointEvent():
@@ -173,7 +179,7 @@ class Recorder:
             case BasisEvent():
                 batch.run["basis_digest"] = event.digest
             case StageEvent():
-                self._progress = {"stage": event.stage}
+                self._set_progress({"stage": event.stage})
             case ErrorEvent():
                 self.error = event
             case EndEvent():

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
@@ -19,6 +18,8 @@ from api.access import service
 from api.command_database import command_database, command_settings
 from api.db.session import make_sessions
 from api.db.tables import ApiKeyRow
+from pmae.cli.options import AsJson
+from pmae.cli.output import print_json, print_table
 from pmae.errors import CommandError
 from pmae.schema_access import ApiKey, ApiKeyRequest
 
@@ -38,6 +39,9 @@ class RoleChoice(StrEnum):
     VIEWER = "viewer"
     SUBMITTER = "submitter"
     ADMIN = "admin"
+
+
+_ARTICLES = {RoleChoice.VIEWER: "a", RoleChoice.SUBMITTER: "a", RoleChoice.ADMIN: "an"}
 
 
 @keys.command()
@@ -64,32 +68,35 @@ def create(
         raise CommandError(f"{first['loc'][0]}: {first['msg']}") from error
     with _transaction() as session:
         made = service.create_key(session, request, created_by=None)
-    explaining.print(
-        f"the key of {name}, a {role.value}. Keep it: it cannot be shown again.", highlight=False
-    )
+    of = f"{name}, {_ARTICLES[role]} {role.value}"
+    explaining.print(f"the key of {of}. Keep it: it cannot be shown again.", highlight=False)
     typer.echo(made.key)
 
 
 @keys.command("list")
-def list_keys() -> None:
+def list_keys(as_json: AsJson = False) -> None:
     """Say which keys there are; their secrets are not kept."""
     with _transaction() as session:
         found = service.list_keys(session)
-    if not found:
-        console.print("there is no key; `pmae keys create NAME --role admin` makes one")
+    if as_json:
+        print_json(found)
         return
-    table = Table("name", "role", "id", "made", "by", "last used", "holds")
-    for key in found:
-        table.add_row(
+    if not found:
+        explaining.print("there is no key; `pmae keys create NAME --role admin` makes one")
+    rows = [
+        (
             key.name,
             key.role,
             key.id,
-            _day(key.created_at),
+            key.created_at,
             key.created_by or "command line",
-            _day(key.last_used_at) if key.last_used_at else "never",
+            key.last_used_at or "never",
             _holds(key),
         )
-    console.print(table)
+        for key in found
+    ]
+    columns = ("name", "role", "id", "made", "by", "last used", "holds")
+    print_table(columns, rows, flexible=("name", "by"), spare=("by", "made", "last used"))
 
 
 @keys.command()

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
-from pmae.cli.output import moment, print_json, print_table, size
+from pmae.cli.output import print_json, print_table, size
 from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
@@ -42,11 +42,12 @@ def checkpoints(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOC
             f"{one.epoch:g}",
             size(sum(facts.size for facts in one.files.values())),
             "yes" if one.pinned else "",
-            moment(one.created_at),
+            one.created_at,
         )
         for one in found
     ]
-    print_table(("id", "kind", "step", "epoch", "size", "pinned", "created"), rows)
+    columns = ("id", "kind", "step", "epoch", "size", "pinned", "created")
+    print_table(columns, rows, spare=("created", "size"))
 
 
 def download(

@@ -23,7 +23,11 @@ def list_data() -> None:
         location = locate(name, settings)
         pixels = str(DATASETS[name].resolution) if name in DATASETS else "any"
         rows.append((name, pixels, "yes" if location.available else "no", location.message))
-    print_table(("name", "pixels", "here", "where, or how to get it"), rows)
+    print_table(
+        ("name", "pixels", "here", "where, or how to get it"),
+        rows,
+        flexible=("where, or how to get it",),
+    )
 
 
 @data_app.command("download")

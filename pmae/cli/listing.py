@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
-from pmae.cli.output import moment, print_json, print_table, share
+from pmae.cli.output import Cell, print_json, print_table, share
 from pmae.client.environment import connect
 from pmae.client.runs import Order
 from pmae.schema import RUN_STATES, RunKind, RunPage, RunState, RunSummary
@@ -17,6 +17,7 @@ from pmae.schema import RUN_STATES, RunKind, RunPage, RunState, RunSummary
 LIST_COLUMNS = (
     "id", "state", "name", "method", "dataset", "epoch", "loss", "top1", "tags", "owner", "created",
 )  # fmt: skip
+_SPARE = ("owner", "tags", "loss", "created", "dataset", "method")
 _PAGE = 500
 
 
@@ -126,7 +127,8 @@ def list_runs(
         for run in page.items:
             typer.echo(run.id)
     else:
-        print_table(LIST_COLUMNS, [_row(run) for run in page.items])
+        rows = [_row(run) for run in page.items]
+        print_table(LIST_COLUMNS, rows, flexible=("name", "tags"), spare=_SPARE)
         if page.next_cursor is not None:
             typer.echo(f"pmae: the first {len(page.items)}; --all lists the others too", err=True)
 
@@ -151,7 +153,7 @@ def _states(given: list[str] | None) -> list[RunState]:
     return [state for state in RUN_STATES if state in wanted]
 
 
-def _row(run: RunSummary) -> tuple[str, ...]:
+def _row(run: RunSummary) -> tuple[Cell, ...]:
     loss = run.last_metrics.get("loss")
     return (
         run.id,
@@ -164,7 +166,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         share(run.top1),
         ",".join(run.tags),
         run.owner or "",
-        moment(run.created_at),
+        run.created_at,
     )
 
 

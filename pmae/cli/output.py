@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 import typer
 from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+Cell = str | datetime | None
+_GAP = 2
+"""Characters between two columns."""
+_LEAST_FLEXIBLE = 12
+"""Of a column that may be narrow."""
 
 
 def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
@@ -22,26 +29,75 @@ def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, lines: bool = False
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    title: str | None = None,
+    flexible: Collection[str] = (),
+    spare: Sequence[str] = (),
+    lines: bool = False,
 ) -> None:
     """A table on a terminal; in a pipe a line a row with tabs between, whole and without colours.
+
+    On a terminal columns without a single value are left out, and times are short and local.
 
     Args:
         columns: their names, the first line of a pipe's.
         rows: a cell for each column.
+        title: stands above it on a terminal.
+        flexible: columns whose cells may go over several lines where the terminal is narrow; an id
+            never does.
+        spare: columns that are left out where even that does not suffice, the first one first.
         lines: draw lines between the rows.
     """
     console = Console()
     if not console.is_terminal:
         for row in (columns, *rows):
-            typer.echo("\t".join(" ".join(cell.split()) for cell in row))
+            typer.echo("\t".join(" ".join(_whole(cell).split()) for cell in row))
         return
-    table = Table(show_lines=lines)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
+    cells = {
+        column: [_short(row[place]) for row in rows]
+        for place, column in enumerate(columns)
+        if not rows or any(row[place] for row in rows)
+    }
+    left_out = []
+    for column in spare:
+        if _least_width(cells, flexible) <= console.width:
+            break
+        if cells.pop(column, None) is not None:
+            left_out.append(column)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_lines = lines
+    table.show_edge = False
+    for column in cells:
+        table.add_column(column, no_wrap=column not in flexible, overflow="fold")
+    for row in zip(*cells.values(), strict=True):
         table.add_row(*map(escape, row))
     console.print(table)
+    if left_out:
+        listed = ", ".join(left_out)
+        typer.echo(f"pmae: not shown for want of width: {listed}; --json has all", err=True)
+
+
+def _least_width(cells: Mapping[str, Sequence[str]], flexible: Collection[str]) -> int:
+    """Characters that a table needs."""
+    return sum(
+        _GAP + (_LEAST_FLEXIBLE if column in flexible else max(map(len, (column, *of_column))))
+        for column, of_column in cells.items()
+    )
+
+
+def _whole(cell: Cell) -> str:
+    return moment(cell) if isinstance(cell, datetime) else cell or ""
+
+
+def _short(cell: Cell) -> str:
+    """As :func:`_whole`, but a time as people read it: day and time of this year, else the date."""
+    if not isinstance(cell, datetime):
+        return cell or ""
+    local = cell.astimezone()
+    this_year = local.year == datetime.now(UTC).astimezone().year
+    return f"{local:%d %b %H:%M}" if this_year else f"{local:%Y-%m-%d}"
 
 
 def print_facts(facts: Sequence[tuple[str, str | None]], *, to_stderr: bool = False) -> None:

@@ -146,7 +146,7 @@ def _facts(run: Run) -> list[tuple[str, str | None]]:
         ("pinned", "yes" if run.pinned else None),
         ("owner", run.owner),
         ("priority", str(run.priority)),
-        ("stage", run.progress.stage),
+        ("stage", run.progress.stage if run.state == "running" else None),
         ("epoch", epochs(run)),
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in run.last_metrics.items())),
         ("top1", share(run.top1)),

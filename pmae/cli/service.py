@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import typer
 
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
-from pmae.cli.output import moment, print_json, print_table
+from pmae.cli.output import print_json, print_table
 from pmae.client.environment import connect
 from pmae.schema import WorkerView
 
@@ -27,13 +27,14 @@ def queue(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
             run.kind,
             str(run.devices),
             str(run.priority),
-            moment(run.queued_at),
+            run.queued_at,
             run.waits,
         )
         for run in found.items
     ]
     columns = ("position", "id", "name", "kind", "devices", "priority", "queued", "why it waits")
-    print_table(columns, rows)
+    spare = ("devices", "priority", "queued", "kind")
+    print_table(columns, rows, flexible=("name", "why it waits"), spare=spare)
     if found.total > len(found.items):
         typer.echo(f"pmae: the first {len(found.items)} of {found.total}", err=True)
 
@@ -56,7 +57,8 @@ def workers(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
         )
         for worker in found
     ]
-    print_table(("name", "host", "takes", "devices", "doing", "heard of"), rows)
+    columns = ("name", "host", "takes", "devices", "doing", "heard of")
+    print_table(columns, rows, flexible=("doing",), spare=("host", "devices"))
     if not found:
         typer.echo("pmae: no worker is up", err=True)
 

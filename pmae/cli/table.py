@@ -61,6 +61,7 @@ def presets(
     """List the presets: what each shows, what it costs and what to expect."""
     chosen = [p for p in PRESETS.values() if all(word in p.name for word in words or ())]
     rows = [(p.name, p.summary, p.cost, p.expect) for p in chosen]
-    print_table(("name", "what", "cost", "expect"), rows, lines=len(chosen) < _FEW)
+    columns = ("name", "what", "cost", "expect")
+    print_table(columns, rows, flexible=columns[1:], lines=len(chosen) < _FEW)
     if len(chosen) == 1:
         typer.echo(chosen[0].command)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
+from pmae.cli.output import print_table
 from pmae.cli.patience import Patience
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
@@ -15,6 +15,7 @@ from pmae.schema import TERMINAL_STATES, Evaluation, Run
 
 _LOOK_SECONDS = 0.5
 _PLAIN_LINE_LOOKS = 10
+"""Between two lines, where there is no bar, of a run that goes on."""
 _PROTOCOLS = {"linear": "linear probe", "mlp": "MLP probe", "knn": "k-NN", "finetune": "fine-tuned"}
 
 
@@ -42,7 +43,7 @@ def watch_run(
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[figures]}"),
     )
-    looks = 0
+    told, looks = "", 0
 
     def tell(text: str) -> None:
         console.print(f"pmae: {text}", highlight=False, markup=False, soft_wrap=True)
@@ -68,8 +69,10 @@ def watch_run(
                 completed=run.progress.done or 0,
                 figures=_figures(run),
             )
-            if not console.is_terminal and looks % _PLAIN_LINE_LOOKS == 0:
-                console.print(f"{stage}: {_figures(run)}", highlight=False)
+            line = ": ".join(filter(None, (stage, _figures(run))))
+            if not console.is_terminal and looks % _PLAIN_LINE_LOOKS == 0 and line != told:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                told = line
             looks += 1
             if pause(_LOOK_SECONDS):
                 return None
@@ -83,14 +86,13 @@ def show_result(run: Run, console: Console) -> None:
         text = f"run {run.id} {verb} {run.state}{reason}"
         console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
         return
-    table = Table("protocol", "features", title=f"Top-1 on the test split of {run.dataset}")
-    table.add_column("top-1", justify="right")
     at_the_end = [found for found in run.evaluations if "@" not in found.key]
-    for evaluation in sorted(at_the_end, key=lambda found: (found.protocol, -found.top1)):
-        style = "bold" if evaluation.features == "encoder" else None
-        protocol = _PROTOCOLS.get(evaluation.protocol, evaluation.protocol)
-        table.add_row(protocol, _features(evaluation), _top1(evaluation), style=style)
-    console.print(table)
+    rows = [
+        (_PROTOCOLS.get(found.protocol, found.protocol), _features(found), _top1(found))
+        for found in sorted(at_the_end, key=lambda found: (found.protocol, -found.top1))
+    ]
+    title = f"Top-1 on the test split of {run.dataset}"
+    print_table(("protocol", "features", "top-1"), rows, title=title, flexible=("features",))
 
 
 def _features(evaluation: Evaluation) -> str:

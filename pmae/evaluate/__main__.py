@@ -14,14 +14,15 @@ import argparse
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.table import Table
 
+from pmae.cli.output import print_table
 from pmae.errors import CheckpointError, PmaeError, SpecError
 from pmae.evaluate.attention import attention_maps, attention_png
 from pmae.evaluate.measure import Evaluations
@@ -117,7 +118,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         subject.target.data.close()
     path = options.output or _result_path(folder, evaluation)
     _write(path, folder, results)
-    _show(results, console)
+    _show(results)
     console.print(f"{path}", highlight=False, soft_wrap=True)
 
 
@@ -173,30 +174,27 @@ def _write_attention(subject: Subject, options: argparse.Namespace) -> None:
     write_file(options.attention, attention_png(images / 255, maps, options.head))
 
 
-def _show(results: list[EvaluationResult], console: Console) -> None:
+def _show(results: list[EvaluationResult]) -> None:
     first = results[0]
     title = f"{first.protocol} on {first.dataset} after epoch {first.epoch:g}, test split"
-    table = Table("of", "layer", title=title)
-    for name in ("top-1", "sd", "top-5", "macro F1", "val top-1", "chosen"):
-        table.add_column(name, justify="right")
-    for result in results:
-        for layer in result.by_layer[:-1]:
-            of_layer = (_percent(layer.top1), _percent(layer.top1_std), "", "")
-            table.add_row(
-                result.source, str(layer.layer), *of_layer, _percent(layer.val_top1), _k(layer.k)
-            )
-        table.add_row(
-            result.source.replace("_", " "),
-            "last",
-            _percent(result.top1),
-            _percent(result.top1_std),
-            _percent(result.top5),
-            _percent(result.macro_f1),
-            _percent(result.val_top1),
-            ", ".join(f"{name} {value}" for name, value in result.chosen.items()),
-            style="bold" if result.source == "encoder" else None,
-        )
-    console.print(table)
+    columns = ("of", "layer", "top-1", "sd", "top-5", "macro F1", "val top-1", "chosen")
+    print_table(
+        columns,
+        [row for result in results for row in _rows(result)],
+        title=title,
+        flexible=("of", "chosen"),
+    )
+
+
+def _rows(result: EvaluationResult) -> Iterator[tuple[str, ...]]:
+    """A row for each layer that was measured; the last one has all figures."""
+    source = result.source.replace("_", " ")
+    for layer in result.by_layer[:-1]:
+        of_layer = (_percent(layer.top1), _percent(layer.top1_std), "", "")
+        yield source, str(layer.layer), *of_layer, _percent(layer.val_top1), _k(layer.k)
+    figures = (result.top1, result.top1_std, result.top5, result.macro_f1, result.val_top1)
+    chosen = ", ".join(f"{name} {value}" for name, value in result.chosen.items())
+    yield source, "last", *map(_percent, figures), chosen
 
 
 def _percent(value: float | None) -> str:

@@ -243,11 +243,14 @@ def test_the_command_says_what_would_go_and_how_many_bytes(tmp_path: Path) -> No
     disk.age()
     engine.dispose()
     dry = run_pmae(["gc", "--dry-run"], environment)
-    assert (dry.returncode, dry.stderr) == (0, "")
-    assert "would be removed" in dry.stdout
-    assert "300" in dry.stdout
+    assert dry.returncode == 0
+    header, *rows = (line.split("\t") for line in dry.stdout.splitlines())
+    assert header == ["what", "bytes", "where"]
+    assert str(going) in {path for _, _, path in rows}
+    assert sum(int(size) for _, size, _ in rows) == 300
+    assert f"{len(rows)} of these would be removed, 300 bytes" in dry.stderr
     assert going.is_dir()
     real = run_pmae(["gc"], environment)
     assert str(going.name) in real.stdout.replace("\n", "")
     assert not going.exists()
-    assert "nothing to remove" in run_pmae(["gc"], environment).stdout
+    assert "nothing to remove" in run_pmae(["gc"], environment).stderr

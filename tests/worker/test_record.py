@@ -56,13 +56,14 @@ EVENTS = [
     StartEvent(lease=1, environment={"threads": 1}),
     StageEvent(stage="pretrain"),
     *(MetricsEvent(step=s, epoch=s / 10, values={"loss": 1 / s, "lr": 0.1}) for s in (1, 2, 3)),
-    ProgressEvent(stage="pretrain", done=3, total=10, loss=1 / 3),
+    ProgressEvent(stage="pretrain", done=3, total=10, epoch=1, total_epochs=2, loss=1 / 3),
     _checkpoint(3, "latest"),
     _checkpoint(5, "latest"),
     _checkpoint(6, "kept"),
     CheckpointRemovedEvent(name="step-00000006"),
     _checkpoint(8, "kept"),
     _checkpoint(9, "latest"),
+    StageEvent(stage="probe"),
     EvaluationEvent(
         key="linear/encoder", protocol="linear", features="encoder", step=6, epoch=1, top1=0.9
     ),
@@ -103,7 +104,7 @@ def test_events_become_rows(sessions: Sessions, claimed: Claim, lease: LeaseDir)
     with sessions() as session:
         row = session.scalars(select(RunRow)).one()
     assert row.last_metrics == {"loss": 1 / 3, "lr": 0.1}
-    assert row.progress["done"] == 3
+    assert row.progress == {"stage": "probe", "epoch": 1, "total_epochs": 2}
     assert (row.top1, row.environment) == (0.9, {"threads": 1})
     assert row.recorded_offset == sum(map(len, LINES))
 

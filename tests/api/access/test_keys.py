@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -140,19 +141,22 @@ def test_the_command_makes_the_first_key(tmp_path: Path, database_url: str) -> N
         "PMAE_HOME": str(tmp_path / "home"),
         "PMAE_DATABASE_URL": database_url,
     }
-    assert "there is no key" in run_pmae(["keys", "list"], environment).stdout
+    assert "there is no key" in run_pmae(["keys", "list"], environment).stderr
     made = run_pmae(
         ["keys", "create", "ada", "--role", "admin", "--expires-days", "7"], environment
     )
     assert made.returncode == 0, made.stderr
-    assert "cannot be shown again" in made.stderr
+    assert "ada, an admin. Keep it: it cannot be shown again" in made.stderr
     engine = make_engine(database_url)
     sessions = make_sessions(engine)
     principal = verify_key(sessions, made.stdout.strip())
     assert (principal.name, principal.role) == ("ada", "admin")
-    listed = run_pmae(["keys", "list"], environment).stdout
-    assert "ada" in listed
-    assert "until" in listed
+    header, row = run_pmae(["keys", "list"], environment).stdout.splitlines()
+    shown = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert (shown["name"], shown["role"], shown["by"]) == ("ada", "admin", "command line")
+    assert shown["holds"].startswith("until ")
+    (key,) = json.loads(run_pmae(["keys", "list", "--json"], environment).stdout)
+    assert key["id"] == principal.key_id
     again = run_pmae(["keys", "create", "ada", "--role", "viewer"], environment)
     assert again.returncode == 1
     assert "there is a key named 'ada'" in again.stderr

@@ -15,6 +15,8 @@ from api.settings import ApiSettings
 from pmae.cli import main
 from tests.api.live import LiveApi, live_api
 
+TERMINAL = {"TTY_COMPATIBLE": "1", "TERM": "dumb", "LINES": "25"}
+"""Lets a command print as it does on a terminal, but without styles."""
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -74,6 +74,28 @@ def test_watching_ends_when_the_run_is_deleted(api: LiveApi) -> None:
         watch_run(client, run.id, Console(file=io.StringIO()), pause)
 
 
+def test_in_a_pipe_watching_says_what_is_new_and_nothing_twice(api: LiveApi) -> None:
+    run = api.add_run()
+    progress = {"stage": "pretrain", "epoch": 1, "total_epochs": 2, "loss": 0.5}
+    states = {30: ("running", progress), 60: ("succeeded", progress)}
+    looks = 0
+
+    def pause(_: float) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks in states:
+            state, told = states[looks]
+            with api.sessions.begin() as session:
+                changed = update(RunRow).where(RunRow.id == run.id)
+                session.execute(changed.values(state=state, progress=told))
+        return False
+
+    shown = io.StringIO()
+    with PmaeClient(api.url) as client:
+        watch_run(client, run.id, Console(file=shown, width=40), pause)
+    assert shown.getvalue().splitlines() == ["queued", "pretrain: epoch 1/2, loss 0.5000"]
+
+
 @pytest.mark.parametrize("how", ["deleted", "revoked"])
 def test_following_a_log_ends_with_a_sentence(how: str, locked: LockedApi) -> None:
     api, key = locked.live, locked.key("eve").key

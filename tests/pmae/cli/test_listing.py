@@ -11,8 +11,9 @@ from api.runs.filters import RunFilters
 from pmae.cli.listing import LIST_COLUMNS, list_runs
 from pmae.client import PmaeClient
 from pmae.schema import RunPage
+from pmae.spec import ExperimentSpec
 from tests.api.live import LiveApi
-from tests.pmae.cli.conftest import Command
+from tests.pmae.cli.conftest import TERMINAL, Command
 
 
 def test_a_list_in_a_pipe_has_a_line_a_run_whole_and_without_colours(
@@ -27,6 +28,38 @@ def test_a_list_in_a_pipe_has_a_line_a_run_whole_and_without_colours(
     shown = dict(zip(header, row, strict=True))
     assert (shown["id"], shown["name"], shown["state"]) == (run.id, name, "running")
     assert (shown["loss"], shown["top1"]) == ("0.2500", "50.0%")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_on_a_terminal_ids_and_states_are_whole_however_narrow_it_is(
+    api: LiveApi, pmae: Command, width: int
+) -> None:
+    names = ["a name that goes over several lines " * 3, "ratio 0.3"]
+    dataset = {"dataset": {"name": "fashion_mnist"}}
+    runs = [
+        api.add_run(ExperimentSpec.model_validate(dataset), name=name, state="succeeded", top1=0.5)
+        for name in names
+    ]
+    done = pmae("list", **TERMINAL, COLUMNS=str(width))
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    for run in runs:
+        (line,) = (line for line in lines if run.id in line)
+        assert line.split()[:2] == [run.id, "succeeded"]
+    assert "name" in lines[0]
+    assert "tags" not in lines[0], "none has any"
+    assert ("created" in lines[0]) == ("created" not in done.stderr)
+    shown = pmae("checkpoints", runs[0].id, **TERMINAL, COLUMNS=str(width))
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_a_time_on_a_terminal_is_short(api: LiveApi, pmae: Command) -> None:
+    now = datetime.now(UTC)
+    api.add_run(created_at=now.timestamp())
+    api.add_run(created_at=now.replace(year=2001, day=3, month=4, hour=12).timestamp())
+    shown = pmae("list", **TERMINAL, COLUMNS="200").stdout
+    assert f"{now.astimezone():%d %b %H:%M}" in shown
+    assert "2001-04-03" in shown
 
 
 def test_filters_limits_and_json(api: LiveApi, pmae: Command) -> None:
