@@ -127,6 +127,11 @@ class SubmitPreview(_Wire):
 
     spec: RunSpec = Field(description="Resolved: every default written out.")
     estimate: Estimate | None = Field(description="null: it evaluates a checkpoint.")
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="Why it might not run: a data set that is not where the API looks, no worker "
+        "that could take it.",
+    )
 
 
 class MetricsOfRuns(_Wire):

@@ -113,7 +113,8 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     except StopRequested:
         raise
     except Exception as error:  # noqa: BLE001 - every failure becomes an event with a reason
-        _log.exception("the run failed")
+        # What is ours says what was wrong and where; of anything else the place is what is wanted.
+        _log.error("the run failed: %s", error, exc_info=not isinstance(error, PmaeError))
         full = isinstance(error, OSError) and error.errno in _DISK_FULL_ERRORS
         with suppress(OSError) if full else nullcontext():
             # On a full disk the event may not fit: the exit status says it too.

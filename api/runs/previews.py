@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import Response
@@ -13,7 +13,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.tables import MetricRow, RunRow
 from api.runs.sources import prepare
+from api.runs.waiting import Slots
+from api.settings import ApiSettings
 from pmae.data.catalog import dataset_facts
+from pmae.data.locate import locate
 from pmae.estimate import (
     checkpoint_bytes,
     decoder_parameters,
@@ -29,12 +32,15 @@ from pmae.schema_runs import (
     ParameterCounts,
     SubmitPreview,
 )
+from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec
 
 _ASSUMED_CHANNELS = 3
 _EPOCH_METRIC = "train_loss"
 """It has a point at the end of each epoch."""
 _MOST_EPOCHS = 200
+_LEAST_SPANS = 3
+"""Between ends of epochs: the first one warms up, and of so few one that was held up counts."""
 _MOST_RUNS = 200
 """Succeeded runs of the same method and data set that are compared, newest first."""
 _DECIDES_SPEED = (
@@ -53,18 +59,34 @@ _DECIDES_SPEED = (
 """Runs that have all of these in common train equally fast, but for the machine."""
 
 
-def preview_response(sessions: sessionmaker[Session], spec: RunSpec, runs_dir: Path) -> Response:
+def preview_response(
+    sessions: sessionmaker[Session], spec: RunSpec, settings: ApiSettings
+) -> Response:
     """Answer with what would be queued.
 
     Raises:
         ApiError: the checkpoint that it needs is not one that it can use.
     """
     with sessions() as session:  # not committed: what is held is let go
-        spec, _ = prepare(session, spec, runs_dir)
+        spec, _ = prepare(session, spec, settings.runs_dir)
     with sessions() as session:
         cost = None if isinstance(spec, EvaluateSpec) else estimate(session, spec)
-        preview = SubmitPreview(spec=spec, estimate=cost)
+        slots = Slots(session, silence_seconds=settings.lease_seconds)
+    devices = 1 if isinstance(spec, EvaluateSpec) else spec.devices
+    warnings = [*_missing_data(spec, settings), *slots.why_none(spec.kind, devices)]
+    preview = SubmitPreview(spec=spec, estimate=cost, warnings=warnings)
     return Response(preview.model_dump_json(), media_type="application/json")
+
+
+def _missing_data(spec: RunSpec, settings: StorageSettings) -> Iterator[str]:
+    """A sentence for each data set that is not here: workers elsewhere may have it all the same."""
+    wanted = [one.dataset for one in spec.evaluations if one.dataset is not None]
+    if isinstance(spec, ExperimentSpec):
+        wanted.insert(0, spec.dataset)
+    for dataset in {dataset.name: dataset for dataset in wanted}.values():
+        location = locate(dataset.name, settings, dataset.resolution)
+        if not location.available:
+            yield f"the data set {dataset.name} is not on the service's machine: {location.message}"
 
 
 def estimate(session: Session, spec: ExperimentSpec) -> Estimate:
@@ -99,7 +121,7 @@ def estimate(session: Session, spec: ExperimentSpec) -> Estimate:
 
 
 def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
-    """By the newest run that is like ``spec`` and has at least two epochs to measure."""
+    """By the newest run that is like ``spec`` and has enough epochs to measure."""
     wanted = spec.model_dump(mode="json", include=set(_DECIDES_SPEED))
     rows = session.execute(
         select(RunRow.number, RunRow.id, RunRow.spec)
@@ -142,4 +164,4 @@ def _seconds_per_epoch(session: Session, run_number: int) -> float | None:
         for later, earlier in itertools.pairwise(points)
         if later.epoch > earlier.epoch and later.time > earlier.time
     ]
-    return statistics.median(spans) if spans else None
+    return statistics.median(spans) if len(spans) >= _LEAST_SPANS else None

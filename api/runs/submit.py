@@ -142,7 +142,7 @@ def submit_run(
     spec = read_spec(body, preset)
     try:
         if validate_only:
-            return preview_response(services.sessions, spec, services.settings.runs_dir)
+            return preview_response(services.sessions, spec, services.settings)
         return queue_run(
             services,
             principal,

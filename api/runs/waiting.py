@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, load_only
 
@@ -24,19 +26,27 @@ class Slots:
         ).all()
         self._workers = [(row.WorkerRow, bool(row.idle)) for row in rows]
 
-    def why_waits(self, run: RunRow, ahead: int) -> str:
-        """Why ``run``, with ``ahead`` runs of its kind before it in the queue, has not begun."""
+    def why_none(self, kind: str, devices: int) -> Iterator[str]:
+        """Why no worker can take a run, if none can."""
         if not self._workers:
-            return "waits: no worker is up"
-        fitting = [
+            yield "no worker is up"
+        elif not self._fitting(kind, devices):
+            what = f"{kind} runs" + (f" on {devices} devices" if devices > 1 else "")
+            up = "; ".join(_described(worker) for worker, _ in self._workers)
+            yield f"no worker that is up takes {what}. Up are {up}"
+
+    def _fitting(self, kind: str, devices: int) -> list[tuple[WorkerRow, bool]]:
+        return [
             (worker, idle)
             for worker, idle in self._workers
-            if run.kind in worker.kinds and run.devices <= worker.devices
+            if kind in worker.kinds and devices <= worker.devices
         ]
-        if not fitting:
-            what = f"{run.kind} runs" + (f" on {run.devices} devices" if run.devices > 1 else "")
-            up = "; ".join(_described(worker) for worker, _ in self._workers)
-            return f"waits: no worker that is up takes {what}. Up are {up}"
+
+    def why_waits(self, run: RunRow, ahead: int) -> str:
+        """Why ``run``, with ``ahead`` runs of its kind before it in the queue, has not begun."""
+        for why in self.why_none(run.kind, run.devices):
+            return f"waits: {why}"
+        fitting = self._fitting(run.kind, run.devices)
         usable = [idle for worker, idle in fitting if not worker.drain_requested]
         others = "1 run of its kind starts" if ahead == 1 else f"{ahead} runs of its kind start"
         before = f"; {others} before it" if ahead else ""

@@ -19,6 +19,8 @@ def print_preview(preview: SubmitPreview, *, as_json: bool) -> None:
     typer.echo(yaml.safe_dump(preview.spec.model_dump(mode="json"), sort_keys=False), nl=False)
     if preview.estimate is not None:
         print_facts(_facts(preview.estimate), to_stderr=True)
+    for warning in preview.warnings:
+        typer.echo(f"pmae: {warning}", err=True)
 
 
 def _facts(estimate: Estimate) -> list[tuple[str, str | None]]:

@@ -155,5 +155,14 @@ def _facts(run: Run) -> list[tuple[str, str | None]]:
         ("created", moment(run.created_at)),
         ("started", moment(run.started_at)),
         ("finished", moment(run.finished_at)),
-        ("error", f"{run.error.code}: {run.error.message}" if run.error else None),
+        ("error", _error(run)),
     ]
+
+
+def _error(run: Run) -> str | None:
+    """What went wrong; where the reason says it, its code alone."""
+    if run.error is None:
+        return None
+    if run.error.message in (run.reason or ""):
+        return run.error.code
+    return f"{run.error.code}: {run.error.message}"

@@ -17,9 +17,10 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
+from api.db.clock import database_now
 from api.db.metric_blocks import summarise
 from api.db.session import make_engine, make_sessions
-from api.db.tables import CheckpointRow, MetricRow, RunEventRow, RunRow
+from api.db.tables import CheckpointRow, MetricRow, RunEventRow, RunRow, WorkerRow
 from api.main import create_app
 from api.settings import ApiSettings
 from pmae.layout import RunDir
@@ -100,6 +101,13 @@ class LiveApi:
             session.add(event)
             session.flush()
             return event.id
+
+    def add_worker(self, name: str = "w", **values: Any) -> None:
+        """A worker that is up, idle, and takes pretraining on one device unless told otherwise."""
+        facts = {"host": "h", "pid": 1, "kinds": ["pretrain"], "devices": 1} | values
+        now = {"started_at": database_now(), "last_seen_at": database_now()}
+        with self.sessions.begin() as session:
+            session.execute(insert(WorkerRow).values(name=name, **now, **facts))
 
     def add_checkpoint(
         self, run: RunRow, files: Mapping[str, bytes], *, step: int = 640, kind: str = "kept"

@@ -68,6 +68,18 @@ def test_what_only_files_tell_is_null(api: LiveApi) -> None:
     assert (estimate.channels, estimate.train_images, estimate.steps) == (3, None, None)
 
 
+def test_what_might_keep_it_from_running_is_told(api: LiveApi) -> None:
+    assert ask(api, DIGITS).warnings == ["no worker is up"]
+    api.add_worker()
+    assert ask(api, DIGITS).warnings == []
+    probe = {"protocol": "knn", "dataset": {"name": "folder:bees"}}
+    body = {"dataset": {"name": "folder:birds"}, "devices": 2, "evaluations": [probe]}
+    birds, bees, devices = ask(api, body).warnings
+    assert birds.startswith("the data set folder:birds is not on the service's machine: ")
+    assert bees.startswith("the data set folder:bees is not")
+    assert devices.startswith("no worker that is up takes pretrain runs on 2 devices")
+
+
 def test_a_bad_spec_is_refused_as_it_is_when_submitted(api: LiveApi) -> None:
     params = {"validate_only": "true"}
     response = api.client.post("/runs", json=DIGITS | {"epochs": 0}, params=params)
@@ -86,6 +98,7 @@ def test_speed_is_that_of_the_newest_like_run(api: LiveApi) -> None:
     ):
         add_epochs(api, other.number, [0.1] * 4)
     api.add_run(spec, state="succeeded")  # without a point to measure
+    add_epochs(api, api.add_run(spec, state="succeeded").number, [60.0, 60.0])  # with too few
     measured = costs(api, DIGITS | {"epochs": 40, "seed": 3, "name": "x"}).measured
     assert measured is not None
     assert measured.run_id == like.id

@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import insert
 
 from api.db import run_states
-from api.db.clock import database_now
-from api.db.tables import EvaluationRow, RunEventRow, WorkerRow
+from api.db.tables import EvaluationRow, RunEventRow
 from pmae.client import PmaeClient
 from pmae.schema import HISTORY_PAGE, History, Run, RunPage
 from pmae.spec import ExperimentSpec
@@ -108,18 +107,7 @@ def test_a_run_shows_its_evaluations_and_figures(api: LiveApi) -> None:
 def test_a_queued_run_says_that_no_worker_is_up(api: LiveApi) -> None:
     row = api.add_run()
     assert "no worker is up" in api.client.get(f"/runs/{row.id}").json()["reason"]
-    with api.sessions.begin() as session:
-        session.execute(
-            insert(WorkerRow).values(
-                name="w",
-                host="h",
-                pid=1,
-                started_at=database_now(),
-                last_seen_at=database_now(),
-                kinds=["pretrain"],
-                devices=1,
-            )
-        )
+    api.add_worker()
     assert api.client.get(f"/runs/{row.id}").json()["reason"] == "waits to be picked up"
 
 

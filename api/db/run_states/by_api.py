@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from api.db.clock import database_now
@@ -24,6 +24,13 @@ _INSERT_RUN = (
     .values(created_at=database_now(), queued_at=database_now())
     .returning(_RUNS.c.number, _RUNS.c.created_at, _RUNS.c.queued_at)
 )
+_AS_IT_IS = {
+    "queued": "is queued",
+    "running": "is running",
+    "succeeded": "has succeeded",
+    "failed": "has failed",
+    "cancelled": "is cancelled already",
+}
 MAX_ATTEMPTS = 5
 """How often a run is started without getting any further before it is given up."""
 
@@ -127,14 +134,16 @@ def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
     # First of all: a worker that is giving it back meanwhile is waited for. Else it could go from
     # running to queued between the two statements, and neither would find it.
     hold(session, run_id)
+    starts = session.scalar(select(RunRow.lease_number).where(RunRow.id == run_id))
+    why = "cancelled while it waited to go on" if starts else "cancelled before it started"
     cancelled = move(
         session,
         RunRow.id == run_id,
         from_state="queued",
         to="cancelled",
         actor=actor,
-        reason="cancelled before it started",
-        message="cancelled before it started",
+        reason=why,
+        message=why,
         finished_at=database_now(),
     )
     if cancelled is not None:
@@ -157,9 +166,9 @@ def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
         )
         session.add(event)
         return
-    state = current_state(session, run_id)
+    as_it_is = _AS_IT_IS[current_state(session, run_id)]
     raise TransitionRefusedError(
-        f"run {run_id} has {state} and cannot be cancelled; queued and running runs can"
+        f"run {run_id} {as_it_is}; what is queued or running can be cancelled"
     )
 
 
@@ -187,9 +196,10 @@ def resume(session: Session, run_id: str, *, actor: str) -> None:
         )
         if moved is not None:
             return
+    as_it_is = _AS_IT_IS[current_state(session, run_id)]
     raise TransitionRefusedError(
-        f"run {run_id} is {current_state(session, run_id)} and cannot be resumed; "
-        "failed and cancelled runs can"
+        f"run {run_id} {as_it_is} and cannot be resumed; failed and cancelled runs can, and every "
+        "run can be repeated (rerun)"
     )
 
 

@@ -146,10 +146,18 @@ def test_cancelling(sessions: Sessions) -> None:
         assert run_states.heartbeat(session, claimed, lease_seconds=60) is True
     with sessions.begin() as session:
         run_states.finish(session, claimed, state="cancelled", reason="cancelled")
-    with pytest.raises(TransitionRefusedError, match="has cancelled"), sessions.begin() as session:
+    with (
+        pytest.raises(TransitionRefusedError, match="is cancelled already"),
+        sessions.begin() as session,
+    ):
         run_states.request_cancel(session, running, actor="api")
     with pytest.raises(RunNotFoundError), sessions.begin() as session:
         run_states.request_cancel(session, "nowhere", actor="api")
+    assert _row(sessions, waiting).reason == "cancelled before it started"
+    with sessions.begin() as session:
+        run_states.resume(session, running, actor="api")
+        run_states.request_cancel(session, running, actor="api")
+    assert _row(sessions, running).reason == "cancelled while it waited to go on"
 
 
 def test_an_ended_lease_gives_the_run_back_as_often_as_it_may(sessions: Sessions) -> None:
