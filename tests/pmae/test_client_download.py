@@ -99,9 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "ETag" in headers and cut is not None:
             body, self.files.break_off_after = body[:cut], None
             self.close_connection = True
-        self.wfile.write(body)
         if "ETag" in headers:
-            self.files.sent += len(body)
+            self.files.sent += len(body)  # first: the client may be done before this goes on
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
