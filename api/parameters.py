@@ -10,22 +10,29 @@ from pydantic import StringConstraints
 from api.errors import InvalidRequestError
 from api.openapi import Document
 from api.validation import MOST_FIELDS, unknown_name
+from pmae.faults import NO_NUL, told_as
 from pmae.schema import ProblemField
 
 RunId = Annotated[
     str,
-    Path(pattern=r"^[0-9a-f]{8,32}$", description="The run's `id`: 8 to 32 hexadecimal digits."),
+    Path(
+        pattern=told_as(r"^[0-9a-f]{8,32}$", "a run's id is 8 to 32 hexadecimal digits"),
+        description="The run's `id`: 8 to 32 hexadecimal digits.",
+    ),
 ]
 CheckpointId = Annotated[
     str,
     Path(
-        pattern=r"^[0-9a-f]{8,32}-[0-9]{8,12}$",
+        pattern=told_as(
+            r"^[0-9a-f]{8,32}-[0-9]{8,12}$",
+            "a checkpoint's id is its run's, a dash, and the step in 8 digits",
+        ),
         description="The checkpoint's `id`: the run's id, a dash, and the step in 8 digits.",
     ),
 ]
 LARGEST_INTEGER = 2**53
 """The largest that JSON carries without loss."""
-FilterText = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+FilterText = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
 """Text to compare with: no database takes the character U+0000."""
 
 

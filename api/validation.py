@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from pmae.errors import SpecError
+from pmae.faults import fault
 from pmae.schema import ProblemField
 
 Location = tuple[str | int, ...]
-_NOT_AN_OBJECT = frozenset({"dict_type", "model_type", "model_attributes_type"})
 MOST_FIELDS = 20
 """A body can hold thousands of bad fields; nobody reads more than these."""
 
@@ -80,10 +80,11 @@ def parameter_fields(errors: Sequence[Mapping[str, Any]], part: str) -> list[Pro
     for error in errors:
         if error["loc"][0] == part:
             known = messages.setdefault(str(error["loc"][1]), [])
-            if error["msg"] not in known:
-                known.append(error["msg"])
+            message = fault(error)
+            if message not in known:
+                known.append(message)
     return [
-        ProblemField(pointer=name, message="; ".join(map(_sentence, texts)))
+        ProblemField(pointer=name, message="; ".join(texts))
         for name, texts in list(messages.items())[:MOST_FIELDS]
     ]
 
@@ -154,14 +155,7 @@ def _message(error: ErrorDetails, location: Location, model: type[BaseModel] | N
     if error["type"] == "extra_forbidden":
         names = _field_names(model, location[:-1], error["loc"])
         return unknown_name("field", str(location[-1]), names)
-    if error["type"] in _NOT_AN_OBJECT:
-        return "a JSON object is needed here"
-    return _sentence(error["msg"])
-
-
-def _sentence(message: str) -> str:
-    """Pydantic's message as the part of a sentence that follows a colon."""
-    return message[:1].lower() + message[1:]
+    return fault(error)
 
 
 def _field_names(model: type[BaseModel] | None, location: Location, tags: Location) -> list[str]:

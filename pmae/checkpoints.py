@@ -32,14 +32,13 @@ from torch import Tensor
 from pmae.errors import CheckpointError
 from pmae.events import CheckpointEvent, Event, FileFacts, parse_event, split_lines
 from pmae.files import publish_folder
-from pmae.layout import LeaseDir, RunDir
+from pmae.layout import MANIFEST_FILE, LeaseDir, RunDir
 from pmae.spec import ExperimentSpec
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 TRAINER_FILE = "trainer.pt"
 EVENTS_FILE = "events.jsonl"
-MANIFEST_FILE = "manifest.json"
 _MODEL = "model."
 
 

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+MANIFEST_FILE = "manifest.json"
+"""A checkpoint exists when it does; it names the files and their SHA-256."""
 PINNED_FILE = "pinned"
 """An empty file in a checkpoint's folder: it is not removed to make room."""
 _LEASE = re.compile(r"lease-(\d{4,})")

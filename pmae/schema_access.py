@@ -7,10 +7,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pmae.faults import told_as
+
 Role = Literal["viewer", "submitter", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "submitter", "admin")
 """Each may do what those before it may."""
-KEY_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+_KEY_NAME = told_as(
+    r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
+    "valid are 1 to 64 letters, digits and . _ @ -, of which the first is a letter or a digit",
+)
 
 
 class _Wire(BaseModel):
@@ -50,7 +55,7 @@ class ApiKeyRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
-        pattern=KEY_NAME_PATTERN,
+        pattern=_KEY_NAME,
         description="1 to 64 letters, digits and . _ @ - ; a person's or a program's.",
         examples=["ada"],
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from pmae.faults import NO_NUL
 from pmae.schema import HistoryEntry, Metrics, RunSummary
 from pmae.spec import RunSpec
 
@@ -23,15 +24,14 @@ EVENT_TYPES = (
     "progress",
 )
 """Of the messages of ``GET /events``."""
-_NO_NUL = r"^[^\x00]*$"
 _Name = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=120, strip_whitespace=True, pattern=_NO_NUL),
+    StringConstraints(min_length=1, max_length=120, strip_whitespace=True, pattern=NO_NUL),
 ]
 _Tag = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True, pattern=_NO_NUL)
+    str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True, pattern=NO_NUL)
 ]
-_Notes = Annotated[str, StringConstraints(max_length=10_000, pattern=_NO_NUL)]
+_Notes = Annotated[str, StringConstraints(max_length=10_000, pattern=NO_NUL)]
 
 
 _BLANK: dict[str, Any] = {"tags": [], "notes": "", "pinned": False, "priority": 0}

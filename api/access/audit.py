@@ -14,6 +14,7 @@ from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import AuditRow
 from api.parameters import FilterText
 from api.runs.views import moment
+from pmae.faults import told_as
 from pmae.schema_access import AuditEntry, AuditPage
 
 
@@ -30,6 +31,9 @@ class Attempt:
     address: str
 
 
+_CURSOR = told_as(r"^[0-9]{1,18}$", "valid is the next_cursor of a page before")
+
+
 class AuditFilters(BaseModel):
     """Which entries a page shows."""
 
@@ -41,7 +45,7 @@ class AuditFilters(BaseModel):
     limit: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=100, description="Most entries in the answer."
     )
-    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = Field(
+    cursor: Annotated[str, Field(pattern=_CURSOR)] | None = Field(
         default=None, description="`next_cursor` of the page before."
     )
 

@@ -21,6 +21,7 @@ from api.db.tables import ApiKeyRow
 from pmae.cli.options import AsJson
 from pmae.cli.output import print_json, print_table
 from pmae.errors import CommandError
+from pmae.faults import fault
 from pmae.schema_access import ApiKey, ApiKeyRequest
 
 keys = typer.Typer(
@@ -65,7 +66,7 @@ def create(
         )
     except ValidationError as error:
         (first, *_) = error.errors(include_url=False)
-        raise CommandError(f"{first['loc'][0]}: {first['msg']}") from error
+        raise CommandError(f"{first['loc'][0]}: {fault(first)}") from error
     with _transaction() as session:
         made = service.create_key(session, request, created_by=None)
     of = f"{name}, {_ARTICLES[role]} {role.value}"

@@ -14,6 +14,7 @@ from api.checkpoints.service import find_checkpoint
 from api.context import ServicesDep
 from api.openapi import problems
 from api.parameters import CheckpointId, refuse_unknown_parameters
+from pmae.faults import NO_NUL
 from pmae.schema_access import (
     ApiKeyList,
     ApiKeyRequest,
@@ -26,9 +27,7 @@ from pmae.schema_access import (
 
 router = APIRouter(tags=["access"], dependencies=[Depends(refuse_unknown_parameters)])
 
-KeyName = Annotated[
-    str, Path(max_length=64, pattern=r"^[^\x00]*$", description="The key's `name`.")
-]
+KeyName = Annotated[str, Path(max_length=64, pattern=NO_NUL, description="The key's `name`.")]
 
 
 @router.get("/identity", response_model=Identity, summary="Who am I?", dependencies=[VIEWER])
@@ -89,16 +88,18 @@ def create_links(
     services: ServicesDep,
     principal: PrincipalDep,
     checkpoint_id: CheckpointId,
-    request: LinkRequest,
+    request: LinkRequest | None = None,
 ) -> DownloadLinks:
     """Addresses that fetch files for some minutes without a key, for a browser or another machine.
+
+    They are relative to the service's own address. Without a body: of all files.
 
     Whoever has a link can fetch its file until it expires, or until the key that made it ends.
     """
     with services.sessions() as session:
         checkpoint = find_checkpoint(session, checkpoint_id, services.settings.runs_dir)
     names = sorted(checkpoint.view.files)
-    if request.file_name is not None:
+    if request is not None and request.file_name is not None:
         checkpoint.file_facts(request.file_name)
         names = [request.file_name]
     signer = services.access.signer

@@ -16,12 +16,12 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.checkpoints.service import MANIFEST_FILE, StoredCheckpoint, find_checkpoint
+from api.checkpoints.service import StoredCheckpoint, find_checkpoint
 from api.db import run_states
 from api.db.run_states import UNFINISHED_STATES
 from api.db.tables import RunRow
 from api.errors import ConflictError
-from pmae.layout import RunDir, checkpoint_id
+from pmae.layout import MANIFEST_FILE, RunDir, checkpoint_id
 from pmae.removal import need_mark, need_marks
 
 

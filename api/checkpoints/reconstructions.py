@@ -14,12 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from api.checkpoints.service import MANIFEST_FILE, StoredCheckpoint
+from api.checkpoints.service import StoredCheckpoint
 from api.checkpoints.uploads import decode_uploaded
 from api.errors import BusyError, ConflictError, InvalidRequestError
 from api.settings import ApiSettings
 from api.validation import spec_error_field
 from pmae.errors import BasisError, CheckpointError, DataError, SpecError
+from pmae.layout import MANIFEST_FILE
 from pmae.pictures import encode_png, sheet_png
 from pmae.schema import (
     ReconstructedImage,

@@ -14,10 +14,8 @@ from api.db.tables import CheckpointRow, RunRow
 from api.errors import ConflictError, NotFoundError, ReplacedError
 from api.runs.views import checkpoint_view
 from pmae.events import FileFacts
-from pmae.layout import PINNED_FILE, RunDir
+from pmae.layout import MANIFEST_FILE, PINNED_FILE, RunDir
 from pmae.schema import Checkpoint, ProblemField
-
-MANIFEST_FILE = "manifest.json"
 
 
 @dataclass(frozen=True)

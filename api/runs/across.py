@@ -28,6 +28,7 @@ from api.runs.metrics_parameters import (
 )
 from api.runs.service import find_run_numbers
 from api.validation import unknown_name
+from pmae.faults import told_as
 from pmae.schema import ProblemField
 from pmae.schema_runs import EVENT_TYPES, MetricsOfRuns
 
@@ -38,7 +39,10 @@ router = APIRouter(tags=["runs"], dependencies=[Depends(refuse_unknown_parameter
 RunIds = Annotated[
     str,
     Query(
-        pattern=r"^[0-9a-f]{8,32}(,[0-9a-f]{8,32})*$",
+        pattern=told_as(
+            r"^[0-9a-f]{8,32}(,[0-9a-f]{8,32})*$",
+            "valid are ids of runs, 8 to 32 hexadecimal digits each, with commas between",
+        ),
         description=f"Ids of up to {MOST_RUNS} runs, with commas between.",
         examples=["3f9c0a1b2c4d,0123456789ab"],
     ),

@@ -17,7 +17,9 @@ from sqlalchemy import ColumnElement, func, or_, select
 from api.db.tables import RunRow
 from api.parameters import FilterText
 from api.runs.cursors import DEFAULT_LIMIT, Cursor, Limit
+from pmae.faults import told_as
 from pmae.schema import RunKind, RunState
+from pmae.spec import Method
 
 METRIC_NAME = r"[A-Za-z0-9_][A-Za-z0-9_./@-]{0,63}"
 _BOUND = re.compile(rf"\s*({METRIC_NAME})\s*(<=|>=|<|>)\s*(\S+)\s*")
@@ -76,7 +78,7 @@ class RunFilters(BaseModel):
         default=(), description="Only runs in one of these states; with commas, or given again."
     )
     kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
-    method: FilterText | None = Field(default=None, description="Only this method: pmae or mae.")
+    method: Method | None = Field(default=None, description="Only this method.")
     dataset: FilterText | None = Field(default=None, description="Only this data set.")
     tag: tuple[FilterText, ...] = Field(
         default=(),
@@ -110,7 +112,13 @@ class RunFilters(BaseModel):
         examples=[["val_loss<0.5", "top1>=0.9"]],
     )
     sort: Annotated[
-        str, Field(pattern=rf"^(created|name|top1|finished|priority|metric:{METRIC_NAME})$")
+        str,
+        Field(
+            pattern=told_as(
+                rf"^(created|name|top1|finished|priority|metric:{METRIC_NAME})$",
+                "valid are created, name, top1, finished, priority and metric:<name>",
+            )
+        ),
     ] = Field(
         default="created",
         description="created, name, top1, finished, priority, or metric:<name> for the newest "

@@ -24,6 +24,7 @@ from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import IdempotencyKeyRow
 from api.errors import InvalidRequestError
 from api.openapi import API_PREFIX
+from pmae.faults import told_as
 from pmae.schema import ProblemField
 
 HEADER = "idempotency-key"
@@ -34,7 +35,7 @@ IdempotencyHeader = Annotated[
     Header(
         min_length=1,
         max_length=200,
-        pattern=r"^[\x21-\x7e]*$",
+        pattern=told_as(r"^[\x21-\x7e]*$", "valid are visible ASCII characters, without spaces"),
         description="Made up by the client, 1 to 200 visible ASCII characters: sending the request "
         "again with the same key queues nothing, but is answered as the first was.",
         examples=["0c8a1e52-6f0e-4b43-9d55-0d6b8f7c2a11"],

@@ -12,6 +12,7 @@ from api.openapi import Responses
 from api.runs.metrics import LEAST_MAX_POINTS, MOST_POINTS, get_metrics
 from api.runs.metrics_csv import MEDIA_TYPE, stream_metrics, stream_points
 from api.runs.thinning import Axis
+from pmae.faults import NO_NUL
 from pmae.schema import Metrics
 
 _DEFAULT_POINTS = 400
@@ -22,7 +23,7 @@ MetricNames = Annotated[
         description="Which metrics, with commas between; default: all.",
         examples=["loss,val_loss"],
         max_length=4_000,
-        pattern=r"^[^\x00]*$",
+        pattern=NO_NUL,
     ),
 ]
 MaxPoints = Annotated[

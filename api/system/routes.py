@@ -17,11 +17,12 @@ from api.openapi import binary, problems
 from api.runs import waiting
 from api.system import service
 from pmae.errors import SpecError
+from pmae.faults import NO_NUL
 from pmae.presets import PRESETS, get_preset
 from pmae.schema import DatasetView, PresetView, Queue, Readiness, WorkerView
 
 WorkerName = Annotated[
-    str, Path(max_length=200, pattern=r"^[^\x00]*$", description="The worker's `name`.")
+    str, Path(max_length=200, pattern=NO_NUL, description="The worker's `name`.")
 ]
 _NO_WORKER = problems(not_found="There is no such worker.")
 

@@ -19,7 +19,9 @@ def main() -> None:
     try:
         app()
     except PmaeError as error:
-        _fail(str(error))
+        from pmae.cli.hints import told
+
+        _fail(told(error))
     except OSError as error:
         # A file of the user's: a broken pipe is dealt with where it is written to.
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))

@@ -22,6 +22,7 @@ from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, f
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import CommandError
+from pmae.layout import MANIFEST_FILE
 from pmae.schema import CheckpointPage
 
 _WEIGHTS = "model.safetensors"
@@ -71,7 +72,9 @@ def download(
         raise typer.BadParameter("--all and --file exclude each other; valid is one of them")
     with connect(api_url) as client:
         checkpoint_id = find_checkpoint(client, checkpoint)
-        files = sorted(client.checkpoint(checkpoint_id).files) if everything else []
+        # The manifest last: a folder that has one holds a whole checkpoint.
+        everything_of = client.checkpoint(checkpoint_id).files if everything else {}
+        files = [*sorted(everything_of), MANIFEST_FILE] if everything else []
         target = destination or Path(checkpoint_id)
         if everything or destination is None:
             target.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pmae.client import ApiError
 from pmae.client.checkpoints import uploaded_images, uploads_refused
 from pmae.client.environment import connect
 from pmae.errors import CommandError
+from pmae.faults import fault
 from pmae.files import write_file
 from pmae.schema import ReconstructionRequest
 from pmae.schema_reconstruction import MOST_IMAGES
@@ -76,7 +77,7 @@ def reconstruct(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise typer.BadParameter(f"{where}: {first['msg']}") from error
+        raise typer.BadParameter(f"{where}: {fault(first)}") from error
     _check_folder(output)
     with connect(api_url) as client:
         try:

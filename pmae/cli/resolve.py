@@ -56,7 +56,7 @@ def find_checkpoint(client: PmaeClient, text: str) -> str:
     """The id of the checkpoint that ``text`` names, or of the newest kept one of a run.
 
     Raises:
-        CommandError: there is no such run, or it has kept no checkpoint.
+        CommandError: there is no such run, or it has no kept checkpoint.
     """
     run, dash, step = text.lower().partition("-")
     if dash:
@@ -64,7 +64,7 @@ def find_checkpoint(client: PmaeClient, text: str) -> str:
     run = find_run(client, run)
     kept = next(client.checkpoints(run, kind="kept", page_size=1), None)
     if kept is None:
-        raise CommandError(f"the run {run} has kept no checkpoint (yet)")
+        raise CommandError(f"the run {run} has no kept checkpoint")
     return kept.id
 
 

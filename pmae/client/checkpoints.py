@@ -13,6 +13,8 @@ import httpx
 from pmae.client.connection import API_PREFIX, Connection, path_of
 from pmae.client.download import ProgressCallback, download_file
 from pmae.client.errors import DownloadError
+from pmae.events import FileFacts
+from pmae.layout import MANIFEST_FILE
 from pmae.schema import (
     Checkpoint,
     CheckpointKind,
@@ -123,25 +125,30 @@ class CheckpointMethods(Connection):
         """Fetch a checkpoint's file to ``destination`` (a folder: under its own name).
 
         An earlier try that broke off is gone on with. The SHA-256 is checked against the
-        checkpoint's manifest before the file appears.
+        checkpoint's manifest before the file appears; that of the manifest itself
+        (``manifest.json``) is as the service tells it.
 
         Raises:
             DownloadError: no such file, broken off, or not the bytes that the manifest names.
         """
-        files = self.checkpoint(checkpoint_id).files
-        if file_name not in files:
+        path = path_of("checkpoints", checkpoint_id, "files", file_name)
+        facts = self.checkpoint(checkpoint_id).files
+        if file_name == MANIFEST_FILE:
+            told = self._send("HEAD", path).headers
+            size = int(told["content-length"])
+            facts = {file_name: FileFacts(sha256=told["etag"].strip('"'), size=size)}
+        elif file_name not in facts:
             raise DownloadError(
                 f"the checkpoint {checkpoint_id} has no file {file_name!r}; "
-                f"valid are {', '.join(sorted(files))}"
+                f"valid are {', '.join([*sorted(facts), MANIFEST_FILE])}"
             )
         if destination.is_dir():
             destination = destination / file_name
-        path = path_of("checkpoints", checkpoint_id, "files", file_name)
         # Compressed on the way, the bytes would not be those that Range counts.
         plain = {"Accept-Encoding": "identity"}
         return download_file(
             lambda headers: self._stream(path, plain | headers),
-            files[file_name],
+            facts[file_name],
             destination,
             progress,
         )

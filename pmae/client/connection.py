@@ -60,7 +60,7 @@ class Connection:
         timeout: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/").removesuffix(API_PREFIX)
         self._api_key = None if api_key is None else _secret(api_key)
         with mapped_errors(self.base_url):
             self._http = httpx.Client(

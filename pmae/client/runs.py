@@ -168,4 +168,6 @@ def _body(spec: RunSpec | Mapping[str, Any] | None, preset: str | None) -> dict[
     """Over a preset only what the author wrote counts, not the defaults of this version."""
     if isinstance(spec, SpecModel):
         return spec.model_dump(mode="json", exclude_unset=preset is not None)
+    if isinstance(spec, str):
+        raise TypeError(f"{spec!r} is no spec; valid for a preset is preset={spec!r}")
     return dict(spec or {})

@@ -29,6 +29,7 @@ from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.results import EvaluationResult, Source
 from pmae.evaluate.subject import Subject
 from pmae.events import dump_json
+from pmae.faults import fault
 from pmae.files import write_file
 from pmae.references import find_checkpoint
 from pmae.settings import StorageSettings
@@ -144,7 +145,7 @@ def evaluation_of(options: argparse.Namespace) -> EvaluationSpec:
         text = (
             f"the protocol {protocol} has no such option"
             if first["type"] == "extra_forbidden"
-            else first["msg"]
+            else fault(first)
         )
         raise SpecError(f"{place}: {text}") from error
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from pmae.checkpoints import MANIFEST_FILE, read_config
+from pmae.checkpoints import read_config
 from pmae.environment import machine
 from pmae.errors import CheckpointError
 from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.run import Ledger, run_jobs
 from pmae.evaluate.subject import Subject
 from pmae.events import EndEvent, EventWriter, StageEvent, StartEvent
-from pmae.layout import LeaseDir, RunDir, stored_checkpoint
+from pmae.layout import MANIFEST_FILE, LeaseDir, RunDir, stored_checkpoint
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, resolve_evaluate
 from pmae.supervision import StopSignal

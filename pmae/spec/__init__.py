@@ -21,7 +21,7 @@ from pmae.spec.evaluation import (
     LinearProbeSpec,
     MlpProbeSpec,
 )
-from pmae.spec.experiment import ExperimentSpec, resolve
+from pmae.spec.experiment import ExperimentSpec, Method, resolve
 from pmae.spec.masking import MaskingSpec
 from pmae.spec.model import MODEL_PRESETS, ModelSpec
 from pmae.spec.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
@@ -42,6 +42,7 @@ __all__ = [
     "KnnSpec",
     "LinearProbeSpec",
     "MaskingSpec",
+    "Method",
     "MlpProbeSpec",
     "ModelSpec",
     "OptimizerSpec",

@@ -46,9 +46,27 @@ def read_yaml(text: str, what: str) -> Any:
         value = yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
         json.dumps(value, allow_nan=False)
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise SpecError(f"{what} is neither YAML nor JSON: {reason}") from error
+        raise SpecError(f"{what} is neither YAML nor JSON: {_reason(error)}") from error
     return value
+
+
+def _reason(error: Exception) -> str:
+    """Where it cannot be read, and why."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
+    if "JSON compliant" in str(error):
+        return "numbers are finite here; NaN and infinity are none"
+    return " ".join(str(error).split())
+
+
+def check_names(fields: Mapping[str, Any], model: type[BaseModel]) -> None:
+    """Every field must be one of ``model``; those within lists are left to pydantic.
+
+    Raises:
+        SpecError: one is not; names the nearest.
+    """
+    _check(fields, model, (), model)
 
 
 def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,12 +103,19 @@ def read_changes(assignments: Sequence[str], model: type[BaseModel]) -> dict[str
                 f"{assignment!r} is no assignment; valid is path=value, for example "
                 f"{next(field_paths(model))}=..."
             )
+        if not text.strip():
+            raise SpecError(
+                f"{path} has no value; valid is {path}=null for its default, and {path}='\"\"' for "
+                "empty text"
+            )
         value = read_yaml(text, f"the value of {path}")
         parts = path.split(".")
+        if not parts[0]:
+            raise SpecError(f"{path!r} is no path of a field; valid is for example masking.ratio")
         change: Any = value
         for part in reversed(parts):
             change = {part: change}
-        _check(change, model, (), model)
+        check_names(change, model)
         patch = _overlaid(patch, change, model)
     return patch
 

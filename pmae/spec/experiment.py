@@ -24,6 +24,8 @@ from pmae.spec.optimization import (
     resolve_schedule,
 )
 
+Method = Literal["pmae", "mae"]
+
 
 class ExperimentSpec(SpecModel):
     """One pretraining run and the evaluations at its end."""
@@ -33,7 +35,7 @@ class ExperimentSpec(SpecModel):
     name: str | None = Field(
         default=None, max_length=120, description="For people; need not be unique."
     )
-    method: Literal["pmae", "mae"] = Field(
+    method: Method = Field(
         default="pmae", description="pmae: mask principal components. mae: mask patches."
     )
     dataset: DatasetSpec

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
 from pmae.errors import SpecError
-from pmae.spec.changes import read_yaml
+from pmae.faults import fault
+from pmae.spec.changes import check_names, read_yaml
 from pmae.spec.evaluate import EvaluateSpec
 from pmae.spec.experiment import ExperimentSpec
 
@@ -80,11 +81,16 @@ def parse_spec(fields: Mapping[str, Any], what: str) -> RunSpec:
     Raises:
         SpecError: it is not valid; names each bad field.
     """
+    model = EvaluateSpec if fields.get("kind") == "evaluate" else ExperimentSpec
+    try:
+        check_names(fields, model)
+    except SpecError as error:
+        raise SpecError(f"{what} does not hold a spec: {error}", field=error.field) from error
     try:
         return RUN_SPEC.validate_python(fields)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        told = "; ".join(f"{_place(entry['loc'], fields)}: {entry['msg']}" for entry in found)
+        told = "; ".join(f"{_place(entry['loc'], fields)}: {fault(entry)}" for entry in found)
         raise SpecError(f"{what} does not hold a spec: {told}") from error
 
 

@@ -66,7 +66,9 @@ BAD_FILTERS: list[tuple[dict[str, Any], str, str]] = [
     ({"cursor": "\u00e9"}, "cursor", "next_cursor"),
     ({"cursor": "W10"}, "cursor", "next_cursor"),
     ({"stat": "failed"}, "stat", "did you mean 'state'"),
-    ({"tag": "\x00"}, "tag", "match"),
+    ({"tag": "\x00"}, "tag", "cannot hold the character U+0000"),
+    ({"method": "pme"}, "method", "'pmae' or 'mae'"),
+    ({"sort": "lost"}, "sort", "valid are created, name, top1, finished, priority and metric"),
 ]
 
 

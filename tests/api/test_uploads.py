@@ -190,15 +190,15 @@ def test_what_cannot_be_used_is_told_for_each_image(
 def test_images_are_of_one_kind(api: LiveApi, checkpoint: str, subtests: pytest.Subtests) -> None:
     png = in_base64([file(Image.fromarray(smooth(20, 20)))])
     cases: list[tuple[object, str, str]] = [
-        ({"uploaded": []}, "/images/uploaded", "at least 1 item"),
-        ({"uploaded": png * 33}, "/images/uploaded", "at most 32 items"),
-        ({"uploaded": png[0]}, "/images/uploaded", "valid list"),
-        ({"uploaded": [*png, 5]}, "/images/uploaded/1", "valid string"),
+        ({"uploaded": []}, "/images/uploaded", "at least 1 value"),
+        ({"uploaded": png * 33}, "/images/uploaded", "at most 32 values"),
+        ({"uploaded": png[0]}, "/images/uploaded", "a list is needed"),
+        ({"uploaded": [*png, 5]}, "/images/uploaded/1", "text is needed"),
         ({"uploaded": png, "split": "val"}, "/images", "valid is one of the two"),
         ({"uploaded": png, "indices": [0]}, "/images", "valid is one of the two"),
         ({"uploads": png}, "/images/uploads", "did you mean 'uploaded'"),
         ({"splt": "val"}, "/images/splt", "did you mean 'split'"),
-        (png, "/images", "a JSON object is needed here"),
+        (png, "/images", "an object is needed here"),
     ]
     for images, field, valid in cases:
         with subtests.test(images=str(images)[:60]):

@@ -97,6 +97,17 @@ def test_each_method_asks_its_route(
     assert [(r.method, r.url.raw_path.decode()) for r in asked] == [(method, "/api/v1" + target)]
 
 
+def test_an_address_may_name_the_api_itself() -> None:
+    for address in ("http://lab.example", "http://lab.example/", "http://lab.example/api/v1/"):
+        with PmaeClient(address) as client:
+            assert client.base_url == "http://lab.example"
+
+
+def test_a_preset_is_no_spec() -> None:
+    with PmaeClient() as client, pytest.raises(TypeError, match="preset='quickstart'"):
+        client.submit("quickstart")  # type: ignore[arg-type]
+
+
 def test_ids_cannot_leave_their_place_in_the_address() -> None:
     paths: list[str] = []
 

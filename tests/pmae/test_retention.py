@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmae.checkpoints import MANIFEST_FILE, Manifest, checkpoint_name
+from pmae.checkpoints import Manifest, checkpoint_name
 from pmae.errors import SpecError
-from pmae.layout import PINNED_FILE, LeaseDir, RunDir
+from pmae.layout import MANIFEST_FILE, PINNED_FILE, LeaseDir, RunDir
 from pmae.removal import need_mark, need_marks, remove_unless_marked
 from pmae.retention import retain, superfluous
 from pmae.spec import CheckpointSpec, ExperimentSpec, resolve

@@ -144,6 +144,6 @@ def test_gc_removes_what_is_old(tmp_path: Path, database_url: str) -> None:
         "PMAE_AUDIT_RETENTION_DAYS": "10",
     }
     collected = run_pmae(["gc"], environment)
-    assert "2 entries of the audit trail were removed" in collected.stdout
+    assert "2 entries of the audit trail were removed" in collected.stderr
     assert forget_old(sessions, 10, dry_run=True) == 0
     engine.dispose()

@@ -31,6 +31,13 @@ def get(url: str, **headers: str) -> httpx.Response:
     return httpx.get(url, headers=headers, trust_env=False)
 
 
+def test_without_a_body_there_is_a_link_to_each_file(locked: LockedApi, checkpoint_id: str) -> None:
+    headers = locked.headers("reader")
+    answer = locked.live.client.post(f"/checkpoints/{checkpoint_id}/links", headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert [link["file_name"] for link in answer.json()["items"]] == sorted(FILES)
+
+
 def test_a_link_fetches_its_file_whole_or_in_parts(locked: LockedApi, checkpoint_id: str) -> None:
     with locked.client("reader") as client:
         links = {link.file_name: link for link in client.download_links(checkpoint_id)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import httpx
@@ -45,7 +46,9 @@ def test_a_run_s_newest_kept_one_goes_to_a_folder_of_its_name(
     done = pmae("download", run.id[:8], "--all")
     assert (done.returncode, done.stderr) == (0, "")
     folder = here / f"{run.id}-00000640"
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == FILES
+    found = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert json.loads(found.pop("manifest.json"))["name"] == "step-00000640"
+    assert found == FILES
     assert done.stdout.splitlines()[0] == f"{folder.name}/model.safetensors: sha256 verified"
     one = pmae("download", f"{run.id[:8]}-00000320", "older.safetensors")
     assert one.returncode == 0
@@ -61,7 +64,7 @@ def test_what_cannot_be_downloaded(api: LiveApi, run: RunRow, pmae: Command) -> 
         ([run.id, "x", "--file", "nothing"], 1, "valid are model.safetensors"),
         ([run.id, "no/such/folder/x"], 1, "there is no folder no/such/folder"),
         ([f"{run.id}-00009999"], 1, f"no checkpoint {run.id}-00009999"),
-        ([empty.id], 1, "has kept no checkpoint (yet)"),
+        ([empty.id], 1, "has no kept checkpoint"),
         ([run.id, "--all", "--file", "trainer.pt"], 2, "exclude each other"),
         ([], 2, "Missing argument"),
     ):

@@ -46,6 +46,7 @@ def test_a_service_that_is_not_there_is_told_in_a_sentence(
     done = run_pmae(arguments, nowhere)
     assert done.returncode == 1
     assert nowhere["PMAE_API_URL"] in done.stderr
+    assert "`pmae up` starts the service" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,0 +1,22 @@
+"""What somebody at a terminal can do about an error, beside what it says."""
+
+from __future__ import annotations
+
+import httpx
+
+from pmae.client import ApiError, ServiceUnreachableError
+from pmae.errors import PmaeError
+
+_NOBODY = "`pmae up` starts the service on this machine, PMAE_API_URL names one elsewhere"
+_NO_KEY = "export it as PMAE_API_KEY"
+
+
+def told(error: PmaeError) -> str:
+    """The error as a sentence of the command line."""
+    if isinstance(error, ServiceUnreachableError) and isinstance(
+        error.__cause__, httpx.ConnectError
+    ):
+        return f"{error}; {_NOBODY}"
+    if isinstance(error, ApiError) and error.problem.code == "key_required":
+        return f"{error}; {_NO_KEY}"
+    return str(error)
