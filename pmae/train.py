@@ -95,7 +95,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--supervised", action="store_true", help="standard input is the supervisor's pipe"
     )
-    parser.add_argument("--silence-seconds", type=float, default=45.0)
+    parser.add_argument(
+        "--silence-seconds",
+        type=float,
+        default=45.0,
+        help="with --supervised: how long the pipe may be silent (default: 45)",
+    )
     return parser.parse_args()
 
 

@@ -64,6 +64,8 @@ def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accele
     """Loop over the steps from ``first`` on, with the other processes if devices share a batch."""
     if module.spec.compile:
         module.model.compile()
+    # Lightning tells what hardware there is not, and what else one might install.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     trainer = pl.Trainer(
         accelerator=accelerator,
         max_epochs=1,

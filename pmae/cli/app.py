@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import typer
 
+from pmae.cli.change import change, history
+from pmae.cli.checkpoint import checkpoint_app
 from pmae.cli.checkpoints import checkpoints, download
 from pmae.cli.data import data_app
 from pmae.cli.evaluate import evaluate
@@ -31,6 +33,8 @@ _COMMANDS: tuple[tuple[str, str, _Command], ...] = (
     (RUNS, "logs", logs),
     (RUNS, "metrics", metrics),
     (RUNS, "filmstrip", filmstrip),
+    (RUNS, "history", history),
+    (RUNS, "change", change),
     (RUNS, "cancel", cancel),
     (RUNS, "resume", resume),
     (RUNS, "rerun", rerun),
@@ -57,5 +61,6 @@ app = typer.Typer(
 )
 for _panel, _name, _command in _COMMANDS:
     app.command(_name, rich_help_panel=_panel)(_command)
+app.add_typer(checkpoint_app, name="checkpoint", rich_help_panel=CHECKPOINTS)
 app.add_typer(worker_app, name="worker", rich_help_panel=SERVICE)
 app.add_typer(data_app, name="data", rich_help_panel=LOCAL)

@@ -78,7 +78,7 @@ def reconstruct(
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise typer.BadParameter(f"{where}: {fault(first)}") from error
-    _check_folder(output)
+    _check_output(output)
     with connect(api_url) as client:
         try:
             picture = client.reconstruct_png(find_checkpoint(client, checkpoint), request)
@@ -94,7 +94,7 @@ def filmstrip(
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """Write a picture of how a run came to reconstruct an image, epoch by epoch."""
-    _check_folder(output)
+    _check_output(output)
     with connect(api_url) as client:
         picture = client.filmstrip_png(find_run(client, run), image=image)
     _save(output, picture)
@@ -124,8 +124,10 @@ def _named(error: ApiError, files: list[Path]) -> Exception:
     return CommandError("; ".join(f"{files[place]}: {why}" for place, why in faults.items()))
 
 
-def _check_folder(output: Path) -> None:
+def _check_output(output: Path) -> None:
     """Told before the service has computed anything."""
+    if output.suffix.lower() != ".png":
+        raise CommandError(f"{output} is to hold a PNG; valid is a name that ends in .png")
     if not output.parent.is_dir():
         raise CommandError(f"there is no folder {output.parent} to write to")
 

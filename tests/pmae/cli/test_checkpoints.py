@@ -58,6 +58,23 @@ def test_a_run_s_newest_kept_one_goes_to_a_folder_of_its_name(
     assert (here / "trainer.pt").read_bytes() == b"state"
 
 
+def test_one_is_pinned_linked_and_deleted(run: RunRow, pmae: Command) -> None:
+    kept, older = f"{run.id}-00000640", f"{run.id}-00000320"
+    assert pmae("checkpoint", "pin", run.id).stdout == f"{kept} is pinned\n"
+    refused = pmae("checkpoint", "delete", kept)
+    assert refused.returncode == 1
+    assert "pinned" in refused.stderr
+    assert pmae("checkpoint", "unpin", kept).returncode == 0
+    header, *rows = pmae("checkpoint", "link", kept).stdout.splitlines()
+    assert header.split("\t") == ["file", "until", "address"]
+    addresses = {row.split("\t")[0]: row.split("\t")[2] for row in rows}
+    assert set(addresses) == set(FILES)
+    fetched = httpx.get(addresses["trainer.pt"], trust_env=False)
+    assert fetched.content == FILES["trainer.pt"]
+    assert pmae("checkpoint", "delete", older).stdout == f"{older} is deleted\n"
+    assert older not in pmae("checkpoints", run.id).stdout
+
+
 def test_what_cannot_be_downloaded(api: LiveApi, run: RunRow, pmae: Command) -> None:
     empty = api.add_run()
     for arguments, status, told in (
@@ -152,6 +169,7 @@ def test_pictures_that_cannot_be_asked_for(run: RunRow, pmae: Command, here: Pat
         (["reconstruct", run.id, "x.png", "--components", "a"], 2, "for example 0-9,12"),
         (["reconstruct", run.id, "x.png", "--ratio", "2"], 2, "above 0 and below 1"),
         (["reconstruct", run.id, "x.png", "--ratio", "0.2", "--components", "1"], 2, "one of the"),
+        (["reconstruct", run.id, "x.jpg"], 1, "valid is a name that ends in .png"),
         (["reconstruct", run.id, "no/x.png"], 1, "there is no folder no to write to"),
         (["filmstrip", run.id, "x.png"], 1, "film"),
     ):

@@ -39,6 +39,34 @@ def test_a_run_is_named_by_the_first_characters_of_its_id(api: LiveApi, pmae: Co
         assert told in done.stderr
 
 
+def test_what_people_say_of_a_run_is_changed_and_stands_in_its_history(
+    api: LiveApi, pmae: Command
+) -> None:
+    run = api.add_run(tags=["old", "paper"])
+    done = pmae(
+        *("change", run.id, "--name", "third try", "--notes", "no warm-up", "--pin"),
+        *("--tag", "new", "--tag", "paper", "--untag", "old", "--priority", "3"),
+    )
+    assert (done.returncode, done.stdout) == (0, f"{run.id} is changed\n"), done.stderr
+    found = Run.model_validate_json(pmae("show", run.id, "--json").stdout)
+    assert (found.name, found.notes, found.pinned, found.priority) == (
+        "third try",
+        "no warm-up",
+        True,
+        3,
+    )
+    assert found.tags == ["paper", "new"]
+    assert pmae("change", run.id, "--unpin", "--untag", "absent").returncode == 0
+    assert Run.model_validate_json(pmae("show", run.id, "--json").stdout).tags == ["paper", "new"]
+    nothing = pmae("change", run.id)
+    assert nothing.returncode == 2
+    assert "there is nothing to change" in nothing.stderr
+    assert "name" in pmae("change", run.id, "--name", " ").stderr
+    header, *rows = (line.split("\t") for line in pmae("history", run.id).stdout.splitlines())
+    assert header == ["when", "who", "what", "message"]
+    assert [row[2] for row in rows] == ["state", "change", "change"]
+
+
 def test_states_are_changed_of_each_run_that_can(api: LiveApi, pmae: Command) -> None:
     queued, ended = api.add_run(), api.add_run(state="succeeded")
     done = pmae("cancel", ended.id, queued.id)
