@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from api.errors import InvalidRequestError
 from api.validation import body_fields, pointer, spec_error_field, text_with_nul, unknown_name
 from pmae.errors import SpecError
-from pmae.layout import names_stored_checkpoint
+from pmae.layout import stored_checkpoint_name
 from pmae.presets import get_preset
 from pmae.schema import RUN_KINDS, ProblemField
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
@@ -51,7 +51,7 @@ def read_spec(body: Body | None, preset: str | None) -> RunSpec:
         if isinstance(spec, EvaluateSpec):
             return spec
         spec = resolve(spec)
-        _check_init_from(spec)
+        spec = _with_named_checkpoint(spec)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         raise _invalid(body_fields(errors, fields, model)) from error
@@ -68,14 +68,23 @@ def _model(kind: object) -> type[ExperimentSpec | EvaluateSpec]:
     return model
 
 
-def _check_init_from(spec: ExperimentSpec) -> None:
-    """A path of the server's is nobody's to name: only checkpoints of its own runs are."""
-    if spec.init_from is not None and not names_stored_checkpoint(spec.init_from):
+def _with_named_checkpoint(spec: ExperimentSpec) -> ExperimentSpec:
+    """A path of the server's is nobody's to name: only checkpoints of its own runs are.
+
+    Raises:
+        SpecError: it names none.
+    """
+    if spec.init_from is None:
+        return spec
+    name = stored_checkpoint_name(spec.init_from)
+    if name is None:
         raise SpecError(
-            f"init_from: {spec.init_from!r} names no checkpoint of this service; valid is "
-            "<run id>/<checkpoint name>, for example 3f9c0a1b2c4d/step-00000640",
+            f"init_from: {spec.init_from!r} names no checkpoint of this service; valid is a "
+            "checkpoint's id or <run id>/<checkpoint name>, for example 3f9c0a1b2c4d-00000640 or "
+            "3f9c0a1b2c4d/step-00000640",
             field=("init_from",),
         )
+    return spec.model_copy(update={"init_from": name})
 
 
 def _preset_fields(name: str) -> dict[str, Any]:

@@ -81,10 +81,11 @@ def print_table(
 
 def _least_width(cells: Mapping[str, Sequence[str]], flexible: Collection[str]) -> int:
     """Characters that a table needs."""
-    return sum(
-        _GAP + (_LEAST_FLEXIBLE if column in flexible else max(map(len, (column, *of_column))))
-        for column, of_column in cells.items()
-    )
+    total = 0
+    for column, of_column in cells.items():
+        widest = max(map(len, (column, *of_column)))
+        total += _GAP + (min(widest, _LEAST_FLEXIBLE) if column in flexible else widest)
+    return total
 
 
 def _whole(cell: Cell) -> str:

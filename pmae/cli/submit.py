@@ -80,7 +80,7 @@ def read_source(source: str) -> SpecSource:
         told = "standard input"
         return SpecSource(told, None, read_spec_text(sys.stdin.read(), told))
     path = Path(source)
-    if source not in PRESETS and (path.is_file() or path.suffix in _FILE_SUFFIXES):
+    if source not in PRESETS and (path.exists() or path.suffix in _FILE_SUFFIXES):
         return SpecSource(source, None, read_spec_file(path))
     return SpecSource(source, source, {})
 

@@ -56,6 +56,8 @@ def read_spec_file(path: Path) -> dict[str, Any]:
     Raises:
         SpecError: it cannot be read, or holds no object.
     """
+    if path.is_dir():
+        raise SpecError(f"{path} is a folder; a file that holds a spec is needed")
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:

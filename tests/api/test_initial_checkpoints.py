@@ -48,6 +48,12 @@ def set_state(api: LiveApi, run_id: str, state: str) -> None:
         session.execute(update(RunRow).where(RunRow.id == run_id).values(state=state))
 
 
+def test_a_checkpoint_may_be_named_by_its_id(api: LiveApi, source: RunRow) -> None:
+    run_id = api.submit(body(source) | {"init_from": f"{source.id}-00000640"})
+    spec = api.client.get(f"/runs/{run_id}").json()["spec"]
+    assert spec["init_from"] == f"{source.id}/step-00000640"
+
+
 @pytest.mark.parametrize("only", [False, True], ids=["queued", "validate_only"])
 def test_a_checkpoint_that_is_not_there_is_refused_at_the_field(
     api: LiveApi, source: RunRow, subtests: pytest.Subtests, only: bool
