@@ -67,12 +67,17 @@ def status(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
     """Say whether the service can do its work; exit status 1 if it cannot."""
     with connect(api_url) as client:
         found = client.ready()
+        # Strangers, who are told no more than this, may not ask who works.
+        working = client.workers() if found.checks.get("database") == "ok" else None
     if as_json:
         print_json(found)
     else:
         typer.echo("ready" if found.ready else "not ready")
         for name, told in found.checks.items():
             typer.echo(f"{name}: {told}")
+    if working is not None and all(worker.draining for worker in working):
+        which = "every worker is being drained" if working else "no worker is up"
+        typer.echo(f"pmae: {which}: what is queued waits", err=True)
     if not found.ready:
         raise typer.Exit(1)
 

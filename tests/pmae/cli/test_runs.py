@@ -107,15 +107,22 @@ def test_metrics_as_a_table_json_and_csv(api: LiveApi, pmae: Command) -> None:
     assert pmae("metrics", run.id, "--csv", "--json").returncode == 2
 
 
-def test_a_service_that_is_not_ready_is_told_with_what_is_missing(pmae: Command) -> None:
+def test_a_service_that_is_not_ready_is_told_with_what_is_missing(
+    api: LiveApi, pmae: Command
+) -> None:
     done = pmae("status")
     assert done.returncode == 1, "there is no broker"
     assert done.stdout.startswith("not ready\n")
     assert "database: ok" in done.stdout
+    assert "no worker is up: what is queued waits" in done.stderr
+    api.add_worker(drain_requested=True)
+    assert "every worker is being drained" in pmae("status").stderr
+    api.add_worker("other")
+    assert pmae("status").stderr == ""
     as_json = pmae("status", "--json")
     assert as_json.returncode == 1
     assert not Readiness.model_validate_json(as_json.stdout).ready
-    assert json.loads(pmae("workers", "--json").stdout) == []
+    assert [one["name"] for one in json.loads(pmae("workers", "--json").stdout)] == ["other", "w"]
 
 
 def test_the_key_in_the_environment_is_used(api_settings: ApiSettings, pmae: Command) -> None:
