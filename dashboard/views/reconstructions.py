@@ -223,7 +223,10 @@ def _reconstruct(choice: Choice) -> Reconstruction:
 
 def _find(choice: Choice) -> Checkpoint:
     if choice.checkpoint == NEWEST:
-        return next(client().checkpoints(choice.run.id, page_size=1))
+        newest = next(client().checkpoints(choice.run.id, page_size=1), None)
+        if newest is None:  # removed since the choice was offered
+            st.rerun()
+        return newest
     return client().checkpoint(choice.checkpoint)
 
 

@@ -99,6 +99,19 @@ def test_what_ails_the_service_is_said(app: App, service: FakeService) -> None:
     assert "broker: no answer from the broker" in view.messages()
 
 
+def test_of_very_many_checkpoints_the_newest_are_listed(
+    app: App, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.views.run.MOST_CHECKPOINTS", 1)
+    run = service.of_state("succeeded")
+    view = app.open("run", run=run.id)
+    view.check()
+    newest, older = (f"checkpoint={run.id}-{epoch * 11:08d}" for epoch in (60, 40))
+    assert newest in view.html
+    assert older not in view.html
+    assert any("The newest 1 of them" in caption.value for caption in view.app.caption)
+
+
 def test_a_running_run(app: App, service: FakeService) -> None:
     run = service.of_state("running")
     view = app.open("run", run=run.id)
