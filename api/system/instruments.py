@@ -50,7 +50,9 @@ class Instruments:
 
         So are methods, which a client may make up.
         """
-        operation = getattr(scope.get("route"), "name", _UNMATCHED)
+        # A method that an address does not take is told with a route: that of another method.
+        route = scope.get("route") if status != http.HTTPStatus.METHOD_NOT_ALLOWED else None
+        operation = getattr(route, "name", _UNMATCHED)
         method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
         self._requests.labels(method, operation, str(status)).observe(seconds)
 

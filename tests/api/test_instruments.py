@@ -53,9 +53,10 @@ def test_requests_are_counted_by_operation_and_not_by_address(api: LiveApi) -> N
         api.client.get(f"/runs/{run_id}")
     api.client.get("/runs/00000000")
     api.client.get("/nothing/here")
+    api.client.put("/runs")
 
-    def counted(operation: str, status: str) -> float:
-        labels = (("method", "GET"), ("operation", operation), ("status", status))
+    def counted(operation: str, status: str, method: str = "GET") -> float:
+        labels = (("method", method), ("operation", operation), ("status", status))
         return _scrape(api).get(("pmae_request_duration_seconds_count", labels), 0)
 
     # A request is counted when its answer has ended, which its client may see before.
@@ -63,6 +64,8 @@ def test_requests_are_counted_by_operation_and_not_by_address(api: LiveApi) -> N
     wait_until(lambda: counted("get_run", "404") == 1, "counting")
     wait_until(lambda: counted("(none)", "404") == 1, "counting")
     assert run_id not in api.client.get(f"{api.url}/metrics").text
+    wait_until(lambda: counted("(none)", "405", "PUT") == 1, "the refused method")
+    assert counted("submit_run", "405", "PUT") == 0
 
 
 def test_made_up_methods_are_counted_as_one() -> None:
