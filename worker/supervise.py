@@ -36,8 +36,10 @@ T = TypeVar("T")
 Start = Callable[[Sequence[str], Path], Trainer]
 """Starts a trainer, from its arguments and its log."""
 
-SILENCE_SHARE = 0.75
-"""Of a lease: a trainer that does not hear of its supervisor for so long stops before it ends."""
+SILENCE_SHARE = 0.7
+"""Of a lease: a trainer that does not hear of its supervisor for so long kills itself."""
+STOPPING_SHARE = 0.05
+"""Of a lease: what is left of it then, to be gone before anybody else can be given the run."""
 
 
 class Supervisor:
@@ -110,14 +112,24 @@ class Supervisor:
 
     def _watch(self, trainer: Trainer) -> None:
         while not trainer.ended:
-            trainer.say_alive()
             self._keep_lease()
+            if time.monotonic() < self._speak_until:
+                trainer.say_alive()
             if self._with_database(self._recorder.record):
                 self._heard_at = time.monotonic()
                 annotate(epoch=self._recorder.epoch)
             self._pass_on_requests(trainer)
             self._end_a_hung_one(trainer)
             time.sleep(_POLL_SECONDS)
+
+    @property
+    def _speak_until(self) -> float:
+        """A trainer that hears nothing later than this is gone before the lease ends.
+
+        It counts from what it heard last, and the lease from when it was last renewed.
+        """
+        share = SILENCE_SHARE + STOPPING_SHARE
+        return self._lease_ends - share * self._settings.lease_seconds
 
     def _keep_lease(self) -> None:
         """Renew the lease when it is due, and look for a request to cancel every second."""

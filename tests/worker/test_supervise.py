@@ -217,6 +217,24 @@ def test_a_draining_worker_gives_its_run_back(
     assert (row.state, row.attempt) == ("queued", 0)
 
 
+def test_a_lease_that_is_not_renewed_lets_the_trainer_stop_by_itself(
+    sessions: Sessions, claimed: Claim, settings: WorkerSettings
+) -> None:
+    """However often its supervisor comes round: it might be frozen the next moment."""
+    body = (
+        "from pmae.supervision import watch_supervisor\n"
+        "watch_supervisor(0, float(sys.argv[sys.argv.index('--silence-seconds') + 1]))\n" + SLEEP
+    )
+    rarely = settings.model_copy(update={"lease_seconds": 4.0, "heartbeat_seconds": 600.0})
+    thread = threading.Thread(target=_supervise(body, sessions, claimed, rarely).run)
+    thread.start()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert _row(sessions).state == "queued"
+    log = (settings.runs_dir / claimed.run_id / "lease-0001" / "train.log").read_text()
+    assert "the supervisor was silent for 2.8 s" in log
+
+
 def test_a_lost_lease_kills_the_trainer_and_writes_nothing(
     sessions: Sessions, claimed: Claim, settings: WorkerSettings
 ) -> None:
