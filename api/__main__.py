@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from api.main import create_app
 from api.request_log import LOGGER_NAME
 from api.settings import ApiSettings
+from pmae.faults import fault
 from pmae.logs import configure_logging
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     try:
         settings = ApiSettings()
     except ValidationError as error:
-        sys.exit("\n".join(f"api: {_sentence(fault)}" for fault in error.errors()))
+        sys.exit("\n".join(f"api: {_sentence(found)}" for found in error.errors()))
     configure_logging(settings.log_format)
     if settings.log_format == "text":
         # A dashboard asks every second: for people only the requests that fail are told.
@@ -40,10 +41,10 @@ def main() -> None:
     )
 
 
-def _sentence(fault: ErrorDetails) -> str:
+def _sentence(found: ErrorDetails) -> str:
     """What is wrong with a setting, without its value: it may be a secret."""
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"PMAE_{str(fault['loc'][0]).upper()}: {message}" if fault["loc"] else message
+    message = fault(found)
+    return f"PMAE_{str(found['loc'][0]).upper()}: {message}" if found["loc"] else message
 
 
 if __name__ == "__main__":

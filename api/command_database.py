@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from api.db.session import make_engine
 from api.db.tables import RunRow
 from pmae.errors import CommandError
+from pmae.faults import fault
 from pmae.settings import ServiceSettings
 
 
@@ -26,7 +27,7 @@ def command_settings() -> ServiceSettings:
         return ServiceSettings()
     except ValidationError as error:
         faults = [
-            f"PMAE_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()
+            f"PMAE_{str(found['loc'][0]).upper()}: {fault(found)}" for found in error.errors()
         ]
         raise CommandError("; ".join(faults)) from error
 

@@ -11,7 +11,7 @@
         ├── RangeError               416  a byte range outside of the file
         ├── DamagedError             500  a file that is not what was recorded of it
         ├── BusyError                503  too much is waiting; says when to try again
-    ├── DatabaseAwayError        503  the database does not answer; says when to try again
+        ├── DatabaseAwayError        503  the database does not answer; says when to try again
         └── StorageFullError         507  the artifact disk is nearly full
 
 What Starlette and pydantic raise (404, 405, bad JSON, bad fields) takes the same form. A fault of

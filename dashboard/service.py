@@ -21,8 +21,6 @@ from pmae.schema import TERMINAL_STATES, Checkpoint, RunSummary
 LIVE_SECONDS = 2.0
 """Between two refreshes of what changes while a run is under way."""
 RETRY_SECONDS = 2.0
-MOST_IN_A_PAGE = 500
-"""Items that the service gives in one answer."""
 API_KEY = "api_key"
 """Where a session keeps its key, who it is by that, and why it has none any more."""
 IDENTITY, KEY_FAULT = "identity", "key_fault"

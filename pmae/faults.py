@@ -32,8 +32,8 @@ NO_NUL = told_as(r"^[^\x00]*$", "text cannot hold the character U+0000")
 def fault(error: Mapping[str, Any]) -> str:
     """What one of pydantic's errors says, as the part of a sentence that follows a colon."""
     kind, message = error["type"], str(error["msg"])
-    if kind == "string_pattern_mismatch":
-        return _OF_PATTERNS.get(error["ctx"]["pattern"], message)
+    if kind == "string_pattern_mismatch" and error["ctx"]["pattern"] in _OF_PATTERNS:
+        return _OF_PATTERNS[error["ctx"]["pattern"]]
     if kind in _WORDS:
         return _WORDS[kind]
     if kind in ("too_short", "too_long"):

@@ -106,17 +106,15 @@ class RunDir:
                 yield LeaseDir(child, int(match.group(1)))
 
 
-def names_stored_checkpoint(reference: str) -> bool:
-    """Whether ``reference`` is ``<run id>/<checkpoint name>``, which cannot leave the runs."""
-    return _STORED_CHECKPOINT.fullmatch(reference) is not None
-
-
 def stored_checkpoint_name(reference: str) -> str | None:
-    """``<run id>/<checkpoint name>`` of that, or of a checkpoint's id; None: it is neither."""
+    """``<run id>/<checkpoint name>`` of that, or of a checkpoint's id; None: it is neither.
+
+    Such a name cannot leave the folder of the runs.
+    """
     match = _CHECKPOINT_ID.fullmatch(reference)
     if match:
         return f"{match.group(1)}/step-{match.group(2)}"
-    return reference if names_stored_checkpoint(reference) else None
+    return reference if _STORED_CHECKPOINT.fullmatch(reference) else None
 
 
 def checkpoint_id(run_id: str, step: int) -> str:
@@ -125,8 +123,12 @@ def checkpoint_id(run_id: str, step: int) -> str:
 
 
 def stored_checkpoint(runs_dir: Path, reference: str) -> Path | None:
-    """The folder of ``<run id>/<checkpoint name>``; None: no such name, or it is not there."""
-    if not names_stored_checkpoint(reference):
+    """The folder of ``<run id>/<checkpoint name>``, or of a checkpoint's id.
+
+    None: it is neither, or the checkpoint is not there.
+    """
+    stored = stored_checkpoint_name(reference)
+    if stored is None:
         return None
-    run_id, _, name = reference.partition("/")
+    run_id, _, name = stored.partition("/")
     return RunDir(runs_dir / run_id).checkpoint(name)

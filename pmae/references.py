@@ -6,15 +6,16 @@ from pathlib import Path
 
 from pmae.checkpoints import newest_valid
 from pmae.errors import CheckpointError
-from pmae.layout import RunDir, stored_checkpoint
+from pmae.layout import MANIFEST_FILE, RunDir, stored_checkpoint
 
 
 def find_checkpoint(reference: str | Path, runs_dir: Path) -> Path:
     """The folder of a checkpoint.
 
     Args:
-        reference: ``<run id>/<checkpoint name>`` or ``<run id>`` of a run below ``runs_dir``; or
-            the path of a checkpoint, or of a run, which means its newest valid checkpoint.
+        reference: ``<run id>/<checkpoint name>``, a checkpoint's id or ``<run id>`` of a run below
+            ``runs_dir``; or the path of a checkpoint, or of a run, which means its newest valid
+            checkpoint.
         runs_dir: where runs lie.
 
     Raises:
@@ -24,7 +25,7 @@ def find_checkpoint(reference: str | Path, runs_dir: Path) -> Path:
     if stored:
         return stored
     path = Path(reference).expanduser()
-    if (path / "manifest.json").is_file():
+    if (path / MANIFEST_FILE).is_file():
         return path
     for run in (RunDir(path), RunDir(runs_dir / path.name)):
         if run.leases():

@@ -126,6 +126,8 @@ class RunPage(_Wire):
     )
 
 
+MOST_IN_A_PAGE = 500
+"""Runs, evaluations or checkpoints in one answer."""
 HISTORY_PAGE = 1_000
 """Entries of a run's history in one answer, unless another limit is asked for."""
 

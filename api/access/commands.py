@@ -42,9 +42,6 @@ class RoleChoice(StrEnum):
     ADMIN = "admin"
 
 
-_ARTICLES = {RoleChoice.VIEWER: "a", RoleChoice.SUBMITTER: "a", RoleChoice.ADMIN: "an"}
-
-
 @keys.command()
 def create(
     name: KeyName,
@@ -69,8 +66,8 @@ def create(
         raise CommandError(f"{first['loc'][0]}: {fault(first)}") from error
     with _transaction() as session:
         made = service.create_key(session, request, created_by=None)
-    of = f"{name}, {_ARTICLES[role]} {role.value}"
-    explaining.print(f"the key of {of}. Keep it: it cannot be shown again.", highlight=False)
+    told = f"the key of {name}, whose role is {role.value}. Keep it: it cannot be shown again."
+    explaining.print(told, highlight=False, markup=False, soft_wrap=True)
     typer.echo(made.key)
 
 

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import InvalidRequestError
-from pmae.schema import ProblemField
+from pmae.schema import MOST_IN_A_PAGE, ProblemField
 
-Limit = Annotated[int, Field(ge=1, le=500)]
+Limit = Annotated[int, Field(ge=1, le=MOST_IN_A_PAGE)]
 Cursor = Annotated[str, Field(max_length=1024)]
 DEFAULT_LIMIT = 50
 _MOST = 2**63

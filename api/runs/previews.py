@@ -73,8 +73,8 @@ def preview_response(
         cost = None if isinstance(spec, EvaluateSpec) else estimate(session, spec)
         slots = Slots(session, silence_seconds=settings.lease_seconds)
     devices = 1 if isinstance(spec, EvaluateSpec) else spec.devices
-    warnings = [*_missing_data(spec, settings), *slots.why_none(spec.kind, devices)]
-    preview = SubmitPreview(spec=spec, estimate=cost, warnings=warnings)
+    warnings = [*_missing_data(spec, settings), slots.why_none(spec.kind, devices)]
+    preview = SubmitPreview(spec=spec, estimate=cost, warnings=[*filter(None, warnings)])
     return Response(preview.model_dump_json(), media_type="application/json")
 
 

@@ -116,7 +116,10 @@ def submit_run(
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
     ] = 0,
     validate_only: Annotated[
-        bool, Query(description="Queue nothing: answer with the resolved spec and an estimate.")
+        bool,
+        Query(
+            description="Queue nothing: answer with the resolved spec, an estimate and warnings."
+        ),
     ] = False,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, load_only
 
@@ -26,14 +24,15 @@ class Slots:
         ).all()
         self._workers = [(row.WorkerRow, bool(row.idle)) for row in rows]
 
-    def why_none(self, kind: str, devices: int) -> Iterator[str]:
-        """Why no worker can take a run, if none can."""
+    def why_none(self, kind: str, devices: int) -> str | None:
+        """Why no worker can take a run; None: one can."""
         if not self._workers:
-            yield "no worker is up"
-        elif not self._fitting(kind, devices):
-            what = f"{kind} runs" + (f" on {devices} devices" if devices > 1 else "")
-            up = "; ".join(_described(worker) for worker, _ in self._workers)
-            yield f"no worker that is up takes {what}. Up are {up}"
+            return "no worker is up"
+        if self._fitting(kind, devices):
+            return None
+        what = f"{kind} runs" + (f" on {devices} devices" if devices > 1 else "")
+        up = "; ".join(_described(worker) for worker, _ in self._workers)
+        return f"no worker that is up takes {what}. Up are {up}"
 
     def _fitting(self, kind: str, devices: int) -> list[tuple[WorkerRow, bool]]:
         return [
@@ -44,8 +43,9 @@ class Slots:
 
     def why_waits(self, run: RunRow, ahead: int) -> str:
         """Why ``run``, with ``ahead`` runs of its kind before it in the queue, has not begun."""
-        for why in self.why_none(run.kind, run.devices):
-            return f"waits: {why}"
+        why_none = self.why_none(run.kind, run.devices)
+        if why_none is not None:
+            return f"waits: {why_none}"
         fitting = self._fitting(run.kind, run.devices)
         usable = [idle for worker, idle in fitting if not worker.drain_requested]
         others = "1 run of its kind starts" if ahead == 1 else f"{ahead} runs of its kind start"

@@ -13,13 +13,12 @@ from dashboard.navigation import run_page
 from dashboard.palette import run_color
 from dashboard.service import (
     LIVE_SECONDS,
-    MOST_IN_A_PAGE,
     beginning,
     client,
     live,
     refresh_seconds,
 )
-from pmae.schema import TERMINAL_STATES, Checkpoint, Run
+from pmae.schema import MOST_IN_A_PAGE, TERMINAL_STATES, Checkpoint, Run
 from pmae.schema_evaluations import EvaluationRun
 from pmae.spec import EvaluateSpec
 

@@ -16,10 +16,10 @@ from dashboard.choices import choose_run
 from dashboard.numbers import NumbersError
 from dashboard.palette import run_color
 from dashboard.pictures import reconstruction_grid
-from dashboard.service import MOST_IN_A_PAGE, client, live, refresh_seconds
+from dashboard.service import client, live, refresh_seconds
 from pmae.client import ApiError
 from pmae.client.checkpoints import uploads_refused
-from pmae.schema import Checkpoint, Reconstruction, ReconstructionRequest, Run
+from pmae.schema import MOST_IN_A_PAGE, Checkpoint, Reconstruction, ReconstructionRequest, Run
 
 PAGE = "reconstructions"
 NEWEST = "newest"

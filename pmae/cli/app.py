@@ -7,8 +7,7 @@ from collections.abc import Callable
 import typer
 
 from pmae.cli.change import change, history
-from pmae.cli.checkpoint import checkpoint_app
-from pmae.cli.checkpoints import checkpoints, download
+from pmae.cli.checkpoints import checkpoint_app, checkpoints, download
 from pmae.cli.data import data_app
 from pmae.cli.evaluate import evaluate
 from pmae.cli.follow import logs, watch

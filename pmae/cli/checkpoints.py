@@ -1,7 +1,8 @@
-"""``pmae checkpoints`` and ``pmae download``."""
+"""Checkpoints: which there are, fetching them, keeping, removing and passing on single ones."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,15 +24,18 @@ from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import CommandError
 from pmae.layout import MANIFEST_FILE
-from pmae.schema import CheckpointPage
+from pmae.schema import MOST_IN_A_PAGE, CheckpointPage
 
 _WEIGHTS = "model.safetensors"
+checkpoint_app = typer.Typer(
+    help="Pin, delete, or make download links to a checkpoint.", no_args_is_help=True
+)
 
 
 def checkpoints(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
     """List a run's checkpoints, newest first."""
     with connect(api_url) as client:
-        found = list(client.checkpoints(find_run(client, run), page_size=500))
+        found = list(client.checkpoints(find_run(client, run), page_size=MOST_IN_A_PAGE))
     if as_json:
         print_json(CheckpointPage(items=found))
         return
@@ -105,3 +109,48 @@ def _fetch(client: PmaeClient, checkpoint_id: str, name: str, target: Path) -> P
             target,
             progress=lambda there, total: bar.update(task, completed=there, total=total),
         )
+
+
+@checkpoint_app.command()
+def pin(checkpoint: CheckpointArgument, api_url: ApiUrl = LOCAL_API) -> None:
+    """Keep a checkpoint that the spec's retention would remove."""
+    with connect(api_url) as client:
+        typer.echo(f"{client.pin_checkpoint(find_checkpoint(client, checkpoint)).id} is pinned")
+
+
+@checkpoint_app.command()
+def unpin(checkpoint: CheckpointArgument, api_url: ApiUrl = LOCAL_API) -> None:
+    """Let retention remove a checkpoint again."""
+    with connect(api_url) as client:
+        found = client.pin_checkpoint(find_checkpoint(client, checkpoint), pinned=False)
+    typer.echo(f"{found.id} is not pinned any more")
+
+
+@checkpoint_app.command()
+def delete(
+    checkpoint: CheckpointArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    api_url: ApiUrl = LOCAL_API,
+) -> None:
+    """Delete a checkpoint's files. On a terminal it asks first."""
+    with connect(api_url) as client:
+        checkpoint_id = find_checkpoint(client, checkpoint)
+        if not yes and sys.stdin.isatty():
+            typer.confirm(f"delete the checkpoint {checkpoint_id}?", abort=True)
+        client.delete_checkpoint(checkpoint_id)
+    typer.echo(f"{checkpoint_id} is deleted")
+
+
+@checkpoint_app.command()
+def link(
+    checkpoint: CheckpointArgument,
+    file_name: Annotated[
+        str | None, typer.Option("--file", help="Which of its files; default: all.")
+    ] = None,
+    api_url: ApiUrl = LOCAL_API,
+) -> None:
+    """Print addresses that fetch its files for some minutes without a key."""
+    with connect(api_url) as client:
+        found = client.download_links(find_checkpoint(client, checkpoint), file_name)
+    rows = [(one.file_name, one.expires_at, one.url) for one in found]
+    print_table(("file", "until", "address"), rows, flexible=("address",))

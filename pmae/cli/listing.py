@@ -12,13 +12,12 @@ from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import Cell, print_json, print_table, share
 from pmae.client.environment import connect
 from pmae.client.runs import Order
-from pmae.schema import RUN_STATES, RunKind, RunPage, RunState, RunSummary
+from pmae.schema import MOST_IN_A_PAGE, RUN_STATES, RunKind, RunPage, RunState, RunSummary
 
 LIST_COLUMNS = (
     "id", "state", "name", "method", "dataset", "epoch", "loss", "top1", "tags", "owner", "created",
 )  # fmt: skip
 _SPARE = ("owner", "tags", "loss", "created", "dataset", "method")
-_PAGE = 500
 
 
 def _moment(text: str) -> datetime:
@@ -69,7 +68,7 @@ _Sort = Annotated[
     str | None, typer.Option(help="created, name, top1, finished, priority or metric:NAME.")
 ]
 _Order = Annotated[Order | None, typer.Option(help="Of --sort: rising or falling (default).")]
-_Limit = Annotated[int, typer.Option(min=1, max=_PAGE, help="Most runs.")]
+_Limit = Annotated[int, typer.Option(min=1, max=MOST_IN_A_PAGE, help="Most runs.")]
 
 
 def list_runs(
@@ -116,7 +115,7 @@ def list_runs(
                 metric=metric,
                 sort=sort,
                 order=order,
-                limit=_PAGE if everything else limit,
+                limit=MOST_IN_A_PAGE if everything else limit,
                 cursor=cursor,
             ),
             everything=everything,

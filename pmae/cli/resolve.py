@@ -9,11 +9,11 @@ import typer
 
 from pmae.client import PmaeClient
 from pmae.errors import CommandError
+from pmae.schema import MOST_IN_A_PAGE
 
 ID_LENGTH = 12
 SHORTEST_PREFIX = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]+")
-_PAGE = 500
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Id of a run, or its first four characters or more.")
@@ -73,7 +73,7 @@ def _runs_that_begin(client: PmaeClient, prefix: str) -> list[str]:
     found: list[str] = []
     cursor = None
     while True:
-        page = client.runs(text=prefix, limit=_PAGE, cursor=cursor)
+        page = client.runs(text=prefix, limit=MOST_IN_A_PAGE, cursor=cursor)
         found += [run.id for run in page.items if run.id.startswith(prefix)]
         cursor = page.next_cursor
         if cursor is None or len(found) > 1:

@@ -114,7 +114,8 @@ def _top1(evaluation: Evaluation) -> str:
 def _figures(run: Run) -> str:
     progress = run.progress
     parts = []
-    if progress.epoch is not None and progress.total_epochs is not None:
+    training = progress.stage == "pretrain"
+    if training and progress.epoch is not None and progress.total_epochs is not None:
         parts.append(f"epoch {progress.epoch}/{progress.total_epochs}")
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.4f}")

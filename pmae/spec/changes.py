@@ -44,9 +44,15 @@ def read_yaml(text: str, what: str) -> Any:
     """
     try:
         value = yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
-        json.dumps(value, allow_nan=False)
+        json.dumps(value)
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise SpecError(f"{what} is neither YAML nor JSON: {_reason(error)}") from error
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise SpecError(
+            f"{what} has a number that is not finite, which JSON does not know"
+        ) from error
     return value
 
 
@@ -55,8 +61,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
-    if "JSON compliant" in str(error):
-        return "numbers are finite here; NaN and infinity are none"
     return " ".join(str(error).split())
 
 

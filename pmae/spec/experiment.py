@@ -73,8 +73,8 @@ class ExperimentSpec(SpecModel):
         default=None,
         min_length=1,
         max_length=1024,
-        description="Start from another checkpoint's model weights: <run id>/<checkpoint name>, "
-        "or, for a trainer started by hand, the path of a checkpoint or of a run.",
+        description="Start from another checkpoint's model weights: <run id>/<checkpoint name>, a "
+        "checkpoint's id, or, for a trainer started by hand, the path of a checkpoint or a run.",
         examples=["3f9c0a1b2c4d/step-00000640"],
     )
     max_hours: float | None = Field(

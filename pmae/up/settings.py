@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from pmae.errors import StackError
+from pmae.faults import fault
 from pmae.settings import LogSettings, StorageSettings
 
 HOST = "127.0.0.1"
@@ -111,8 +112,8 @@ def _absolute(database_url: str) -> str:
 def _sentences(error: ValidationError) -> list[str]:
     """Each fault, with the name of the environment variable."""
     return [
-        f"PMAE_{str(fault['loc'][0]).upper()}: {fault['msg']} (it is {fault['input']!r})"
-        if fault["loc"]
-        else str(fault["msg"]).removeprefix("Value error, ")
-        for fault in error.errors()
+        f"PMAE_{str(found['loc'][0]).upper()}: {fault(found)} (it is {found['input']!r})"
+        if found["loc"]
+        else fault(found)
+        for found in error.errors()
     ]

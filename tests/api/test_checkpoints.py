@@ -66,13 +66,8 @@ def test_pages_of_checkpoints_join_while_they_come_and_go(api: LiveApi) -> None:
     assert [one.step for one in second.items] == [300, 200, 100]
     assert second.next_cursor is None
     with PmaeClient(api.url) as client:
-        assert [c.step for c in client.checkpoints(run.id, page_size=2)] == [
-            500,
-            400,
-            300,
-            200,
-            100,
-        ]
+        steps = [one.step for one in client.checkpoints(run.id, page_size=2)]
+    assert steps == [500, 400, 300, 200, 100]
 
 
 def test_checkpoints_of_one_kind(api: LiveApi) -> None:

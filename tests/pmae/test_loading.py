@@ -61,7 +61,8 @@ def test_it_encodes_as_the_probe_does(trained: RunDir, storage: StorageSettings)
     as_floats = loaded.encode(images.numpy().astype(np.float32) / 255)
     torch.testing.assert_close(as_floats, features)
     assert loaded.class_names == tuple(str(digit) for digit in range(10))
-    for reference in (f"{RUN_ID}/{FINAL}", trained.path, str(loaded.folder)):
+    by_id = f"{RUN_ID}-{FINAL.removeprefix('step-')}"
+    for reference in (f"{RUN_ID}/{FINAL}", by_id, trained.path, str(loaded.folder)):
         assert torch.equal(pmae.load(reference, storage).encode(images), loaded.encode(images))
 
 

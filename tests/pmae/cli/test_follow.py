@@ -77,7 +77,8 @@ def test_watching_ends_when_the_run_is_deleted(api: LiveApi) -> None:
 def test_in_a_pipe_watching_says_what_is_new_and_nothing_twice(api: LiveApi) -> None:
     run = api.add_run()
     progress = {"stage": "pretrain", "epoch": 1, "total_epochs": 2, "loss": 0.5}
-    states = {30: ("running", progress), 60: ("succeeded", progress)}
+    probe = {"stage": "probe", "done": 1, "total": 3, "epoch": 2, "total_epochs": 2}
+    states = {30: ("running", progress), 60: ("running", probe), 90: ("succeeded", probe)}
     looks = 0
 
     def pause(_: float) -> bool:
@@ -93,7 +94,11 @@ def test_in_a_pipe_watching_says_what_is_new_and_nothing_twice(api: LiveApi) -> 
     shown = io.StringIO()
     with PmaeClient(api.url) as client:
         watch_run(client, run.id, Console(file=shown, width=40), pause)
-    assert shown.getvalue().splitlines() == ["queued", "pretrain: epoch 1/2, loss 0.5000"]
+    assert shown.getvalue().splitlines() == [
+        "queued",
+        "pretrain: epoch 1/2, loss 0.5000",
+        "probe: 1/3",
+    ]
 
 
 @pytest.mark.parametrize("how", ["deleted", "revoked"])
