@@ -40,5 +40,6 @@ def fault(error: Mapping[str, Any]) -> str:
         bound, word = ("min_length", "least") if kind == "too_short" else ("max_length", "most")
         count = error["ctx"][bound]
         return f"valid are at {word} {count:,} value{'s' if count != 1 else ''}"
-    message = message.removeprefix(_OWN)
+    if message.startswith(_OWN):
+        return message.removeprefix(_OWN)  # this project's own words, as they are
     return message[:1].lower() + message[1:]
