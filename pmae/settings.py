@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+from itertools import takewhile
 from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import quote, unquote
@@ -26,13 +28,40 @@ BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
 """How long Redis keeps a delivered, unacknowledged message before it offers it again."""
 MAX_DEFAULT_DATA_WORKERS = 8
 EXAMPLE_PASSWORD = "change-me"  # noqa: S105 - nobody's
-"""Of the database in .env.example: everybody knows it, so no service starts with it."""
+"""Of the database in an example: everybody knows it, so no service starts with it."""
 _HOST = told_as(
     r"^[\w.:-]+$", "valid is a host's name or address, for example postgres or 10.0.0.5"
 )
 _NAME = told_as(r"^[\w.-]+$", "valid are letters, digits, dots, dashes and underscores")
 _PASSWORD_IN_URL = re.compile(r"[\w+]+://[^:/@]*:([^@]*)@")
 _Settings = TypeVar("_Settings", bound=BaseSettings)
+MAX_WORKER_NAME = 200
+WORKER_NAME = told_as(
+    r"^[A-Za-z0-9][A-Za-z0-9._:+-]*$",
+    "a worker's name is letters, digits, '.', '_', ':', '+' or '-', and begins with a letter or a "
+    "digit",
+)
+"""Pattern of worker names: each is part of an address of the API, and of a file's name."""
+_GPU_NAME_LENGTH = 12
+"""As much as tells a GPU from the others of its machine: GPU-5e1e5b7f of a long id."""
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` names; none without it.
+
+    As CUDA reads it: a negative number hides itself and all that follows.
+    """
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return list(takewhile(lambda name: not name.startswith("-"), filter(None, names)))
+
+
+def default_worker_name() -> str:
+    """Host and slot: ``lab-0``, or ``lab-2-3`` where ``CUDA_VISIBLE_DEVICES`` is ``2,3``.
+
+    It is the same after a restart, so that a worker knows what it ran before it was killed.
+    """
+    slot = "-".join(name[:_GPU_NAME_LENGTH] for name in visible_gpus()) or "0"
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", f"{socket.gethostname()}-{slot}")[:MAX_WORKER_NAME]
 
 
 def load_settings(kind: type[_Settings]) -> _Settings:

@@ -1,14 +1,15 @@
-"""That this worker is there: its row, renewed by a thread of the worker's main process."""
+"""Worker heartbeat: a thread of the main process that renews the worker's row."""
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, Row, delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -18,6 +19,19 @@ from api.db.tables import WorkerRow
 from worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One start of a worker: no two of a name have the same.
+
+    Attributes:
+        host: its host's name, as it was then.
+        started_at: by the database's clock.
+    """
+
+    host: str
+    started_at: float
 
 
 class Presence:
@@ -30,6 +44,7 @@ class Presence:
     Args:
         sessions: of the run database.
         settings: of the worker.
+        identity: of this start of it.
         tell_drain: told at each sign of life whether somebody asked this worker to drain.
         tend: done before each sign of life.
     """
@@ -38,11 +53,13 @@ class Presence:
         self,
         sessions: sessionmaker[Session],
         settings: WorkerSettings,
+        identity: Identity,
         tell_drain: Callable[[bool], None],
         tend: Callable[[], None],
     ) -> None:
         self._sessions = sessions
         self._settings = settings
+        self._identity = identity
         self._tell_drain = tell_drain
         self._tend = tend
         self._stopped = threading.Event()
@@ -66,6 +83,7 @@ class Presence:
             session.execute(
                 delete(WorkerRow).where(
                     WorkerRow.name == self._settings.worker_name,
+                    WorkerRow.started_at == self._identity.started_at,
                     WorkerRow.drain_requested.is_(False),
                 )
             )
@@ -85,20 +103,60 @@ class Presence:
                 return
 
     def _renew(self) -> bool:
-        slot = self._settings.slot
-        values = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "last_seen_at": database_now(),
-            "kinds": list(slot.kinds),
-            "devices": slot.devices,
-        }
+        """Renew the row; whether this worker is to drain."""
         with self._sessions.begin() as session:
-            postgres = session.get_bind().dialect.name == "postgresql"
-            insert = postgresql.insert if postgres else sqlite.insert
-            return session.execute(
-                insert(WorkerRow)
-                .values(name=self._settings.worker_name, started_at=database_now(), **values)
-                .on_conflict_do_update(index_elements=["name"], set_=values)
-                .returning(WorkerRow.drain_requested)
-            ).scalar_one()
+            row = write_row(
+                session,
+                self._settings,
+                host=self._identity.host,
+                started_at=self._identity.started_at,
+                replaces=WorkerRow.started_at == self._identity.started_at,
+            )
+        if row is None:
+            _log.error(
+                "another worker has been started under the name %s while this one was not heard "
+                "of: this one takes no more runs; stop it, or give it another PMAE_WORKER_NAME",
+                self._settings.worker_name,
+            )
+            return True
+        return bool(row.drain_requested)
+
+
+def write_row(
+    session: Session,
+    settings: WorkerSettings,
+    *,
+    host: str,
+    started_at: float | ColumnElement[float],
+    replaces: ColumnElement[bool],
+) -> Row[float, bool] | None:
+    """Insert or renew the worker's row: it is there, now.
+
+    Args:
+        session: in a transaction.
+        settings: of the worker.
+        host: of the worker.
+        started_at: when it was started.
+        replaces: which row of that name may be written over.
+
+    Returns:
+        ``started_at`` and ``drain_requested`` as they are now; None: the row is somebody else's,
+        and as it was.
+    """
+    slot = settings.slot
+    values: dict[str, Any] = {
+        "host": host,
+        "pid": os.getpid(),
+        "started_at": started_at,
+        "last_seen_at": database_now(),
+        "kinds": list(slot.kinds),
+        "devices": slot.devices,
+    }
+    postgres = session.get_bind().dialect.name == "postgresql"
+    insert = postgresql.insert if postgres else sqlite.insert
+    return session.execute(
+        insert(WorkerRow)
+        .values(name=settings.worker_name, **values)
+        .on_conflict_do_update(index_elements=["name"], set_=values, where=replaces)
+        .returning(WorkerRow.started_at, WorkerRow.drain_requested)
+    ).one_or_none()

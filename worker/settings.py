@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -11,15 +9,24 @@ from pydantic_settings import NoDecode
 
 from api.db.run_states import Slot
 from pmae.schema import RUN_KINDS, RunKind
-from pmae.settings import ServiceSettings
+from pmae.settings import (
+    MAX_WORKER_NAME,
+    WORKER_NAME,
+    ServiceSettings,
+    default_worker_name,
+    visible_gpus,
+)
 
 
 class WorkerSettings(ServiceSettings):
     """What a worker needs beside the database and the broker."""
 
     worker_name: str = Field(
-        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
-        description="Name of this worker, unique in the service; default: host and process id.",
+        default_factory=default_worker_name,
+        max_length=MAX_WORKER_NAME,
+        pattern=WORKER_NAME,
+        description="Name of this worker, unique in the service; default: host and slot, which is "
+        "0, or the GPUs that CUDA_VISIBLE_DEVICES names.",
     )
     slot_kinds: Annotated[tuple[RunKind, ...], NoDecode] = Field(
         default=RUN_KINDS,
@@ -54,5 +61,5 @@ class WorkerSettings(ServiceSettings):
     @property
     def slot(self) -> Slot:
         """What this worker can serve."""
-        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        return Slot(kinds=self.slot_kinds, devices=self.slot_devices or max(1, len(visible)))
+        devices = self.slot_devices or max(1, len(visible_gpus()))
+        return Slot(kinds=self.slot_kinds, devices=devices)

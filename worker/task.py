@@ -22,15 +22,28 @@ from worker.app import app, settings
 from worker.database import sessions_of
 from worker.fork_server import ForkServer, start_trainer
 from worker.presence import Presence
+from worker.registration import GIVEN_BACK, Registration, register
 from worker.supervise import Supervisor
 
 _log = logging.getLogger(__name__)
 _flags = mmap.mmap(-1, 2)
 """Shared by the worker's main process, which learns of these, and its forked child."""
 _SHUTTING_DOWN, _DRAINING = 0, 1
+_registration: list[Registration] = []
 _presence: list[Presence] = []
 _fork_server = ForkServer() if ForkServer.supported() else None
 """Made before the main process forks, so that its child can ask it for trainers."""
+
+
+def take_name() -> None:
+    """Take this worker's name, and give back what a dead worker of that name held.
+
+    Raises:
+        NameTakenError: a living worker has it.
+    """
+    registration = register(sessions_of(settings), settings)
+    _registration.append(registration)
+    _log_given_back(registration.given_back, GIVEN_BACK)
 
 
 @app.task(name=DOORBELL_TASK)  # type: ignore[untyped-decorator]
@@ -94,21 +107,36 @@ def _child_died(exception: BaseException | None = None, **_: Any) -> None:
     reason = "the process that supervised it died"
     with sessions_of(settings).begin() as session:
         released = run_states.release_all_of(session, settings.worker_name, reason=reason)
-    for run_id in released:
+    _log_given_back(released, reason)
+    if released:
+        _ring()
+
+
+def _log_given_back(run_ids: list[str], reason: str) -> None:
+    for run_id in run_ids:
         with log_context(run_id=run_id):
             _log.warning("the run was given back: %s", reason)
-    if released:
-        for kind in settings.slot_kinds:
-            app.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True)
+
+
+def _ring() -> None:
+    for kind in settings.slot_kinds:
+        app.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
+    (registration,) = _registration
     presence = Presence(
-        sessions_of(settings), settings, tell_drain=_tell_drain, tend=_tend_fork_server
+        sessions_of(settings),
+        settings,
+        registration.identity,
+        tell_drain=_tell_drain,
+        tend=_tend_fork_server,
     )
     presence.start()
     _presence.append(presence)
+    if registration.given_back:
+        _ring()
 
 
 def _tend_fork_server() -> None:
@@ -129,5 +157,8 @@ def _drain(**_: Any) -> None:
 def _end(**_: Any) -> None:
     for presence in _presence:
         presence.stop()
+    for registration in _registration:
+        if registration.lock is not None:
+            registration.lock.release()
     if _fork_server is not None:
         _fork_server.close()

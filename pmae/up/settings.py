@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -13,7 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 from pmae.errors import StackError
 from pmae.faults import fault
 from pmae.secret_files import SECRETS
-from pmae.settings import LogSettings, StorageSettings
+from pmae.settings import (
+    MAX_WORKER_NAME,
+    WORKER_NAME,
+    LogSettings,
+    StorageSettings,
+    default_worker_name,
+)
 
 HOST = "127.0.0.1"
 _SQLITE = "sqlite:///"
@@ -31,6 +36,12 @@ class UpSettings(LogSettings, StorageSettings):
         default=None,
         description="A broker that runs already; default: one is started on a unix socket.",
         repr=False,
+    )
+    worker_name: str = Field(
+        default_factory=default_worker_name,
+        max_length=MAX_WORKER_NAME,
+        pattern=WORKER_NAME,
+        description="Name of the one worker; default: host and slot.",
     )
 
     @model_validator(mode="after")
@@ -78,11 +89,6 @@ class UpSettings(LogSettings, StorageSettings):
     def dashboard_url(self) -> str:
         """Address of the dashboard."""
         return f"http://{HOST}:{self.dashboard_port}"
-
-    @property
-    def worker_name(self) -> str:
-        """Name of the one worker, new for each supervisor."""
-        return f"{socket.gethostname()}-{os.getpid()}"
 
     def environment(self, broker_url: str) -> dict[str, str]:
         """What every service finds in its environment. Paths are absolute."""

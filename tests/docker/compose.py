@@ -1,4 +1,4 @@
-"""The deployment files as Docker reads them: compose's own interpolation, the Dockerfile's stages."""
+"""The deployment files as Docker reads them: compose's interpolation, the Dockerfile's stages."""
 
 from __future__ import annotations
 

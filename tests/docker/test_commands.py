@@ -1,4 +1,4 @@
-"""Each container's command starts where its image starts it, with the settings that compose gives it.
+"""Each container's command starts where its image starts it, with the settings of compose.
 
 Without an engine: paths, ports, database and broker are the test's, all else is as in a container.
 """
@@ -106,9 +106,7 @@ class Containers:
         assert command[:2] == ["python", "-m"] or command[:2] == ["python", "-c"]
         return [sys.executable, *command[1:]]
 
-    def _wait_for_health(
-        self, service: str, process: subprocess.Popen[bytes], log: Path
-    ) -> None:
+    def _wait_for_health(self, service: str, process: subprocess.Popen[bytes], log: Path) -> None:
         kind, *command = self.services[service]["healthcheck"]["test"]
         assert kind == "CMD"
         check = [re.sub(r":(8000|8501)\b", lambda m: ":" + self.ports[m[1]], c) for c in command]

@@ -1,4 +1,4 @@
-"""The compose files: what compose makes of them names things that exist, and keeps to its promises."""
+"""The compose files: what compose makes of them names things that exist and keeps its promises."""
 
 from __future__ import annotations
 
@@ -193,7 +193,9 @@ def test_the_api_alone_gets_what_signs_links(monkeypatch: pytest.MonkeyPatch) ->
     secret = ApiSettings().secret_key
     assert secret is not None
     assert secret.get_secret_value() == "s" * 32
-    assert not re.search(r"^PMAE_SECRET_KEY=.", ENV_EXAMPLE, re.MULTILINE), "everybody could read it"
+    assert not re.search(r"^PMAE_SECRET_KEY=.", ENV_EXAMPLE, re.MULTILINE), (
+        "everybody could read it"
+    )
 
 
 def test_further_settings_come_from_a_file_that_may_be_missing(services: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A real worker on a real broker: its child dies, it is drained, it takes runs again."""
+"""A real worker on a real broker: it or its child dies, it is drained, it takes runs again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,23 +25,47 @@ from tests.support.waiting import wait_until
 Sessions = sessionmaker[Session]
 
 
+Start = Callable[[], "subprocess.Popen[bytes]"]
+
+
 @pytest.fixture
-def worker(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def start(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts a worker, always of the same name, as the first process of its group."""
     settings = {
         "PMAE_HOME": str(tmp_path / "home"),
         "PMAE_DATABASE_URL": database_url,
         "PMAE_BROKER_URL": broker_url,
         "PMAE_WORKER_NAME": "w1",
         "PMAE_HEARTBEAT_SECONDS": "0.5",
+        "PMAE_LEASE_SECONDS": "600",
         "PMAE_LOG_FORMAT": "json",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "worker"]
-    with (tmp_path / "worker.log").open("wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=log)
-    yield process
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_one() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "worker"]
+        with (tmp_path / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **settings},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+@pytest.fixture
+def worker(start: Start) -> subprocess.Popen[bytes]:
+    return start()
 
 
 @pytest.fixture
@@ -108,6 +132,42 @@ def test_a_dead_child_and_a_drain_give_the_run_back(
         run_states.request_cancel(session, _row(sessions).id, actor="api")
     wait_until(lambda: _row(sessions).state == "cancelled", "the end", seconds=60)
     _check_log(tmp_path / "worker.log", _row(sessions).id)
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_worker_goes_on_when_it_is_started_again(
+    sessions: Sessions, start: Start, doorbell: Doorbell, tmp_path: Path
+) -> None:
+    """Its lease of ten minutes is not waited for, nor anybody's ring. A second one is refused."""
+    spec = resolve(get_preset("quickstart").spec.model_copy(update={"epochs": 10_000}))
+    with sessions.begin() as session:
+        run_id = run_states.submit(session, spec=spec).id
+    worker = start()
+    doorbell.ring("pretrain")
+    wait_until(lambda: _trains(sessions, 1), "the first start", seconds=180)
+
+    second = start()
+    assert second.wait(timeout=120) == 1
+    assert "PMAE_WORKER_NAME=w1-b" in (tmp_path / "worker.log").read_text()
+    assert _trains(sessions, 1)
+
+    os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait(timeout=60)
+    start()
+    wait_until(lambda: _trains(sessions, 2), "the start after the crash", seconds=180)
+    with sessions() as session:
+        statement = select(RunEventRow.actor, RunEventRow.message).order_by(RunEventRow.id)
+        told = session.execute(statement.where(RunEventRow.type == "state")).all()
+    assert [tuple(row) for row in told] == [
+        ("api", "submitted"),
+        ("w1", "started by w1"),
+        ("w1", "its worker died and was started again"),
+        ("w1", "started by w1"),
+    ]
+    with sessions.begin() as session:
+        run_states.request_cancel(session, run_id, actor="api")
+    wait_until(lambda: _row(sessions).state == "cancelled", "the end", seconds=60)
+    assert (tmp_path / "home/artifacts/workers/w1.lock").exists()
 
 
 def _check_log(log: Path, run_id: str) -> None:

@@ -74,7 +74,10 @@ def test_the_images_say_what_they_are(lab: Lab) -> None:
         assert labels["org.opencontainers.image.title"] == name
         assert labels["org.opencontainers.image.version"] == "0.1.0"
         assert "org.opencontainers.image.revision" in labels
-        left = shell(container, "ls -d /srv/pmae/* /source /dependencies/* /*.egg-info; find / -xdev -name build -path '*pmae*'")
+        left = shell(
+            container,
+            "ls -d /srv/pmae/* /source /dependencies/* /*.egg-info; find / -xdev -name build -path '*pmae*'",
+        )
         assert left.stdout == ""
     api, worker = (inspect(lab.containers(name)[0])["Image"] for name in ("api", "worker"))
     assert api == worker, "one image, one torch"
@@ -83,14 +86,22 @@ def test_the_images_say_what_they_are(lab: Lab) -> None:
 def test_our_containers_may_do_no_more_than_they_need(lab: Lab) -> None:
     for service in ("api", "worker", "dashboard"):
         container = lab.containers(service)[0]
-        looked = shell(container, "id -u; grep CapEff /proc/self/status; touch /srv/pmae/x /etc/x /usr/local/x")
+        looked = shell(
+            container, "id -u; grep CapEff /proc/self/status; touch /srv/pmae/x /etc/x /usr/local/x"
+        )
         uid, capabilities = looked.stdout.split("\n", 1)
         assert uid == "10001"
         assert capabilities.split()[1].strip("0") == ""
         assert looked.stderr.count("Read-only file system") == 3
-    reach = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+    reach = (
+        "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+    )
     dashboard = lab.containers("dashboard")[0]
-    for host, port, reached in (("api", 8000, True), ("postgres", 5432, False), ("redis", 6379, False)):
+    for host, port, reached in (
+        ("api", 8000, True),
+        ("postgres", 5432, False),
+        ("redis", 6379, False),
+    ):
         tried = shell(dashboard, f"python -c '{reach}' {host} {port}")
         assert (tried.returncode == 0) is reached, (host, tried.stderr)
 
@@ -98,8 +109,10 @@ def test_our_containers_may_do_no_more_than_they_need(lab: Lab) -> None:
 def test_no_trainer_knows_the_password(lab: Lab, admin: PmaeClient, reference: Run) -> None:
     wait_until(lambda: trains(admin, reference.id), "the reference's training", seconds=180)
     container = lab.worker_container(str(admin.run(reference.id).worker))
-    look = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q pmae || continue; " \
-           "tr '\\0' '\\n' <$p/environ | sed \"s|^|$(basename $p) |\"; done"
+    look = (
+        "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q pmae || continue; "
+        "tr '\\0' '\\n' <$p/environ | sed \"s|^|$(basename $p) |\"; done"
+    )
     seen = shell(container, look).stdout
     trainers = shell(container, "grep -l pmae.train /proc/[0-9]*/cmdline /proc/[0-9]*/comm").stdout
     assert "PMAE_HOME" in seen
@@ -112,8 +125,13 @@ def test_no_trainer_knows_the_password(lab: Lab, admin: PmaeClient, reference: R
 def test_a_refused_password_is_told_in_a_sentence(lab: Lab) -> None:
     """One that no address could hold reaches the database, which has another one."""
     refused = lab.compose(
-        "run", "--rm", "-T", "--no-deps", "migrate",
-        check=False, environment={"POSTGRES_PASSWORD": "a@b%41c/#"},
+        "run",
+        "--rm",
+        "-T",
+        "--no-deps",
+        "migrate",
+        check=False,
+        environment={"POSTGRES_PASSWORD": "a@b%41c/#"},
     )
     assert refused.returncode != 0
     told = refused.stdout + refused.stderr
@@ -131,7 +149,9 @@ def test_a_stranger_is_refused_and_the_proxys_name_is_answered(lab: Lab) -> None
 
 
 def test_commands_work_in_one_shot_containers(lab: Lab) -> None:
-    listed = lab.compose("run", "--rm", "-T", "--user", f"{os.getuid()}:{os.getgid()}", "data", "list")
+    listed = lab.compose(
+        "run", "--rm", "-T", "--user", f"{os.getuid()}:{os.getgid()}", "data", "list"
+    )
     assert "digits" in listed.stdout
     assert "nothing to remove" in lab.compose("exec", "-T", "api", "pmae", "gc", "--dry-run").stderr
     environment = ["-e", "PMAE_API_URL=http://api:8000", "-e", f"PMAE_API_KEY={lab.key}"]
