@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from packaging.requirements import Requirement
 from pydantic import ValidationError
 
 from api.settings import ApiSettings
@@ -106,11 +110,39 @@ def test_images_have_no_code_where_they_start_and_do_not_run_as_root() -> None:
         assert stage.user == "pmae"
         assert stage.environment["PYTHONSAFEPATH"] == "1"
         assert stage.workdir == "/srv/pmae"
-        own = [line for line in stage.text.splitlines() if line.startswith("COPY")]
-        assert own == ["COPY pyproject.toml constraints.txt ./", "COPY --from=wheel /wheel /wheel"]
-    for sources in re.findall(r"^COPY ((?!--).*) \S+$", stages()["wheel"].text, re.MULTILINE):
-        for source in sources.split():
-            assert (ROOT / source).exists(), source
+        own = re.findall(r"^COPY (?:--from=(\w+) )?", stage.text, re.MULTILINE)
+        assert own == ["", "requirements", "wheel"], "code comes after all dependencies"
+    for stage in stages().values():
+        for sources in re.findall(r"^COPY ((?!--).*) \S+$", stage.text, re.MULTILINE):
+            assert all((ROOT / source).exists() for source in sources.split()), sources
+
+
+@pytest.mark.parametrize("extras", ["api,worker", "dashboard", "dev"])
+def test_the_list_of_requirements_is_what_pip_reads_of_the_package(extras: str) -> None:
+    script = [
+        sys.executable,
+        str(ROOT / "docker" / "requirements.py"),
+        str(ROOT / "pyproject.toml"),
+    ]
+    listed = subprocess.run([*script, extras], capture_output=True, text=True, check=True).stdout
+    wanted: set[Requirement] = set()
+    waiting, seen = extras.split(","), set[str]()
+    declared = [Requirement(text) for text in requires("pmae") or []]
+    while waiting:
+        extra = waiting.pop()
+        seen.add(extra)
+        for requirement in declared:
+            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+                continue
+            if requirement.name == "pmae":
+                waiting += requirement.extras - seen
+            else:
+                requirement.marker = None
+                wanted.add(requirement)
+    found = {Requirement(line) for line in listed.splitlines()}
+    assert {str(r).partition(";")[0] for r in found} == {str(r) for r in wanted}
+    refused = subprocess.run([*script, "gpu"], capture_output=True, text=True, check=False)
+    assert "expected one of: train, db, api" in refused.stderr
 
 
 def test_our_containers_may_do_no_more_than_they_need(services: dict[str, Any]) -> None:

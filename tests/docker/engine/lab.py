@@ -40,8 +40,9 @@ class Lab:
         for name, owner in (("data", 0), ("backup", 10001)):
             (folder / name).mkdir()
             os.chown(folder / name, owner, owner)
+        self.password = secrets.token_hex(24)
         lines = {
-            "POSTGRES_PASSWORD": secrets.token_hex(24),
+            "POSTGRES_PASSWORD": self.password,
             "PMAE_DATA_ROOT": str(folder / "data"),
             "PMAE_BACKUP_DIR": str(folder / "backup"),
             "PMAE_API_PORT": str(self.api_port),
