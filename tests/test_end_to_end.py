@@ -151,3 +151,13 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     stack.process.send_signal(signal.SIGKILL)
     stack.process.wait()
     wait_until(lambda: not processes_that_mention(str(tmp_path)), "the end of every process")
+
+    stack = start_stack(tmp_path / "home")
+    with stack.client as client:
+
+        def told() -> list[str]:
+            return [event.message for event in client.history(run.id).items]
+
+        wait_until(lambda: told()[-1] == "entered the stage pretrain", "the next start of the run")
+        assert "its worker died and was started again" in told(), "no lease was waited for"
+    assert stack.stop() == 0
