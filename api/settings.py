@@ -113,11 +113,6 @@ class ApiSettings(ServiceSettings):
             return tuple(name.strip().lower() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("secret_key", mode="before")
-    @classmethod
-    def _none_if_empty(cls, value: object) -> object:
-        return None if value == "" else value  # as the compose file passes what .env leaves open
-
     @model_validator(mode="after")
     def _keys_are_not_off_for_others(self) -> Self:
         if self.require_keys is False and self._is_exposed:

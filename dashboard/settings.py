@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class DashboardSettings(BaseSettings):
     """Where the API is, as this process and as the reader's browser reach it."""
 
-    model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PMAE_", env_ignore_empty=True, extra="ignore")
 
     api_port: int = Field(default=8000, ge=1, le=65_535, description="Port of the REST API.")
     api_url: str | None = Field(

@@ -15,6 +15,7 @@
     │   ├── NonFiniteLossError  the loss became NaN or infinite; names the step
     │   └── TimeLimitError      the spec's max_hours are used up
     ├── ClientError             the service could not be asked, or said no (see pmae.client)
+    ├── SettingsError           an environment variable that has no valid value
     ├── CommandError            a command that another package adds cannot be loaded (see pmae.cli)
     └── StackError              the embedded services cannot start or go on (see pmae.up)
 """
@@ -94,6 +95,10 @@ class TimeLimitError(TrainingError):
 
 class ClientError(PmaeError):
     """The service could not be reached, or refused a request."""
+
+
+class SettingsError(PmaeError):
+    """An environment variable has no valid value; names it, and never shows a secret."""
 
 
 class CommandError(PmaeError):

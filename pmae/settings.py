@@ -7,14 +7,18 @@ import re
 import socket
 from itertools import takewhile
 from pathlib import Path
+from typing import Self, TypeVar
+from urllib.parse import quote, unquote
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pmae.faults import told_as
+from pmae.errors import SettingsError
+from pmae.faults import fault, told_as
 from pmae.logs import LogFormat
 from pmae.memory import available_bytes
 from pmae.schema import RUN_KINDS, RunKind
+from pmae.secret_files import SecretFiles
 
 DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
 """Names of the Celery queues, one for each kind of run: a worker listens to those it takes."""
@@ -23,6 +27,14 @@ DOORBELL_TASK = "pmae.doorbell"
 BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
 """How long Redis keeps a delivered, unacknowledged message before it offers it again."""
 MAX_DEFAULT_DATA_WORKERS = 8
+EXAMPLE_PASSWORD = "change-me"  # noqa: S105 - nobody's
+"""Of the database in an example: everybody knows it, so no service starts with it."""
+_HOST = told_as(
+    r"^[\w.:-]+$", "valid is a host's name or address, for example postgres or 10.0.0.5"
+)
+_NAME = told_as(r"^[\w.-]+$", "valid are letters, digits, dots, dashes and underscores")
+_PASSWORD_IN_URL = re.compile(r"[\w+]+://[^:/@]*:([^@]*)@")
+_Settings = TypeVar("_Settings", bound=BaseSettings)
 MAX_WORKER_NAME = 200
 WORKER_NAME = told_as(
     r"^[A-Za-z0-9][A-Za-z0-9._:+-]*$",
@@ -52,10 +64,51 @@ def default_worker_name() -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "-", f"{socket.gethostname()}-{slot}")[:MAX_WORKER_NAME]
 
 
-class StorageSettings(BaseSettings):
-    """Folders on this machine. All of the service's state lies under ``home`` by default."""
+def load_settings(kind: type[_Settings]) -> _Settings:
+    """Read settings from the environment.
 
-    model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
+    Args:
+        kind: of the process.
+
+    Raises:
+        SettingsError: variables have no valid values. It names each one and shows no value, since
+            that may be a secret.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        faults = [
+            f"PMAE_{str(found['loc'][0]).upper()}: {fault(found)}" if found["loc"] else fault(found)
+            for found in error.errors()
+        ]
+        raise SettingsError("; ".join(faults)) from None
+
+
+class EnvironmentSettings(BaseSettings):
+    """Settings that come from ``PMAE_...``, and secrets also from the files of ``PMAE_..._FILE``.
+
+    An empty variable counts as not given: the compose file passes so what .env leaves open.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="PMAE_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what the program gives, then the environment, then files of secrets."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+
+class StorageSettings(EnvironmentSettings):
+    """Folders on this machine. All of the service's state lies under ``home`` by default."""
 
     home: Path = Field(default=Path("var"), description="Folder of all state.")
     data_root: Path | None = Field(
@@ -115,10 +168,8 @@ class StorageSettings(BaseSettings):
         return self.artifact_dir / "bases"
 
 
-class LogSettings(BaseSettings):
+class LogSettings(EnvironmentSettings):
     """How the processes of the service log."""
-
-    model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
 
     log_format: LogFormat = Field(
         default="text",
@@ -133,8 +184,21 @@ class ServiceSettings(LogSettings, StorageSettings):
     database_url: str | None = Field(
         default=None,
         description="SQLAlchemy URL; default: SQLite at HOME/pmae.sqlite3. "
-        "PostgreSQL: postgresql+psycopg://user:password@host/name",
+        "PostgreSQL: postgresql+psycopg://user:password@host/name, or database_host.",
         repr=False,
+    )
+    database_host: str | None = Field(
+        default=None,
+        pattern=_HOST,
+        description="Host of a PostgreSQL server, in place of database_url.",
+    )
+    database_port: int = Field(default=5432, ge=1, le=65_535, description="Port of database_host.")
+    database_name: str = Field(
+        default="pmae", pattern=_NAME, description="Name of the database at database_host."
+    )
+    database_user: str = Field(default="pmae", description="Who signs in at database_host.")
+    database_password: SecretStr | None = Field(
+        default=None, description="Password of database_user: any text, quoted by nothing."
     )
     broker_url: str = Field(
         default="redis://127.0.0.1:6379/0",
@@ -151,7 +215,43 @@ class ServiceSettings(LogSettings, StorageSettings):
         default=30.0, ge=0, description="From SIGTERM to SIGKILL of a cancelled trainer."
     )
 
+    @model_validator(mode="after")
+    def _one_database(self) -> Self:
+        if self.database_url and self.database_host:
+            raise ValueError(
+                "PMAE_DATABASE_URL and PMAE_DATABASE_HOST are both given; valid is one of them, "
+                "the other empty"
+            )
+        if self.database_password and not (self.database_url or self.database_host):
+            raise ValueError(
+                "PMAE_DATABASE_PASSWORD is given without a database: PMAE_DATABASE_HOST names it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_password_of_an_example(self) -> Self:
+        named = _PASSWORD_IN_URL.match(self.database_url or "")
+        given = unquote(named[1]) if named else None
+        if self.database_password:
+            given = self.database_password.get_secret_value()
+        if given == EXAMPLE_PASSWORD:
+            raise ValueError(
+                f"the password of the database is {EXAMPLE_PASSWORD}, the example's, which "
+                "everybody knows: set POSTGRES_PASSWORD in .env (or PMAE_DATABASE_PASSWORD) to "
+                "one of your own; `openssl rand -hex 24` makes one"
+            )
+        return self
+
     @property
     def sqlalchemy_url(self) -> str:
-        """The database's URL, with the default filled in."""
-        return self.database_url or f"sqlite:///{(self.home / 'pmae.sqlite3').absolute()}"
+        """URL of the database, with the password in it: not for messages."""
+        if self.database_url:
+            return self.database_url
+        if self.database_host is None:
+            return f"sqlite:///{(self.home / 'pmae.sqlite3').absolute()}"
+        # As SQLAlchemy's URL.create() writes it; this package does not import SQLAlchemy.
+        user = quote(self.database_user, safe="")
+        if self.database_password:
+            user += f":{quote(self.database_password.get_secret_value(), safe='')}"
+        host = f"[{self.database_host}]" if ":" in self.database_host else self.database_host
+        return f"postgresql+psycopg://{user}@{host}:{self.database_port}/{self.database_name}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pmae.secret_files import without_secrets
 from worker.trainers import ForkedTrainer, NewTrainer, Trainer
 
 _ENVIRONMENT = {
@@ -18,7 +18,7 @@ _ENVIRONMENT = {
     # NumPy starts threads when it is imported; a fork leaves them behind.
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""Of every trainer, so that a new one computes the same bits as a forked one."""
+"""Set for every trainer, so that a new one computes the same bits as a forked one."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +50,7 @@ class ForkServer:
             [sys.executable, "-m", "pmae.forkserver", str(descriptor)],
             stdin=subprocess.DEVNULL,
             pass_fds=[descriptor],
-            env={**os.environ, **_ENVIRONMENT},
+            env=_environment(),
             start_new_session=True,
         )
 
@@ -101,4 +101,9 @@ def start_trainer(
         except OSError as error:
             _log.warning("no trainer was forked (%s): starting a new process", error)
     command = [sys.executable, "-m", "pmae.train", *arguments]
-    return NewTrainer(command, log, {**os.environ, **_ENVIRONMENT})
+    return NewTrainer(command, log, _environment())
+
+
+def _environment() -> dict[str, str]:
+    """Of trainers: they reach neither database nor broker, and so learn no password of either."""
+    return {**without_secrets(), **_ENVIRONMENT}

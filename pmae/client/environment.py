@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 from pmae.client.client import PmaeClient
+from pmae.secret_files import API_KEY, read_secret
 
 
 def connect(api_url: str) -> PmaeClient:
-    """A client with the key in ``PMAE_API_KEY``: as an option, every process list would show it."""
-    return PmaeClient(api_url, api_key=os.environ.get("PMAE_API_KEY") or None)
+    """Connect with the key in ``PMAE_API_KEY``, or in the file that ``PMAE_API_KEY_FILE`` names.
+
+    As an option, every process list would show it.
+
+    Raises:
+        SettingsError: both are given, or the file cannot be read.
+    """
+    return PmaeClient(api_url, api_key=read_secret(API_KEY))

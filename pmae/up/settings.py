@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pmae.errors import StackError
 from pmae.faults import fault
+from pmae.secret_files import SECRETS
 from pmae.settings import (
     MAX_WORKER_NAME,
     WORKER_NAME,
@@ -56,6 +58,7 @@ class UpSettings(LogSettings, StorageSettings):
 
         Raises:
             StackError: a setting is not valid; names it.
+            SettingsError: a file of a secret cannot be read.
         """
         try:
             return cls()
@@ -104,7 +107,18 @@ class UpSettings(LogSettings, StorageSettings):
             settings["PMAE_FASHION_MNIST_DIR"] = str(self.fashion_mnist_dir.absolute())
         if self.database_url:
             settings["PMAE_DATABASE_URL"] = _absolute(self.database_url)
-        return {**os.environ, **settings, "PYTHONUNBUFFERED": "1"}
+        inherited = {**os.environ, **_secret_files(settings)}
+        return {**inherited, **settings, "PYTHONUNBUFFERED": "1"}
+
+
+def _secret_files(settings: Mapping[str, str]) -> dict[str, str]:
+    """Files of secrets by absolute paths; of what ``settings`` hold, none: one of both is valid."""
+    named = {f"{name}_FILE": os.environ.get(f"{name}_FILE") for name in SECRETS}
+    return {
+        name: "" if name.removesuffix("_FILE") in settings else str(Path(path).absolute())
+        for name, path in named.items()
+        if path
+    }
 
 
 def _absolute(database_url: str) -> str:

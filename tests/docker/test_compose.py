@@ -1,144 +1,283 @@
-"""The deployment files name things that exist: commands, settings, services, build targets."""
+"""The compose files: what compose makes of them names things that exist and keeps its promises."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import re
-from importlib.util import find_spec
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
-from api.access.needs import Permissions
-from api.main import ROUTERS
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
+from pmae.settings import ServiceSettings, StorageSettings
+from tests.docker.compose import GPU, ROOT, TLS, config, run_config, stages
 from worker.settings import WorkerSettings
 
-ROOT = Path(__file__).parents[2]
-DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES: dict[str, Any] = COMPOSE["services"]
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 FIELDS = {
-    "migrate": set(ApiSettings.model_fields),
-    "api": set(ApiSettings.model_fields),
-    "worker": set(WorkerSettings.model_fields),
-    "dashboard": set(DashboardSettings.model_fields),
+    "migrate": ServiceSettings,
+    "api": ApiSettings,
+    "worker": WorkerSettings,
+    "backup": ServiceSettings,
+    "data": StorageSettings,
+    "dashboard": DashboardSettings,
 }
+OURS = set(FIELDS)
+OF_THE_SHELL = {"PMAE_BACKUP_KEEP"}
+OF_THE_API_ALONE = {"PMAE_SECRET_KEY"}
 
 
-def _stages() -> dict[str, str]:
-    parts = re.split(r"^FROM \S+ AS (\w+)$", DOCKERFILE, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    """As in a lab that set its password and nothing else."""
+    return config()
 
 
-def _commands() -> list[list[str]]:
-    images = [
-        json.loads(found) for found in re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
-    ]
-    return images + [
-        s["command"] for s in SERVICES.values() if s.get("command", [""])[0] == "python"
-    ]
+@pytest.fixture(scope="module")
+def services(made: dict[str, Any]) -> dict[str, Any]:
+    """Its services."""
+    found: dict[str, Any] = made["services"]
+    return found
 
 
-@pytest.mark.parametrize("command", _commands(), ids=lambda c: c[2])
-def test_every_command_exists(command: list[str]) -> None:
-    assert command[:2] == ["python", "-m"]
-    assert find_spec(command[2]) is not None
-    if command[2] in ("api", "worker"):
-        assert callable(importlib.import_module(f"{command[2]}.__main__").main)
-    if command[2] == "streamlit":
-        assert (ROOT / "dashboard" / command[command.index("run") + 1]).is_file()
+def _set(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
 
-def test_every_setting_is_one_that_the_service_reads() -> None:
-    for service, fields in FIELDS.items():
-        for variable in SERVICES[service]["environment"]:
-            assert variable.startswith("PMAE_")
-            assert variable.removeprefix("PMAE_").lower() in fields, (service, variable)
+def test_the_example_alone_lacks_the_password_and_no_other_line() -> None:
+    refused = run_config(ENV_EXAMPLE)
+    assert refused.returncode != 0
+    assert "POSTGRES_PASSWORD" in refused.stderr
+    assert "openssl rand -hex 24" in refused.stderr
+    filled = ENV_EXAMPLE.replace("POSTGRES_PASSWORD=\n", "POSTGRES_PASSWORD=3b5f\n")
+    assert run_config(filled).returncode == 0
 
 
-def test_the_dashboard_may_reach_the_api_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    hosts = SERVICES["api"]["environment"]["PMAE_ALLOWED_HOSTS"]
-    monkeypatch.setenv("PMAE_ALLOWED_HOSTS", hosts)
-    address = urlsplit(SERVICES["dashboard"]["environment"]["PMAE_API_URL"])
-    assert address.hostname in ApiSettings().allowed_hosts
+def test_the_example_holds_the_defaults(made: dict[str, Any]) -> None:
+    """So that a line which a lab leaves out means what the example says."""
+    values = dict(re.findall(r"^([A-Z_]+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+    assert config({**values, "POSTGRES_PASSWORD": "3b5f"}) == made
 
 
-def test_the_api_of_the_lab_asks_for_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = SERVICES["api"]["environment"] | COMPOSE["x-service-settings"]
-    for name in ("PMAE_API_HOST", "PMAE_ALLOWED_HOSTS", "PMAE_DATABASE_URL", "PMAE_HOME"):
-        monkeypatch.setenv(name, environment[name])
+def test_every_variable_is_explained() -> None:
+    texts = [(ROOT / name).read_text() for name in ("docker-compose.yml", TLS, GPU)]
+    explained = set(re.findall(r"^#?([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
+    assert set(re.findall(r"\$\{([A-Z_]+)", "".join(texts))) == explained - {"COMPOSE_FILE"}
+
+
+def test_every_setting_is_one_that_the_service_reads(services: dict[str, Any]) -> None:
+    for service, settings in FIELDS.items():
+        known = {f"PMAE_{name.upper()}" for name in settings.model_fields} | {"FORWARDED_ALLOW_IPS"}
+        if service != "dashboard":
+            known |= OF_THE_SHELL | OF_THE_API_ALONE
+        unknown = set(services[service]["environment"]) - known
+        assert not unknown, service
+
+
+def test_the_images_carry_the_version_of_the_package(services: dict[str, Any]) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    images = {service["image"] for name, service in services.items() if name in OURS}
+    assert images == {f"pmae:{version}", f"pmae-dashboard:{version}"}
+    assert f"PMAE_VERSION={version}\n" in ENV_EXAMPLE
+
+
+def test_one_image_serves_all_but_the_dashboard(services: dict[str, Any]) -> None:
+    built = {name: service["build"] for name, service in services.items() if "build" in service}
+    assert {name: build["target"] for name, build in built.items()} == {
+        "api": "service",
+        "dashboard": "dashboard",
+    }
+    for name in OURS - {"dashboard"}:
+        assert services[name]["image"] == services["api"]["image"]
+    given = {"PMAE_IMAGE": "lab.example/pmae", "PMAE_VERSION": "9", "PMAE_TORCH_INDEX": "https://x"}
+    api = config(given)["services"]["api"]
+    assert api["image"] == "lab.example/pmae:9"
+    assert api["build"]["args"]["PMAE_TORCH_INDEX"] == "https://x"
+
+
+def test_images_have_no_code_where_they_start_and_do_not_run_as_root() -> None:
+    for name in ("service", "dashboard"):
+        stage = stages()[name]
+        assert stage.user == "pmae"
+        assert stage.environment["PYTHONSAFEPATH"] == "1"
+        assert stage.workdir == "/srv/pmae"
+        own = [line for line in stage.text.splitlines() if line.startswith("COPY")]
+        assert own == ["COPY pyproject.toml constraints.txt ./", "COPY --from=wheel /wheel /wheel"]
+    for sources in re.findall(r"^COPY ((?!--).*) \S+$", stages()["wheel"].text, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+
+
+def test_our_containers_may_do_no_more_than_they_need(services: dict[str, Any]) -> None:
+    for name in OURS:
+        service = services[name]
+        assert service["user"] == "10001:10001", name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["read_only"] is True, name
+        assert service["init"] is True, name
+        assert service["tmpfs"] == ["/tmp:exec,mode=1777"], name  # noqa: S108
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["logging"]["options"] == {"max-size": "50m", "max-file": "3"}, name
+
+
+def test_the_dashboard_reaches_only_the_api(services: dict[str, Any]) -> None:
+    networks = {name: set(service["networks"]) for name, service in services.items()}
+    assert networks["dashboard"] == {"web"}
+    on_the_web = {name for name, found in networks.items() if "web" in found}
+    assert on_the_web == {"dashboard", "api", "data"}
+
+
+def test_the_api_of_the_lab_asks_for_keys(
+    services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, services["api"]["environment"])
     assert ApiSettings().keys_required
     monkeypatch.setenv("PMAE_REQUIRE_KEYS", "false")
     with pytest.raises(ValidationError, match="is refused"):
         ApiSettings()
 
 
+@pytest.mark.parametrize(
+    ("settings", "hosts"),
+    [
+        ({}, {"api"}),
+        ({"PMAE_DOMAIN": "pmae.lab.example"}, {"api", "pmae.lab.example"}),
+        ({"PMAE_ALLOWED_HOSTS": "lab.example, gpu1"}, {"api", "lab.example", "gpu1"}),
+    ],
+)
+def test_the_api_answers_its_own_names(
+    settings: dict[str, str], hosts: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = config(settings)["services"]
+    _set(monkeypatch, services["api"]["environment"])
+    assert set(ApiSettings().allowed_hosts) == hosts
+    address = urlsplit(services["dashboard"]["environment"]["PMAE_API_URL"])
+    assert address.hostname in hosts
+
+
+def test_empty_lines_are_settings_that_are_left_out(
+    services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, services["worker"]["environment"])
+    settings = WorkerSettings()
+    assert settings.slot_devices is None
+    assert settings.artifact_dir == Path("/var/lib/pmae/artifacts")
+
+
+def test_any_password_reaches_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    password = "a@b%41c/d$e#f\\g h"
+    services = config({"POSTGRES_PASSWORD": password})["services"]
+    # Written twice by compose: `$` begins a variable in what it prints.
+    environment = {k: v.replace("$$", "$") for k, v in services["api"]["environment"].items()}
+    _set(monkeypatch, environment)
+    settings = ApiSettings()
+    assert settings.database_password is not None
+    assert settings.database_password.get_secret_value() == password
+    assert password == services["postgres"]["environment"]["POSTGRES_PASSWORD"].replace("$$", "$")
+
+
 def test_the_api_alone_gets_what_signs_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [name for name, each in SERVICES.items() if "PMAE_SECRET_KEY" in str(each)] == ["api"]
-    passed = SERVICES["api"]["environment"]["PMAE_SECRET_KEY"]
-    assert passed == "${PMAE_SECRET_KEY:-}", "it is no error to leave it out of .env"
-    (example,) = re.findall(r"^PMAE_SECRET_KEY=(.*)$", ENV_EXAMPLE, re.MULTILINE)
-    assert example == "", "no service has one that everybody can read"
-    monkeypatch.setenv("PMAE_SECRET_KEY", example)
-    assert ApiSettings().secret_key is None
-    home = SERVICES["api"]["environment"]["PMAE_HOME"]
-    assert f"state:{home}" in SERVICES["api"]["volumes"], "the one that is made is kept"
-    monkeypatch.setenv("PMAE_SECRET_KEY", "s" * 32)
+    services = config({"PMAE_SECRET_KEY": "s" * 32})["services"]
+    given = {
+        name: service.get("environment", {}).get("PMAE_SECRET_KEY")
+        for name, service in services.items()
+    }
+    assert {name for name, value in given.items() if value} == {"api"}
+    _set(monkeypatch, services["api"]["environment"])
     secret = ApiSettings().secret_key
     assert secret is not None
     assert secret.get_secret_value() == "s" * 32
+    assert not re.search(r"^PMAE_SECRET_KEY=.", ENV_EXAMPLE, re.MULTILINE), (
+        "everybody could read it"
+    )
 
 
-def test_no_key_of_one_visitor_is_given_to_the_dashboard() -> None:
-    assert "PMAE_API_KEY" not in str(SERVICES)
+def test_further_settings_come_from_a_file_that_may_be_missing(services: dict[str, Any]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert "- path: pmae.env\n      required: false" in text
+    assert not (ROOT / "pmae.env").exists()
+    # What decides where the service listens and where its state lies does not come from there.
+    assert {"PMAE_API_HOST", "PMAE_API_PORT", "PMAE_HOME", "PMAE_DATABASE_URL"} <= set(
+        services["api"]["environment"]
+    )
+
+
+def test_no_key_of_one_visitor_is_given_to_the_dashboard(services: dict[str, Any]) -> None:
+    assert "PMAE_API_KEY" not in str(services)
     assert not any("key" in name for name in DashboardSettings.model_fields)
 
 
-def test_health_checks_ask_what_strangers_may() -> None:
-    permissions = Permissions(ROUTERS)
-    test = SERVICES["api"]["healthcheck"]["test"][-1]
-    (address,) = re.findall(r"'(http://[^']+)'", test)
-    assert urlsplit(address).path in permissions.open_paths
+def test_places_are_volumes_or_folders_of_choice(services: dict[str, Any]) -> None:
+    def mounts(service: dict[str, Any]) -> dict[str, tuple[str, str]]:
+        return {v["target"]: (v["type"], v["source"]) for v in service["volumes"]}
+
+    assert mounts(services["api"])["/var/lib/pmae"] == ("volume", "state")
+    assert services["api"]["environment"]["PMAE_ARTIFACT_ROOT"] == ""
+    places = {
+        "PMAE_STATE": "/raid/state",
+        "PMAE_ARTIFACTS": "/nfs/artifacts",
+        "PMAE_POSTGRES_DATA": "/raid/postgres",
+        "PMAE_DATA_ROOT": "/nfs/data",
+    }
+    chosen = config(places)["services"]
+    for name in ("api", "worker"):
+        assert mounts(chosen[name]) == {
+            "/var/lib/pmae": ("bind", "/raid/state"),
+            "/artifacts": ("bind", "/nfs/artifacts"),
+            "/data": ("bind", "/nfs/data"),
+        }
+        assert chosen[name]["environment"]["PMAE_ARTIFACT_ROOT"] == "/artifacts"
+    assert mounts(chosen["postgres"])["/var/lib/postgresql/data"] == ("bind", "/raid/postgres")
 
 
-def test_everything_that_is_referred_to_is_there() -> None:
-    stages = _stages()
-    for name, service in SERVICES.items():
-        assert set(service.get("depends_on", {})) <= set(SERVICES), name
+def test_a_data_root_that_is_missing_is_not_made_and_only_one_command_writes_it(
+    services: dict[str, Any],
+) -> None:
+    writers = set()
+    for name, service in services.items():
         for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            assert source in COMPOSE["volumes"] or source.startswith("$"), volume
-        if "build" in service:
-            assert (ROOT / service["build"]["dockerfile"]).is_file()
-            assert service["build"]["target"] in stages
-    gpu = yaml.safe_load((ROOT / "docker" / "compose.gpu.yml").read_text())
-    assert set(gpu["services"]) <= set(SERVICES)
+            if volume["target"] in ("/data", "/backup"):
+                # Docker would make it, as root.
+                assert not volume["bind"].get("create_host_path", False), name
+            if volume["target"] == "/data" and not volume.get("read_only", False):
+                writers.add(name)
+    assert writers == {"data"}
+    assert services["data"]["entrypoint"] == ["pmae", "data"]
 
 
-def test_every_variable_is_explained() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    explained = set(re.findall(r"^([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
-    assert set(re.findall(r"\$\{([A-Z_]+)", text)) == explained
+def test_ports_are_bound_to_the_loopback_and_workers_may_drain(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert {port["published"] for port in ports} == {"8000", "8501"}
+    assert all(port["host_ip"] == "127.0.0.1" for port in ports)
+    assert services["worker"]["stop_grace_period"] == "2m0s"
+    grace = WorkerSettings.model_fields["drain_grace_seconds"].default
+    assert grace < 120
 
 
-def test_copied_files_exist_and_images_do_not_run_as_root() -> None:
-    for sources in re.findall(r"^COPY (.*) \S+$", DOCKERFILE, re.MULTILINE):
-        for source in sources.split():
-            assert (ROOT / source).exists(), source
-    for name, stage in _stages().items():
-        assert name == "base" or "USER pmae" in stage
+def test_with_tls_only_the_proxy_is_reached() -> None:
+    services = config({"PMAE_DOMAIN": "pmae.lab.example"}, TLS)["services"]
+    ports = {name: service["ports"] for name, service in services.items() if service.get("ports")}
+    assert set(ports) == {"caddy"}
+    assert set(services["caddy"]["networks"]) == {"web"}
+    public = services["dashboard"]["environment"]["PMAE_PUBLIC_API_URL"]
+    assert public == "https://pmae.lab.example"
+    caddyfile = (ROOT / "docker" / "Caddyfile").read_text()
+    for name, port in re.findall(r"reverse_proxy (\w+):(\d+)", caddyfile):
+        assert "web" in services[name]["networks"]
+        variable = f"PMAE_{name.upper()}_PORT"
+        assert services[name]["environment"][variable] == port
+    refused = run_config("POSTGRES_PASSWORD=x\n", TLS)
+    assert refused.returncode != 0
+    assert "PMAE_DOMAIN" in refused.stderr
 
 
-def test_ports_are_bound_to_the_loopback_and_workers_may_drain() -> None:
-    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports
-    assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert SERVICES["worker"]["stop_grace_period"] == "120s"
+def test_a_gpu_is_reserved_for_the_worker() -> None:
+    worker = config(None, GPU)["services"]["worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]

@@ -11,7 +11,9 @@ import pytest
 
 from pmae.events import EndEvent, read_events
 from pmae.layout import RunDir
+from pmae.secret_files import PRIVATE
 from pmae.spec import ExperimentSpec
+from tests.faults.lab import children
 from tests.faults.spec import run_of
 from tests.support.waiting import wait_until
 from worker.fork_server import ForkServer, start_trainer
@@ -50,8 +52,8 @@ def fork(server: ForkServer) -> Iterator[Fork]:
         trainer.close()
 
 
-def _run(folder: Path, epochs: int) -> RunDir:
-    spec: ExperimentSpec = run_of(epochs)
+def _run(folder: Path, epochs: int, devices: int = 1) -> RunDir:
+    spec: ExperimentSpec = run_of(epochs).model_copy(update={"devices": devices})
     folder.mkdir()
     run = RunDir(folder)
     run.spec.write_text(spec.model_dump_json())
@@ -154,3 +156,36 @@ def test_a_trainer_outlives_the_server_which_is_started_again(tmp_path: Path) ->
     waiting.close()
     connection.close()
     server.close()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("forked", [True, False], ids=["forked", "new"])
+def test_trainers_learn_no_secret(
+    forked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do the server that they are forked from, and the processes that share their batches."""
+    for name in PRIVATE:
+        monkeypatch.setenv(name, "geheim")
+    monkeypatch.setenv("PMAE_DATA_WORKERS", "0")
+    server = ForkServer() if forked else None
+    if server is not None:
+        server.tend()
+        with server.connect() as connection:
+            connection.settimeout(120)
+            assert connection.recv(100) == b"ready\n"
+    run = _run(tmp_path / "run", 4000, devices=2)
+    trainer = start_trainer([str(run.path)], run.path / "log", fork_server=server)
+    try:
+        assert isinstance(trainer, ForkedTrainer if forked else NewTrainer)
+        wait_until(lambda: _trains(run), "training", seconds=120)
+        (rank,) = children(trainer.pid)
+        others = [] if server is None or server._process is None else [server._process.pid]
+        for pid in (trainer.pid, rank, *others):
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"geheim" not in environment
+        # Its title has taken the place of a forked trainer's environment, but not of its helper's.
+        assert b"PMAE_DATA_WORKERS=0" in Path(f"/proc/{rank}/environ").read_bytes()
+    finally:
+        trainer.close()
+        if server is not None:
+            server.close()
