@@ -147,7 +147,18 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     with stack.client as client:
         run = client.submit(ENDLESS)
         wait_until(lambda: client.run(run.id).progress.stage == "pretrain", "the start of training")
+        (name,) = (worker.name for worker in client.workers())
     assert processes_that_mention(run.id)
     stack.process.send_signal(signal.SIGKILL)
     stack.process.wait()
     wait_until(lambda: not processes_that_mention(str(tmp_path)), "the end of every process")
+
+    stack = start_stack(tmp_path / "home")
+    with stack.client as client:
+
+        def told() -> list[str]:
+            return [event.message for event in client.history(run.id).items]
+
+        wait_until(lambda: told().count("started by " + name) == 2, "the next start of the run")
+        assert "its worker died and was started again" in told(), "its lease was waited for"
+    assert stack.stop() == 0

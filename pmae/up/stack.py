@@ -7,7 +7,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -84,9 +85,11 @@ class Stack:
         self._environment = self.settings.environment(self._start_broker())
         self._migrate()
         client = self._resources.enter_context(connect(self.settings.api_url))
-        for service in (self._api(), self._worker(client), self._dashboard()):
+        for service in (self._api(), self._dashboard()):
             self._launch(service)
-        for name in ("api", "worker", "dashboard"):
+        self._wait_until_ready(self._services["api"])
+        self._launch(self._worker(client))
+        for name in ("worker", "dashboard"):
             self._wait_until_ready(self._services[name])
 
     def tend(self) -> None:
@@ -172,11 +175,14 @@ class Stack:
         )
 
     def _worker(self, client: PmaeClient) -> Service:
-        name = self.settings.worker_name
+        # A supervisor that was killed leaves the row of its worker, of the same name, behind.
+        left_over = None
+        with suppress(ClientError):
+            left_over = self._started_at(client)
 
         def is_ready() -> bool:
             try:
-                return any(worker.name == name for worker in client.workers())
+                return self._started_at(client) not in (None, left_over)
             except ApiError as error:
                 # Without a key it is not told; a worker that cannot work ends, which is seen.
                 return error.problem.status == httpx.codes.UNAUTHORIZED
@@ -189,6 +195,11 @@ class Stack:
             is_ready=is_ready,
             stop_seconds=DRAIN_SECONDS,
         )
+
+    def _started_at(self, client: PmaeClient) -> datetime | None:
+        """When the worker of this service's name was started; None: none was heard of."""
+        name = self.settings.worker_name
+        return next((one.started_at for one in client.workers() if one.name == name), None)
 
     def _dashboard(self) -> Service:
         options = {
