@@ -14,6 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.clock import database_now
+from api.db.errors import SchemaError, reason
+from api.db.revision import require_current
 from api.db.tables import WorkerRow
 from worker.settings import WorkerSettings
 
@@ -32,6 +34,7 @@ class Presence:
         settings: of the worker.
         tell_drain: told at each sign of life whether somebody asked this worker to drain.
         tend: done before each sign of life.
+        refuse: told when somebody has migrated the database to another schema; nothing follows.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Presence:
         settings: WorkerSettings,
         tell_drain: Callable[[bool], None],
         tend: Callable[[], None],
+        refuse: Callable[[SchemaError], None],
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._tell_drain = tell_drain
         self._tend = tend
+        self._refuse = refuse
         self._stopped = threading.Event()
         self._in_database = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
@@ -77,8 +82,12 @@ class Presence:
                 with self._in_database:
                     drain_requested = self._renew()
                 self._tell_drain(drain_requested)
+            except SchemaError as error:
+                self._refuse(error)
+                return
             except SQLAlchemyError as error:
-                _log.warning("the database did not take this worker's sign of life: %s", error)
+                told = reason(error)
+                _log.warning("the database did not take this worker's sign of life: %s", told)
             except OSError:
                 _log.exception("the system refused this worker something")
             if self._stopped.wait(self._settings.heartbeat_seconds):
@@ -96,9 +105,11 @@ class Presence:
         with self._sessions.begin() as session:
             postgres = session.get_bind().dialect.name == "postgresql"
             insert = postgresql.insert if postgres else sqlite.insert
-            return session.execute(
+            drain_requested = session.execute(
                 insert(WorkerRow)
                 .values(name=self._settings.worker_name, started_at=database_now(), **values)
                 .on_conflict_do_update(index_elements=["name"], set_=values)
                 .returning(WorkerRow.drain_requested)
             ).scalar_one()
+            require_current(session)
+            return drain_requested

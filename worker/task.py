@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import mmap
+import os
+import signal
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,8 @@ from celery.signals import task_failure, worker_ready, worker_shutdown, worker_s
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.db import run_states
+from api.db.errors import SchemaError, reason
+from api.db.revision import require_current
 from pmae.logs import log_context
 from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
@@ -28,6 +32,8 @@ _log = logging.getLogger(__name__)
 _flags = mmap.mmap(-1, 2)
 """Shared by the worker's main process, which learns of these, and its forked child."""
 _SHUTTING_DOWN, _DRAINING = 0, 1
+refusal: list[SchemaError] = []
+"""In the main process: why it ends by itself."""
 _presence: list[Presence] = []
 _fork_server = ForkServer() if ForkServer.supported() else None
 """Made before the main process forks, so that its child can ask it for trainers."""
@@ -39,9 +45,11 @@ def doorbell() -> None:
     try:
         while not is_draining() and _run_next():
             pass
+    except SchemaError as error:
+        _log.error("no run is taken: %s", error)
     except SQLAlchemyError as error:
         # The reconciler rings again while runs wait.
-        _log.warning("the database did not answer: %s", error)
+        _log.warning("the database did not answer: %s", reason(error))
     except MemoryError:
         # Celery ends the whole worker on a MemoryError; the lease and the reconciler do the rest.
         _log.exception("the worker ran out of memory")
@@ -61,6 +69,7 @@ def _run_next() -> bool:
             lease_seconds=settings.lease_seconds,
             slot=settings.slot,
         )
+        require_current(session)
     if claimed is None:
         return False
     with log_context(run_id=claimed.run_id, lease=claimed.lease_number):
@@ -105,7 +114,11 @@ def _child_died(exception: BaseException | None = None, **_: Any) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
     presence = Presence(
-        sessions_of(settings), settings, tell_drain=_tell_drain, tend=_tend_fork_server
+        sessions_of(settings),
+        settings,
+        tell_drain=_tell_drain,
+        tend=_tend_fork_server,
+        refuse=_refuse,
     )
     presence.start()
     _presence.append(presence)
@@ -118,6 +131,13 @@ def _tend_fork_server() -> None:
 
 def _tell_drain(requested: bool) -> None:
     _flags[_DRAINING] = requested
+
+
+def _refuse(error: SchemaError) -> None:
+    """Give back what runs, and end: recording it the old way would lose points."""
+    refusal.append(error)
+    _log.critical("this worker ends: %s", error)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -24,7 +24,9 @@ def test_a_fork_waits_until_it_is_not_in_the_database(
             assert may_leave.wait(60)
             return super()._renew()
 
-    presence = SlowPresence(sessions, settings, tell_drain=lambda _: None, tend=lambda: None)
+    presence = SlowPresence(
+        sessions, settings, tell_drain=lambda _: None, tend=lambda: None, refuse=pytest.fail
+    )
     presence.start()
     assert inside.wait(60)
     threading.Timer(0.3, may_leave.set).start()
