@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from packaging.requirements import Requirement
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
@@ -22,7 +23,7 @@ from tests.docker.compose import GPU, ROOT, TLS, config, run_config, stages
 from worker.settings import WorkerSettings
 
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
-FIELDS = {
+FIELDS: dict[str, type[BaseSettings]] = {
     "migrate": ServiceSettings,
     "api": ApiSettings,
     "worker": WorkerSettings,

@@ -167,7 +167,7 @@ def shell(container: str, script: str) -> subprocess.CompletedProcess[str]:
 def progress(client: PmaeClient, run_id: str) -> int:
     """Newest step that stands in SQL; -1 while the service does not answer."""
     try:
-        return client.run(run_id).progress.done
+        return client.run(run_id).progress.done or 0
     except ClientError:
         return -1
 
