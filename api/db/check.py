@@ -21,7 +21,7 @@ from api.db.tables import CheckpointRow, MetricBlockRow, MetricRow, RunRow
 from pmae.layout import MANIFEST_FILE, RunDir
 from pmae.schema import TERMINAL_STATES
 
-_BLOCKS_AT_ONCE = 1_000
+_BLOCKS_AT_ONCE = 250
 """Of one transaction of a repair: a worker that records the run waits that long."""
 
 
