@@ -6,6 +6,7 @@
     ├── SpecError               a spec that cannot be run: a field and what would be valid
     ├── DataError               a data set that cannot be read
     │   ├── DatasetMissingError it is not where it was looked for; says how to get it
+    │   ├── DatasetUnreadableError  this process may not read it; says who may
     │   └── ImageError          an image of no data set that cannot be used; says what can
     ├── BasisError              a basis that cannot be fitted, stored or applied
     ├── CheckpointError         a checkpoint that is absent, broken or of another basis
@@ -46,6 +47,10 @@ class DataError(PmaeError):
 
 class DatasetMissingError(DataError):
     """A data set that is not where it was looked for."""
+
+
+class DatasetUnreadableError(DataError):
+    """A data set that is there, but not for this process to read."""
 
 
 class ImageError(DataError):

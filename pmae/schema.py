@@ -241,7 +241,7 @@ class PresetView(_Wire):
 
 
 class DatasetView(_Wire):
-    """A data set that a spec can name."""
+    """A data set that a spec can name, or something that was meant as one."""
 
     name: str
     title: str
@@ -249,8 +249,10 @@ class DatasetView(_Wire):
     patch_size: int
     channels: int | None
     num_classes: int | None
-    available: bool = Field(description="Whether its files are where the service looks.")
-    message: str = Field(description="Where it was found, or how to get it.")
+    available: bool = Field(
+        description="Whether its files are where the service looks, for it to read."
+    )
+    message: str = Field(description="Where it was found, or why it cannot be used and what to do.")
 
 
 class WorkerView(_Wire):

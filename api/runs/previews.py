@@ -79,14 +79,15 @@ def preview_response(
 
 
 def _missing_data(spec: RunSpec, settings: StorageSettings) -> Iterator[str]:
-    """A sentence for each data set that is not here: workers elsewhere may have it all the same."""
+    """A sentence for each data set that cannot be read here; workers elsewhere may have it."""
     wanted = [one.dataset for one in spec.evaluations if one.dataset is not None]
     if isinstance(spec, ExperimentSpec):
         wanted.insert(0, spec.dataset)
     for dataset in {dataset.name: dataset for dataset in wanted}.values():
         location = locate(dataset.name, settings, dataset.resolution)
         if not location.available:
-            yield f"the data set {dataset.name} is not on the service's machine: {location.message}"
+            how = "cannot be read" if location.unreadable else "is not"
+            yield f"the data set {dataset.name} {how} on the service's machine: {location.message}"
 
 
 def estimate(session: Session, spec: ExperimentSpec) -> Estimate:

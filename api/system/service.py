@@ -9,8 +9,8 @@ from api.db.reconcile import present
 from api.db.tables import RunRow, WorkerRow
 from api.errors import NotFoundError
 from api.runs.views import moment
-from pmae.data.catalog import DATASETS, dataset_facts
-from pmae.data.locate import locate, own_datasets
+from pmae.data import locate
+from pmae.data.locate import Listed
 from pmae.presets import Preset
 from pmae.schema import DatasetView, PresetView, ProblemField, WorkerView
 from pmae.settings import StorageSettings
@@ -30,13 +30,12 @@ def preset_view(preset: Preset) -> PresetView:
 
 
 def list_datasets(settings: StorageSettings) -> list[DatasetView]:
-    """The known data sets, then the folders and files under the data root a spec can name."""
-    names = [*DATASETS, *own_datasets(settings)]
-    return [_dataset_view(name, settings) for name in names]
+    """The known data sets, then what lies under the data root; what is wrong with each."""
+    return [_dataset_view(listed) for listed in locate.list_datasets(settings)]
 
 
-def _dataset_view(name: str, settings: StorageSettings) -> DatasetView:
-    facts, location = dataset_facts(name), locate(name, settings)
+def _dataset_view(listed: Listed) -> DatasetView:
+    facts, location = listed.facts, listed.location
     return DatasetView(
         name=facts.name,
         title=facts.title,

@@ -199,6 +199,11 @@ def _npz_facts(name: str) -> DatasetFacts:
     )
 
 
+def own_facts(name: str) -> DatasetFacts:
+    """What is known of ``folder:...`` or ``npz:...``, also under a name that no spec can hold."""
+    return _npz_facts(name) if name.startswith(NPZ_PREFIX) else _folder_facts(name)
+
+
 def dataset_facts(name: str) -> DatasetFacts:
     """Look a data set up by the name that a spec uses.
 
@@ -207,11 +212,11 @@ def dataset_facts(name: str) -> DatasetFacts:
     """
     if name in DATASETS:
         return DATASETS[name]
-    for prefix, facts in ((FOLDER_PREFIX, _folder_facts), (NPZ_PREFIX, _npz_facts)):
+    for prefix in (FOLDER_PREFIX, NPZ_PREFIX):
         if name.startswith(prefix):
             own = name.removeprefix(prefix)
             if _OWN_NAME.fullmatch(own) and ".." not in own:
-                return facts(name)
+                return own_facts(name)
             kind = prefix.removesuffix(":")
             raise SpecError(
                 f"{name!r} does not name a {'file' if kind == 'npz' else kind} of the data root: "

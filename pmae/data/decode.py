@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pmae.data.catalog import Fit
-from pmae.errors import DataError
+from pmae.data.readable import why_unreadable
+from pmae.errors import DataError, DatasetUnreadableError
 
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B"})
 _UNSCALED_MODES = frozenset({"I", "F"})
@@ -111,6 +112,8 @@ def _opened(path: Path) -> Image.Image:
         return Image.open(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
+    except PermissionError as error:
+        raise DatasetUnreadableError(why_unreadable(path) or str(error)) from error
     except (UnidentifiedImageError, *_BROKEN) as error:
         raise DataError(f"{path} is not an image ({error}): {_REMEDY}") from error
 

@@ -6,6 +6,7 @@ is whole, so that an interrupted download never looks like a data set.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from torchvision.datasets.utils import download_url, extract_archive
 
 from pmae.data.catalog import MEDMNIST, dataset_facts, medmnist_file, medmnist_size
 from pmae.data.locate import locate
-from pmae.errors import DataError, SpecError
+from pmae.data.readable import is_absent
+from pmae.errors import DataError, DatasetUnreadableError, SpecError
 from pmae.settings import StorageSettings
 
 _MEDMNIST_URL = "https://zenodo.org/records/10519652/files/"
@@ -140,21 +142,41 @@ def download(
 
     Raises:
         SpecError: no such data set, or one that cannot be fetched.
-        DataError: it could not be fetched, or is not what it should be; nothing is left of it.
+        DatasetUnreadableError: it is there, but not for this process.
+        DataError: it could not be fetched, or is not what it should be, or the data root cannot be
+            written; nothing is left of it.
     """
     location = locate(name, settings, resolution)
     if location.available:
         return f"{name}: {location.message}"
+    if location.unreadable:
+        raise DatasetUnreadableError(location.message)
     wanted = find(name, resolution)
     root = settings.data_dir
-    if wanted.unpacked and (root / wanted.unpacked).exists():
+    if wanted.unpacked and not is_absent(root / wanted.unpacked):
         raise DataError(f"{location.message}. Remove {root / wanted.unpacked} first")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root) as temporary:
+    with _scratch(name, root) as temporary:
         for file in wanted.files:
             _fetch(file, Path(temporary))
-        _publish(wanted, Path(temporary), root)
+        try:
+            _publish(wanted, Path(temporary), root)
+        except OSError as error:
+            raise DataError(f"{name} could not be put into {root}: {error}") from error
     return f"{name}: {locate(name, settings, resolution).message}"
+
+
+def _scratch(name: str, root: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder beside the destination, which goes with whatever is left in it."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root)
+    except OSError as error:
+        raise DataError(
+            f"the data root {root} cannot be written by user {os.geteuid()}: {error.strerror}. "
+            "PMAE_DATA_ROOT names another one; with docker compose, the service `data` has it "
+            'writable: docker compose run --rm --user "$(id -u):$(id -g)" data download '
+            f"{name}"
+        ) from error
 
 
 def _fetch(file: RemoteFile, folder: Path) -> None:

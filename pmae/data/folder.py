@@ -16,7 +16,8 @@ from pmae.data.decode import is_grey
 from pmae.data.files import FileSplit, ImageFiles
 from pmae.data.images import ImageData, Split
 from pmae.data.partition import carve
-from pmae.errors import DataError
+from pmae.data.readable import why_unreadable
+from pmae.errors import DataError, DatasetUnreadableError
 
 _SPLITS = ("train", "val", "test")
 _TEST_SHARE = 0.2
@@ -105,6 +106,7 @@ def file_split(
 def _listing(folder: Path, root: str) -> tuple[list[str], list[NamedSample]]:
     """The class folders of ``folder / root``, and the images in them."""
     top = folder / root
+    _check_readable(top)
     try:
         listing = ImageFolder(os.fspath(top), loader=cast("Callable[[str], object]", None))
     except FileNotFoundError as error:
@@ -112,3 +114,18 @@ def _listing(folder: Path, root: str) -> tuple[list[str], list[NamedSample]]:
     prefix = len(os.fspath(folder)) + 1
     samples = [(path[prefix:], label) for path, label in listing.samples]
     return list(listing.classes), samples
+
+
+def _check_readable(top: Path) -> None:
+    """Refuse a tree of which a part would be left out without a word.
+
+    Raises:
+        DatasetUnreadableError: a folder of it cannot be listed; says by whom.
+    """
+
+    def refuse(error: OSError) -> None:
+        path = Path(os.fsdecode(error.filename))
+        raise DatasetUnreadableError(why_unreadable(path) or str(error)) from error
+
+    for _ in os.walk(top, onerror=refuse, followlinks=True):
+        pass

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmae.data.catalog import (
+    DATASETS,
     FOLDER_PREFIX,
     MEDMNIST,
     MEDMNIST_SIZES,
     NPZ_PREFIX,
+    DatasetFacts,
     dataset_facts,
     medmnist_file,
+    own_facts,
 )
-from pmae.errors import DatasetMissingError, SpecError
+from pmae.data.readable import is_absent, shown, why_unreadable
+from pmae.errors import DatasetMissingError, DatasetUnreadableError, SpecError
 from pmae.settings import StorageSettings
 
 FASHION_MNIST_FILES = {
@@ -64,19 +68,42 @@ _KNOWN = frozenset(
 """What lies under the data root and belongs to a data set that has a name of its own."""
 
 
+_NAME_RULE = (
+    "A name there has letters, digits, '.', '_' and '-', begins with a letter or a digit and is no "
+    "longer than 100: rename it"
+)
+_NOT_DATA = frozenset({"lost+found"})
+"""Beside what begins with a dot; a file system has it."""
+
+
 @dataclass(frozen=True)
 class Location:
     """Whether a data set can be read, and where.
 
     Attributes:
-        available: its files are there.
-        message: where it was found, or where it was looked for and how to get it.
+        available: its files are there, and this process may read them.
+        message: where it was found, or why it cannot be used and what to do.
         path: its folder or file; None if it is not available or needs none.
+        unreadable: it is there, but not for this process.
     """
 
     available: bool
     message: str
     path: Path | None = None
+    unreadable: bool = False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A data set of a list.
+
+    Attributes:
+        facts: what is known of it; the name is one for a spec unless it is not available.
+        location: where it is, or why it cannot be used.
+    """
+
+    facts: DatasetFacts
+    location: Location
 
 
 def locate(name: str, settings: StorageSettings, resolution: int | None = None) -> Location:
@@ -95,17 +122,16 @@ def locate(name: str, settings: StorageSettings, resolution: int | None = None) 
     if name == "digits":
         return Location(True, facts.source)
     candidates = _candidates(name, settings, resolution or facts.resolution)
-    present = [path for path in candidates if path.exists()]
-    for path in present:
-        if not _missing(name, path):
-            return Location(True, f"found in {path}", path)
-    if present:
-        lacking = ", ".join(_missing(name, present[0]))
-        reason = f"{name} in {present[0]} is not complete: {lacking} is missing"
-    else:
-        looked = ", ".join(str(path) for path in candidates)
-        reason = f"{name} was looked for in {looked}"
-    return Location(False, f"{reason}. To get it: {facts.source}")
+    found = [_look(name, path, facts) for path in candidates if not is_absent(path)]
+    available = next((location for location in found if location.available), None)
+    if available is not None:
+        return available
+    if found:
+        return found[0]
+    looked = ", ".join(shown(path) for path in candidates)
+    problem = data_root_problem(settings)
+    closing = f". But {problem}" if problem else ""
+    return Location(False, f"{name} was looked for in {looked}. To get it: {facts.source}{closing}")
 
 
 def require(name: str, settings: StorageSettings, resolution: int | None = None) -> Path:
@@ -113,35 +139,68 @@ def require(name: str, settings: StorageSettings, resolution: int | None = None)
 
     Raises:
         DatasetMissingError: it is not where it was looked for, or not complete.
+        DatasetUnreadableError: this process may not read it.
     """
     location = locate(name, settings, resolution)
     if location.path is None:
-        raise DatasetMissingError(location.message)
+        error = DatasetUnreadableError if location.unreadable else DatasetMissingError
+        raise error(location.message)
     return location.path
 
 
-def own_datasets(settings: StorageSettings) -> list[str]:
-    """``folder:<name>`` and ``npz:<name>`` of what a lab has put under the data root."""
-    if not settings.data_dir.is_dir():
-        return []
-    names = (_own_name(path) for path in sorted(settings.data_dir.iterdir()))
-    return [name for name in names if name is not None]
+def data_root_problem(settings: StorageSettings) -> str | None:
+    """Say what is wrong with the data root itself; None if it is a folder that can be listed."""
+    root = settings.data_dir
+    if is_absent(root):
+        return f"the data root {shown(root)} is not there (PMAE_DATA_ROOT names it)"
+    problem = why_unreadable(root)
+    if problem is None and not root.is_dir():
+        return f"the data root {shown(root)} is no folder (PMAE_DATA_ROOT names it)"
+    return problem
 
 
-def _own_name(path: Path) -> str | None:
-    """The data set that ``path`` is, by a name that a spec can use."""
-    if path.name in _KNOWN:
-        return None
-    if path.suffix == ".npz" and path.is_file():
-        name = NPZ_PREFIX + path.stem
-    elif path.is_dir() and any(child.is_dir() for child in path.iterdir()):
-        name = FOLDER_PREFIX + path.name
-    else:
-        return None
+def list_datasets(settings: StorageSettings) -> list[Listed]:
+    """The known data sets, then what else lies under the data root and looks like one.
+
+    What a spec cannot name or this process cannot read is listed with the reason.
+    """
+    known = [Listed(facts, locate(name, settings)) for name, facts in DATASETS.items()]
     try:
-        return dataset_facts(name).name
-    except SpecError:
+        paths = sorted(settings.data_dir.iterdir())
+    except OSError:  # each data set that is looked for there says so
+        return known
+    own = (_own(path, settings) for path in paths)
+    return [*known, *(listed for listed in own if listed is not None)]
+
+
+def _own(path: Path, settings: StorageSettings) -> Listed | None:
+    """What a lab has put under the data root; None if it is no data set, or has its own name."""
+    if path.name in _KNOWN | _NOT_DATA or path.name.startswith("."):
         return None
+    is_npz = path.suffix == ".npz"
+    closed = why_unreadable(path)
+    if closed is None:
+        try:
+            is_npz = is_npz and path.is_file()
+            if not is_npz and not _holds_folders(path):
+                return None
+        except OSError as error:
+            closed = f"{shown(path)} cannot be read: {error.strerror}"
+    elif not is_npz and path.is_file():
+        return None
+    name = NPZ_PREFIX + path.stem if is_npz else FOLDER_PREFIX + path.name
+    try:
+        facts = dataset_facts(name)
+    except SpecError:
+        message = f"{shown(path)} cannot be named in a spec. {_NAME_RULE}"
+        return Listed(own_facts(shown(name)), Location(False, message))
+    if closed is not None:
+        return Listed(facts, Location(False, closed, unreadable=True))
+    return Listed(facts, locate(name, settings))
+
+
+def _holds_folders(path: Path) -> bool:
+    return path.is_dir() and any(child.is_dir() for child in path.iterdir())
 
 
 def _candidates(name: str, settings: StorageSettings, resolution: int) -> list[Path]:
@@ -158,14 +217,30 @@ def _candidates(name: str, settings: StorageSettings, resolution: int) -> list[P
     return [root / folder for folder in _LAYOUTS[name].folders]
 
 
-def _missing(name: str, path: Path) -> list[str]:
-    """What a data set lacks at ``path``."""
+def _look(name: str, path: Path, facts: DatasetFacts) -> Location:
+    """Whether what is at ``path`` is the whole data set, and can be read."""
+    closed = why_unreadable(path)
+    if closed is not None:
+        return Location(False, f"{name} cannot be used: {closed}", unreadable=True)
+    parts = _parts(name, path)
+    missing = [part for part, at in parts.items() if at is None or is_absent(at)]
+    if missing:
+        reason = f"{name} in {shown(path)} is not complete: {', '.join(missing)} is missing"
+        return Location(False, f"{reason}. To get it: {facts.source}")
+    for at in parts.values():
+        closed = None if at is None else why_unreadable(at)
+        if closed is not None:
+            return Location(False, f"{name} cannot be used: {closed}", unreadable=True)
+    return Location(True, f"found in {shown(path)}", path)
+
+
+def _parts(name: str, path: Path) -> dict[str, Path | None]:
+    """What a data set needs at ``path``, and where it is; None: nowhere."""
     if name == "fashion_mnist":
-        files = FASHION_MNIST_FILES.values()
-        return [file for file in files if idx_file(path, file) is None]
+        return {file: idx_file(path, file) for file in FASHION_MNIST_FILES.values()}
     if name in _LAYOUTS:
-        return [needed for needed in _LAYOUTS[name].needed if not (path / needed).exists()]
-    return []
+        return {needed: path / needed for needed in _LAYOUTS[name].needed}
+    return {}
 
 
 def idx_file(folder: Path, name: str) -> Path | None:

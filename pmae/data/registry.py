@@ -18,7 +18,7 @@ from pmae.data.npz import MEDMNIST_CLASS_NAMES, load_npz
 from pmae.data.partition import subset
 from pmae.data.resize import resize
 from pmae.data.tiny_imagenet import load_tiny_imagenet
-from pmae.errors import DataError, DatasetMissingError, SpecError
+from pmae.errors import DataError, DatasetMissingError, DatasetUnreadableError, SpecError
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec
 
@@ -39,6 +39,7 @@ def open_data(
 
     Raises:
         DatasetMissingError: it is not where it was looked for; says how to get it.
+        DatasetUnreadableError: this process may not read it, or a part of it; says who may.
         DataError: it cannot be read; names the file.
         SpecError: object masks of a data set that has none.
     """
@@ -52,7 +53,7 @@ def open_data(
         if spec.max_train_images is not None:
             data = replace(data, train=subset(data.train, spec.max_train_images))
         return check_splits(data.map(lambda split: _resized(split, _resolution(spec))))
-    except DatasetMissingError:
+    except (DatasetMissingError, DatasetUnreadableError):
         raise
     except DataError as error:
         source = dataset_facts(spec.name).source

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import TypeAdapter
 from sqlalchemy import insert
@@ -16,11 +20,21 @@ from api.db.clock import database_now
 from api.db.tables import RunRow, WorkerRow
 from api.settings import ApiSettings
 from api.system.readiness import ReadinessCheck
+from pmae.client import PmaeClient
 from pmae.data.catalog import DATASETS
+from pmae.errors import ClientError
 from pmae.presets import PRESETS
 from pmae.schema import DatasetView, PresetView, Problem, Queue, Readiness, WorkerView
 from pmae.spec import resolve
 from tests.api.live import LiveApi, live_api
+from tests.support.ports import free_port
+from tests.support.unprivileged import (
+    UNUSABLE,
+    USABLE,
+    open_again,
+    unprivileged,
+    write_data_root,
+)
 from tests.support.waiting import wait_until
 
 
@@ -41,9 +55,62 @@ def test_datasets(api: LiveApi) -> None:
     (api.settings.data_dir / "empty").mkdir()
     views = TypeAdapter(list[DatasetView]).validate_json(api.client.get("/datasets").content)
     found = {view.name: view for view in views}
-    assert set(found) == {*DATASETS, "folder:birds"}
+    assert set(found) == {*DATASETS, "folder:birds", "folder:not a name"}
     assert found["digits"].available
     assert found["folder:birds"].available
+    assert not found["folder:not a name"].available
+    assert "rename it" in found["folder:not a name"].message
+
+
+def test_a_data_root_that_is_missing_is_told(api: LiveApi) -> None:
+    views = TypeAdapter(list[DatasetView]).validate_json(api.client.get("/datasets").content)
+    (cifar10,) = (view for view in views if view.name == "cifar10")
+    assert f"the data root {api.settings.data_dir} is not there" in cifar10.message
+
+
+def test_folders_that_the_service_cannot_read_break_nothing(tmp_path: Path) -> None:
+    """In a process of its own: this one may be root's, which reads everything."""
+    root, port = tmp_path / "data", free_port()
+    root.mkdir()
+    write_data_root(root)
+    settings = {
+        "PMAE_HOME": str(tmp_path / "home"),
+        "PMAE_DATA_ROOT": str(root),
+        "PMAE_API_PORT": str(port),
+        "PMAE_BROKER_URL": f"redis+socket://{tmp_path}/no-broker.sock",
+    }
+    process = subprocess.Popen(
+        unprivileged([sys.executable, "-m", "api"]), env={**os.environ, **settings}
+    )
+    try:
+        with PmaeClient(f"http://127.0.0.1:{port}") as client:
+            wait_until(lambda: _answers(client), "the API's start")
+            found = {view.name: view for view in client.datasets()}
+            for name, reason in UNUSABLE.items():
+                assert not found[name].available
+                assert reason in found[name].message
+            assert {name for name in USABLE if found[name].available} == USABLE
+            assert set(found) == {*DATASETS, *USABLE, *UNUSABLE}
+            body = {"dataset": {"name": "folder:private"}}
+            answer = httpx.post(
+                f"{client.base_url}/api/v1/runs",
+                params={"validate_only": "true"},
+                json=body,
+                trust_env=False,
+            )
+            assert f"cannot be read by user {os.geteuid()}" in answer.json()["warnings"][0]
+    finally:
+        process.kill()
+        process.wait()
+        open_again(root)
+
+
+def _answers(client: PmaeClient) -> bool:
+    try:
+        client.datasets()
+    except ClientError:
+        return False
+    return True
 
 
 def test_workers_that_were_heard_of_lately(api: LiveApi) -> None:

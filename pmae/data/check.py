@@ -1,0 +1,47 @@
+"""What a data set holds, read as a training reads it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pmae.data.catalog import dataset_facts
+from pmae.data.registry import open_data
+from pmae.settings import StorageSettings
+from pmae.spec import DatasetSpec
+
+
+class Contents(NamedTuple):
+    """What a data set holds, for people."""
+
+    name: str
+    train: str
+    val: str
+    test: str
+    classes: str
+    channels: str
+    pixels: str
+
+
+def check(name: str, settings: StorageSettings, resolution: int | None = None) -> Contents:
+    """Open a data set; image files stay undecoded.
+
+    Args:
+        name: as in a spec.
+        settings: where the data root is.
+        resolution: in pixels; default: the data set's.
+
+    Raises:
+        SpecError: there is no such data set.
+        DataError: it cannot be trained on; says why.
+    """
+    facts = dataset_facts(name)
+    pixels = resolution or facts.resolution
+    data = open_data(DatasetSpec(name=name, resolution=pixels), settings)
+    kind = " (binary labels)" if data.multi_label else ""
+    return Contents(
+        name,
+        *(f"{len(split):,}" for split in data.splits.values()),
+        classes=f"{data.num_classes}{kind}",
+        channels=str(data.image_shape[0]),
+        pixels=str(pixels),
+    )

@@ -1,0 +1,71 @@
+"""Whether this process may read a file or folder, and whom to ask if not. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_EFFECTIVE = os.access in os.supports_effective_ids
+
+
+def why_unreadable(path: Path) -> str | None:
+    """Say why a file cannot be read, or a folder not listed, and how to mend it.
+
+    Returns:
+        None if it can.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            return (
+                f"{shown(path)} is a link to {shown(path.readlink())}, which is not there (in a "
+                "container only what is mounted is)"
+            )
+        return f"{shown(path)} is not there"
+    except PermissionError:
+        closed = next((above for above in reversed(path.parents) if not _may(above, os.X_OK)), path)
+        return _refused(closed)
+    except OSError as error:
+        return f"{shown(path)} cannot be read: {error.strerror}"
+    wanted = os.R_OK | os.X_OK if stat.S_ISDIR(facts.st_mode) else os.R_OK
+    return None if _may(path, wanted) else _refused(path)
+
+
+def is_absent(path: Path) -> bool:
+    """Whether nothing is there, not even a link or something that must not be seen."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def shown(path: Path | str) -> str:
+    """A path or name as text for people: what is not UTF-8 or cannot be printed is escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=_EFFECTIVE)
+
+
+def _refused(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError as error:
+        return f"{shown(path)} cannot be read by user {os.geteuid()}: {error.strerror}"
+    kind = "folder" if stat.S_ISDIR(facts.st_mode) else "file"
+    return (
+        f"the {kind} {shown(path)} cannot be read by user {os.geteuid()}, who this process runs "
+        f"as: it belongs to user {facts.st_uid}, with mode {stat.S_IMODE(facts.st_mode):04o}. "
+        f"`chmod -R a+rX` of it opens it to all; or let the service run as user {facts.st_uid} "
+        "(PMAE_UID with docker compose)"
+    )
