@@ -33,16 +33,20 @@ def command_settings() -> ServiceSettings:
 
 
 @contextmanager
-def command_database(settings: ServiceSettings) -> Iterator[Engine]:
+def command_database(settings: ServiceSettings, *, may_be_empty: bool = False) -> Iterator[Engine]:
     """The database, which must be there: without it every run would seem unknown.
+
+    Args:
+        settings: which it is.
+        may_be_empty: one without tables will do, and a file that is not there yet.
 
     Raises:
         CommandError: there is no database of this service, or it cannot be used, now or meanwhile.
     """
     try:
-        engine = _engine(settings)
+        engine = _engine(settings, may_be_empty)
         try:
-            if not inspect(engine).has_table(RunRow.__tablename__):
+            if not may_be_empty and not inspect(engine).has_table(RunRow.__tablename__):
                 raise _no_database(settings)
             yield engine
         finally:
@@ -54,9 +58,10 @@ def command_database(settings: ServiceSettings) -> Iterator[Engine]:
         ) from error
 
 
-def _engine(settings: ServiceSettings) -> Engine:
+def _engine(settings: ServiceSettings, may_be_empty: bool) -> Engine:
     url = make_url(settings.sqlalchemy_url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+    is_file = url.get_backend_name() == "sqlite"
+    if is_file and not may_be_empty and not Path(url.database or "").is_file():
         raise _no_database(settings)  # to connect would make one
     try:
         return make_engine(settings.sqlalchemy_url, pooled=False)
