@@ -215,7 +215,7 @@ def test_the_command(filled: Service, tmp_path: Path) -> None:
     assert "older backups removed: 1" in again.stderr
     for arguments, words in (
         (["--frequently"], "No such option"),
-        (["--keep", "0"], "not in the range"),
+        (["--keep", "0"], "greater than or equal to 1"),
         (["--at", "25:00"], "expected a time of day as HH:MM, got '25:00'"),
     ):
         refused = run_pmae(["backup", str(backups), *arguments], environment)
