@@ -27,8 +27,12 @@ def command_settings() -> ServiceSettings:
 
 
 @contextmanager
-def command_database(settings: ServiceSettings) -> Iterator[Engine]:
+def command_database(settings: ServiceSettings, *, may_be_empty: bool = False) -> Iterator[Engine]:
     """The database, which must be there: without it every run would seem unknown.
+
+    Args:
+        settings: which it is.
+        may_be_empty: one without tables will do, and a file that is not there yet.
 
     Raises:
         CommandError: there is no database of this service, it is of another version, or it cannot
@@ -37,12 +41,14 @@ def command_database(settings: ServiceSettings) -> Iterator[Engine]:
     try:
         where = describe(settings.sqlalchemy_url)
         url = make_url(settings.sqlalchemy_url)
-        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        is_file = url.get_backend_name() == "sqlite"
+        if is_file and not may_be_empty and not Path(url.database or "").is_file():
             raise CommandError(_no_database(settings))  # to connect would make one
         with opened(settings.sqlalchemy_url) as engine:
-            with engine.connect() as connection:
-                found = revision_of(connection)
-            check_revision(found, where)
+            if not may_be_empty:
+                with engine.connect() as connection:
+                    found = revision_of(connection)
+                check_revision(found, where)
             yield engine
     except DbError as error:
         raise CommandError(str(error)) from error

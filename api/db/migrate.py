@@ -8,6 +8,7 @@ import time
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
+from sqlalchemy.engine import Connection
 
 from api.db.opening import describe, opened, wait_for_database
 from api.db.revision import MIGRATIONS, check_not_newer, revision_of
@@ -33,8 +34,6 @@ def upgrade(url: str, revision: str = "head") -> None:
         DatabaseRefusedError: the database cannot be used.
         DatabaseAwayError: it does not answer now.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with opened(url) as engine, engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             # A write lock before anything is read; the transaction itself has begun by then.
@@ -44,10 +43,9 @@ def upgrade(url: str, revision: str = "head") -> None:
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            wait_for_turn(connection)
         check_not_newer(revision_of(connection), describe(url))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        run_migrations(connection, revision)
         connection.commit()
 
 
@@ -70,6 +68,29 @@ def main() -> None:
 def _say(told: str) -> None:
     sys.stderr.write(f"migrate: {told}\n")
     sys.stderr.flush()
+
+
+def wait_for_turn(connection: Connection) -> None:
+    """Let nobody else migrate this PostgreSQL database until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def run_migrations(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations that are missing in the transaction of ``connection``.
+
+    Args:
+        connection: to the database.
+        revision: up to this one.
+    """
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
 
 
 if __name__ == "__main__":

