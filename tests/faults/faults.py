@@ -74,6 +74,18 @@ def worker_killed(lab: Lab, run_id: str) -> float:
     return again
 
 
+def worker_restarted(lab: Lab, run_id: str) -> float:
+    """The whole worker, with what it forked; it is started again under its name at once."""
+    lab.wait_for_training(run_id, step=10)
+    owner = lab.owner(run_id)
+    began = time.monotonic()
+    os.killpg(owner.pid, KILL)
+    owner.end(KILL)
+    owner.start()
+    lab.wait_for_training(run_id, lease=2)
+    return time.monotonic() - began
+
+
 def worker_drained(lab: Lab, run_id: str) -> float:
     """SIGTERM, as a deployment stops a worker."""
     lab.wait_for_training(run_id, step=10)

@@ -70,6 +70,20 @@ def test_a_cancelled_run_frees_its_process_and_can_be_resumed(
     fault_table.add(Row(name, "postgresql", row.lease_number, seconds, 12))
 
 
+def test_a_worker_that_is_started_again_waits_for_no_lease(
+    crashing_postgres: PostgresServer, spec: ExperimentSpec, expected: Outcome, fault_table: Table
+) -> None:
+    """As a deployment's restart policy starts it; nobody else is there to go on with the run."""
+    with Lab(crashing_postgres, num_workers=1, lease_seconds=60) as lab:
+        run_id = lab.submit(spec)
+        seconds = faults.worker_restarted(lab, run_id)
+        row = judge(lab, run_id, expected)
+        told = [entry.message for entry in lab.client.history(run_id).items]
+    assert "its worker died and was started again" in told
+    name = "kill -9 of the worker, started again (lease of 60 s)"
+    fault_table.add(Row(name, "postgresql", row.lease_number, seconds, 10))
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root can mount a small disk"
 )
