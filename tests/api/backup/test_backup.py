@@ -195,6 +195,28 @@ def test_folders_that_cannot_hold_a_backup_are_refused(
     assert [path.name for path in (tmp_path / "backups").iterdir()] == [".lock"]
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root can mount a small disk"
+)
+def test_a_full_disk_is_told_and_nothing_is_left(filled: Service, tmp_path: Path) -> None:
+    """The disk is real, and full before the database is copied."""
+    filled.add_points(filled.add_run(), 20_000)
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    script = 'mount -t tmpfs -o size=64k tmpfs "$0" && "$@"; status=$?; ls -A "$0"; exit $status'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, str(backups), *PMAE, "backup", str(backups)],  # noqa: S607
+        env={**os.environ, **filled.environment, **installed_metadata(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"{backups} is full; nothing of this backup is left there" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.split() == [".lock"]
+
+
 def test_a_schema_of_another_version_is_refused(filled: Service, tmp_path: Path) -> None:
     with filled.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
