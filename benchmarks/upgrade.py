@@ -144,7 +144,7 @@ def backups(databases: Databases, folder: Path) -> dict[str, float]:
 
 def _seconds(arguments: list[str], environment: dict[str, str]) -> float:
     began = time.perf_counter()
-    subprocess.run([*PMAE, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*PMAE, *arguments], env=environment, check=True, capture_output=True)
     return time.perf_counter() - began
 
 

@@ -149,7 +149,9 @@ def _fill(
     existing = generations(folder)
     before = read_generation(existing[-1]) if existing else None
     database = postgresql if kind_of(engine) == "postgresql" else sqlite
-    dumped = database.dump(engine, partial, lambda what: tell(f"copying {what}"))
+    tell("copying the database")
+    dumped = database.dump(engine, partial)
+    tell(f"copying the files of {len(dumped.run_ids):,} runs")
     progress = _Progress(tell)
     copier = ArtifactCopier(
         settings.artifact_dir,

@@ -13,8 +13,9 @@ from sqlalchemy import Engine, MetaData, Table, func, inspect, null, select
 from sqlalchemy.engine import Connection
 
 from api.backup.manifest import BackupError, DatabaseDump, DatabaseKind
+from api.db.clock import database_now
 from api.db.revision import revision_of, revisions
-from api.db.tables import ApiKeyRow, RunRow
+from api.db.tables import ApiKeyRow, RunRow, WorkerRow
 from pmae import __version__
 
 
@@ -31,6 +32,10 @@ class Dumped:
     dump: DatabaseDump
     run_ids: list[str]
     num_runs: int
+
+
+_WORKER_SILENCE_SECONDS = 30.0
+WORKER_HINT = f"a worker that was killed is forgotten after {_WORKER_SILENCE_SECONDS:g} s"
 
 
 def kind_of(engine: Engine) -> DatabaseKind:
@@ -86,3 +91,11 @@ def why_not_empty(connection: Connection) -> str | None:
             if count:
                 found.append(f"{count:,} {what}")
     return " and ".join(found) or None
+
+
+def workers_heard_of(connection: Connection) -> list[str]:
+    """The names of the workers that are up: they keep no connection, but renew their rows."""
+    if not inspect(connection).has_table(WorkerRow.__tablename__):
+        return []
+    since = database_now() - _WORKER_SILENCE_SECONDS
+    return list(connection.scalars(select(WorkerRow.name).where(WorkerRow.last_seen_at > since)))

@@ -20,7 +20,14 @@ from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
-from api.backup.database import Dumped, revision_to_copy, runs_to_copy, why_not_empty
+from api.backup.database import (
+    WORKER_HINT,
+    Dumped,
+    revision_to_copy,
+    runs_to_copy,
+    why_not_empty,
+    workers_heard_of,
+)
 from api.backup.manifest import (
     CHUNK_BYTES,
     DATABASE_FOLDER,
@@ -29,25 +36,21 @@ from api.backup.manifest import (
     Generation,
     TableDump,
 )
-from api.db.clock import database_now
 from api.db.migrate import run_migrations, wait_for_turn
 from api.db.revision import revisions
-from api.db.tables import Base, WorkerRow
+from api.db.tables import Base
 
 _VERSION_TABLE = "alembic_version"
 _LOCK_TIMEOUT = "10s"
 """Nobody else is connected, so there is nothing to wait for."""
-_WORKER_SILENCE_SECONDS = 30.0
-"""A worker keeps no connection: it is there if its row was renewed since."""
 
 
-def dump(engine: Engine, folder: Path, progress: Callable[[str], None]) -> Dumped:
+def dump(engine: Engine, folder: Path) -> Dumped:
     """Copy the database as it is now.
 
     Args:
         engine: of it.
         folder: of the new generation.
-        progress: told in a phrase what is being copied.
 
     Raises:
         BackupError: its schema is one that this version does not know.
@@ -57,10 +60,7 @@ def dump(engine: Engine, folder: Path, progress: Callable[[str], None]) -> Dumpe
     with snapshot.connect() as connection:
         revision = revision_to_copy(connection)
         run_ids, num_runs = runs_to_copy(connection)
-        tables = []
-        for name in _tables(connection, revision):
-            progress(f"table {name}")
-            tables.append(_dump_table(connection, name, folder))
+        tables = [_dump_table(connection, name, folder) for name in _tables(connection, revision)]
     return Dumped(
         DatabaseDump(kind="postgresql", revision=revision, tables=tables), run_ids, num_runs
     )
@@ -83,9 +83,12 @@ def _dump_table(connection: Connection, name: str, folder: Path) -> TableDump:
         gzip.open(folder / file, "xb", compresslevel=1) as out,
         _driver(connection).cursor() as cursor,
     ):
-        with cursor.copy(statement) as rows:
-            for block in rows:
-                out.write(block)
+        try:
+            with cursor.copy(statement) as rows:
+                for block in rows:
+                    out.write(block)
+        except psycopg.Error as error:
+            raise BackupError(f"the table {name} cannot be copied: {_told(error)}") from error
         count = cursor.rowcount
     sequences = {
         column: _last_value(connection, sequence)
@@ -108,19 +111,13 @@ def refuse_in_use(connection: Connection) -> None:
             "usename = current_user AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
     ).one()
-    workers: list[str] = []
-    if inspect(connection).has_table(WorkerRow.__tablename__):
-        seen = select(WorkerRow.name).where(
-            WorkerRow.last_seen_at > database_now() - _WORKER_SILENCE_SECONDS
-        )
-        workers = list(connection.scalars(seen))
+    workers = workers_heard_of(connection)
     found = [f"{others.number} connections (from {others.hosts})"] if others.number else []
     found += [f"the worker {name}" for name in workers]
     if found:
         raise BackupError(
             f"the database is in use: {', '.join(found)}. Stop API and workers first (`docker "
-            "compose stop api worker`); a worker that was killed is forgotten after "
-            f"{_WORKER_SILENCE_SECONDS:g} s"
+            f"compose stop api worker`); {WORKER_HINT}"
         )
 
 
@@ -162,9 +159,8 @@ def _load_table(connection: Connection, table: TableDump, file: Path) -> None:
                 while block := rows.read(CHUNK_BYTES):
                     copy.write(block)
             count = cursor.rowcount
-    except psycopg.errors.DatabaseError as error:
-        told = " ".join(str(error).split())
-        raise BackupError(f"the rows of {table.name} do not fit its table: {told}") from error
+    except psycopg.Error as error:
+        raise BackupError(f"the rows of {table.name} cannot be restored: {_told(error)}") from error
     if count != table.rows:
         raise BackupError(f"{file} has {count:,} rows, and the manifest says {table.rows:,}")
     for column, last in table.sequences.items():
@@ -194,3 +190,8 @@ def _last_value(connection: Connection, sequence: str) -> int | None:
     """The last value given; None before the first. It may be newer than the rows, never older."""
     row = connection.exec_driver_sql(f"SELECT last_value, is_called FROM {sequence}").one()  # noqa: S608
     return int(row.last_value) if row.is_called else None
+
+
+def _told(error: psycopg.Error) -> str:
+    """The server's words on one line."""
+    return " ".join(str(error).split())

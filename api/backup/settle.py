@@ -20,6 +20,7 @@ from api.db.tables import CheckpointRow, RunEventRow, RunRow, WorkerRow
 from pmae.layout import MANIFEST_FILE, PINNED_FILE, lease_number
 
 _ACTOR = "restore"
+_MAX_NAMED = 10
 
 
 @dataclass
@@ -131,9 +132,14 @@ def _leave_out_checkpoints(session: Session, files: RestoredFiles, made_at: str)
                 at=database_now(),
                 type="checkpoint",
                 actor=_ACTOR,
-                message=f"the files of {', '.join(names)} were gone when the backup of {made_at} "
+                message=f"the files of {_some(names)} were gone before the backup of {made_at} "
                 "came to them",
                 data={"left_out": names},
             )
         )
     return left_out
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more

@@ -6,17 +6,26 @@ the target: a process that is killed leaves the file as it was.
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
-from api.backup.database import Dumped, revision_to_copy, runs_to_copy, why_not_empty
+from api.backup.database import (
+    WORKER_HINT,
+    Dumped,
+    revision_to_copy,
+    runs_to_copy,
+    why_not_empty,
+    workers_heard_of,
+)
 from api.backup.manifest import (
     CHUNK_BYTES,
     DATABASE_FOLDER,
@@ -31,21 +40,23 @@ _FILE = f"{DATABASE_FOLDER}/pmae.sqlite3.gz"
 _LOCKED_SECONDS = 2.0
 
 
-def dump(engine: Engine, folder: Path, progress: Callable[[str], None]) -> Dumped:
+def dump(engine: Engine, folder: Path) -> Dumped:
     """Copy the database as it is now.
 
     Args:
         engine: of it.
         folder: of the new generation.
-        progress: told in a phrase what is being copied.
 
     Raises:
         BackupError: its schema is one that this version does not know.
     """
     (folder / DATABASE_FOLDER).mkdir()
-    progress("the database's file")
     copy = folder / DATABASE_FOLDER / "pmae.sqlite3"
-    with closing(sqlite3.connect(copy)) as target, closing(sqlite3.connect(_file(engine))) as live:
+    with (
+        _faults_told(_file(engine)),
+        closing(sqlite3.connect(copy)) as target,
+        closing(sqlite3.connect(_file(engine))) as live,
+    ):
         live.backup(target)
         target.execute("PRAGMA journal_mode = DELETE")
     copied = make_engine(_url(copy), pooled=False)
@@ -83,7 +94,8 @@ def load(engine: Engine, generation: Generation, settle: Callable[[Session], Non
         with Session(prepared) as session, session.begin():
             settle(session)
         prepared.dispose()
-        _publish(new, target)
+        with _faults_told(target):
+            _publish(new, target)
     finally:
         _remove(new)
 
@@ -94,9 +106,17 @@ def refuse_in_use(engine: Engine) -> None:
     Raises:
         BackupError: somebody does.
     """
-    if _file(engine).is_file():
-        with closing(sqlite3.connect(_file(engine), timeout=_LOCKED_SECONDS)) as connection:
-            _take_alone(connection, _file(engine))
+    if not _file(engine).is_file():
+        return
+    with engine.connect() as looking:
+        workers = workers_heard_of(looking)
+    if workers:
+        raise BackupError(
+            f"the database {_file(engine)} is in use: the worker {', '.join(workers)} is up. Stop "
+            f"it first; {WORKER_HINT}"
+        )
+    with closing(sqlite3.connect(_file(engine), timeout=_LOCKED_SECONDS)) as connection:
+        _take_alone(connection, _file(engine))
 
 
 def _publish(new: Path, target: Path) -> None:
@@ -131,6 +151,17 @@ def _take_alone(connection: sqlite3.Connection, path: Path) -> None:
             f"the database {path} is in use ({mode}). Stop the service first: Ctrl-C where `pmae "
             "up` runs, and every other API and worker"
         )
+
+
+@contextmanager
+def _faults_told(path: Path) -> Iterator[None]:
+    """Faults of SQLite's: a full disk as the system tells it, the others in a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise BackupError(f"the database {path} cannot be copied: {error}") from error
 
 
 def _file(engine: Engine) -> Path:

@@ -199,8 +199,8 @@ def _wait_for_steps(old: OldService, server: PostgresServer, run_id: str) -> int
         assert row is not None
         logs = "".join(path.read_text() for path in old.folder.glob("*.log"))
         assert row[1] in ("queued", "running"), f"the run is {row[1]}:\n{logs}"
-        last = row[0]
-        return bool(last >= KILL_AFTER_STEPS)
+        last = int(row[0])
+        return last >= KILL_AFTER_STEPS
 
     wait_until(done, f"step {KILL_AFTER_STEPS}", seconds=240)
     return last

@@ -6,14 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from api.backup import create
-from api.backup.commands import _next
+from api.backup import commands, create
 from api.backup.files import ArtifactCopier
 from api.backup.manifest import BackupError, generations, read_generation
 from api.backup.restore import verify
@@ -195,6 +193,28 @@ def test_folders_that_cannot_hold_a_backup_are_refused(
     assert [path.name for path in (tmp_path / "backups").iterdir()] == [".lock"]
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root can mount a small disk"
+)
+def test_a_full_disk_is_told_and_nothing_is_left(filled: Service, tmp_path: Path) -> None:
+    """The disk is real, and full before the database is copied."""
+    filled.add_points(filled.add_run(), 20_000)
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    script = 'mount -t tmpfs -o size=64k tmpfs "$0" && "$@"; status=$?; ls -A "$0"; exit $status'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, str(backups), *PMAE, "backup", str(backups)],
+        env={**os.environ, **filled.environment, **installed_metadata(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"{backups} is full; nothing of this backup is left there" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.split() == [".lock"]
+
+
 def test_a_schema_of_another_version_is_refused(filled: Service, tmp_path: Path) -> None:
     with filled.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -228,28 +248,34 @@ def test_the_command(filled: Service, tmp_path: Path) -> None:
     assert read_generation(generations(backups)[0]).manifest.num_runs == 3
 
 
-def test_every_day_at_a_time(filled: Service, tmp_path: Path) -> None:
-    backups = tmp_path / "backups"
-    backups.mkdir()
-    in_a_minute = datetime.now().astimezone() + timedelta(seconds=60)
-    process = subprocess.Popen(
-        [*PMAE, "backup", str(backups), "--at", f"{in_a_minute:%H:%M}"],
-        env={**os.environ, **filled.environment, **installed_metadata(tmp_path / "site")},
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: bool(generations(backups)), "the backup of today", seconds=120)
-        time.sleep(0.2)
-        assert process.poll() is None, "it does not wait for tomorrow's"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-    assert len(generations(backups)) == 1
+def test_every_day_at_a_time(
+    filled: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The folder is not there in the first night; a failure does not end the rest."""
+    backups, nights = tmp_path / "backups", iter(range(3))
+
+    def soon(now: datetime, hour: int, minute: int) -> datetime:
+        assert (hour, minute) == (2, 30)
+        if next(nights) == 1:
+            backups.mkdir()
+        return now + timedelta(seconds=0.1)
+
+    monkeypatch.setattr(commands, "_next", soon)
+    for name, value in filled.environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StopIteration):
+        commands.back_up(backups, at="02:30")
+    assert len(generations(backups)) == 2
+    told = capsys.readouterr().err
+    assert told.count("the next backup is made at") == 3
+    assert told.count("no backup was made: ") == 1
 
 
 def test_the_next_time_of_day() -> None:
     noon = datetime(2026, 11, 28, 12, 0, tzinfo=UTC).astimezone()
-    later = _next(noon, noon.hour, 30)
+    later = commands._next(noon, noon.hour, 30)
     assert later - noon == timedelta(minutes=30)
-    assert _next(noon, noon.hour, 0) - noon == timedelta(days=1)
+    assert commands._next(noon, noon.hour, 0) - noon == timedelta(days=1)
