@@ -98,7 +98,7 @@ def list_keys(as_json: AsJson = False) -> None:
 
 @keys.command()
 def revoke(name: KeyName) -> None:
-    """End a key at once, and the download links that it made."""
+    """End a key at once, with its sessions in browsers and the download links that it made."""
     with _transaction() as session:
         service.revoke_key(session, name)
     console.print(f"the key of {name} does not hold any more", highlight=False, markup=False)

