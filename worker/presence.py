@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.clock import database_now
 from api.db.errors import SchemaError, reason
-from api.db.revision import require_current
+from api.db.revision import current_schema
 from api.db.tables import WorkerRow
 from worker.settings import WorkerSettings
 
@@ -102,14 +102,12 @@ class Presence:
             "kinds": list(slot.kinds),
             "devices": slot.devices,
         }
-        with self._sessions.begin() as session:
+        with self._sessions.begin() as session, current_schema(session):
             postgres = session.get_bind().dialect.name == "postgresql"
             insert = postgresql.insert if postgres else sqlite.insert
-            drain_requested = session.execute(
+            return session.execute(
                 insert(WorkerRow)
                 .values(name=self._settings.worker_name, started_at=database_now(), **values)
                 .on_conflict_do_update(index_elements=["name"], set_=values)
                 .returning(WorkerRow.drain_requested)
             ).scalar_one()
-            require_current(session)
-            return drain_requested

@@ -25,7 +25,11 @@ def test_a_fork_waits_until_it_is_not_in_the_database(
             return super()._renew()
 
     presence = SlowPresence(
-        sessions, settings, tell_drain=lambda _: None, tend=lambda: None, refuse=pytest.fail
+        sessions,
+        settings,
+        tell_drain=lambda _: None,
+        tend=lambda: None,
+        refuse=lambda error: pytest.fail(str(error)),
     )
     presence.start()
     assert inside.wait(60)
