@@ -65,7 +65,7 @@ def read_secret(variable: str, environment: Mapping[str, str] = os.environ) -> s
 
 def without_secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Copy an environment for a process that reaches neither database nor broker nor API."""
-    return {name: value for name, value in environment.items() if name not in PRIVATE}
+    return {name: value for name, value in environment.items() if name.upper() not in PRIVATE}
 
 
 class SecretFiles(PydanticBaseSettingsSource):

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.clock import database_now
 from api.db.errors import SchemaError, reason
-from api.db.revision import require_current
+from api.db.revision import current_schema
 from api.db.tables import WorkerRow
 from worker.settings import WorkerSettings
 
@@ -113,7 +113,7 @@ class Presence:
 
     def _renew(self) -> bool:
         """Renew the row; whether this worker is to drain."""
-        with self._sessions.begin() as session:
+        with self._sessions.begin() as session, current_schema(session):
             row = write_row(
                 session,
                 self._settings,
@@ -121,7 +121,6 @@ class Presence:
                 started_at=self._identity.started_at,
                 replaces=WorkerRow.started_at == self._identity.started_at,
             )
-            require_current(session)
         if row is None:
             _log.error(
                 "another worker has been started under the name %s while this one was not heard "

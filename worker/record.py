@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db.clock import database_now
 from api.db.errors import LeaseLostError
 from api.db.metric_blocks import summarise
-from api.db.revision import require_current
+from api.db.revision import current_schema
 from api.db.run_states import Claim, held
 from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
 from pmae.errors import EventError
@@ -121,7 +121,7 @@ class Recorder:
         progress, last_metrics = dict(self._progress), dict(self._last_metrics)
         batch = self._batch(lines)
         try:
-            with self._sessions.begin() as session:
+            with self._sessions.begin() as session, current_schema(session):
                 self._write(session, batch, self._offset + taken)
         except BaseException:
             self._progress, self._last_metrics = progress, last_metrics
@@ -259,7 +259,6 @@ class Recorder:
             raise LeaseLostError(
                 f"lease {self._claim.lease_number} of run {self._claim.run_id} has ended"
             )
-        require_current(session)
         self._write_metrics(session, batch)
         _upsert(session, EvaluationRow, list(batch.evaluations.values()), ["run_number", "key"])
         self._remove_checkpoints(session, batch)

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.db import run_states
 from api.db.errors import SchemaError, reason
-from api.db.revision import require_current
+from api.db.revision import current_schema
 from pmae.logs import log_context
 from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
@@ -75,14 +75,13 @@ def is_draining() -> bool:
 
 def _run_next() -> bool:
     sessions = sessions_of(settings)
-    with sessions.begin() as session:
+    with sessions.begin() as session, current_schema(session):
         claimed = run_states.claim(
             session,
             worker=settings.worker_name,
             lease_seconds=settings.lease_seconds,
             slot=settings.slot,
         )
-        require_current(session)
     if claimed is None:
         return False
     with log_context(run_id=claimed.run_id, lease=claimed.lease_number):

@@ -7,11 +7,10 @@ import time
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
-from sqlalchemy.engine import Connection
+from sqlalchemy import Connection, text
 
 from api.db.opening import describe, opened, wait_for_database
-from api.db.revision import MIGRATIONS, check_not_newer, revision_of
+from api.db.revision import MIGRATIONS, check_not_newer, hold_revision
 from pmae.errors import PmaeError
 from pmae.logs import configure_logging
 from pmae.settings import ServiceSettings, load_settings
@@ -35,18 +34,27 @@ def upgrade(url: str, revision: str = "head") -> None:
         DatabaseAwayError: it does not answer now.
     """
     with opened(url) as engine, engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            # A write lock before anything is read; the transaction itself has begun by then.
-            connection.exec_driver_sql("COMMIT")
-            # SQLite changes a table by making it anew, and dropping the old one would take with it
-            # the rows of other tables that refer to it. Only outside of a transaction it obeys.
-            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            wait_for_turn(connection)
-        check_not_newer(revision_of(connection), describe(url))
+        check_not_newer(begin_migration(connection), describe(url))
         run_migrations(connection, revision)
         connection.commit()
+
+
+def begin_migration(connection: Connection) -> str | None:
+    """Keep other migrations and older workers out until the transaction ends.
+
+    Returns:
+        The revision of the database; None: it has no tables of this service.
+    """
+    if connection.dialect.name == "sqlite":
+        # A write lock before anything is read; the transaction itself has begun by then.
+        connection.exec_driver_sql("COMMIT")
+        # SQLite changes a table by making it anew, and dropping the old one would take with it
+        # the rows of other tables that refer to it. Only outside of a transaction it obeys.
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        wait_for_turn(connection)
+    return hold_revision(connection)
 
 
 def main() -> None:

@@ -41,7 +41,8 @@ def describe(url: str) -> str:
         ) from None
     if parsed.get_backend_name() == "sqlite":
         return f"the database {parsed.database}"
-    return f"the database at {parsed.host or 'localhost'}:{parsed.port or 5432}"
+    host = parsed.host or parsed.query.get("host") or "localhost"
+    return f"the database at {host}:{parsed.port or 5432}"
 
 
 @contextmanager

@@ -6,6 +6,8 @@ worker read the revision when they start and while they run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,17 @@ def revisions() -> tuple[str, ...]:
     return tuple(reversed([each.revision for each in script.walk_revisions()]))
 
 
+def hold_revision(connection: Connection) -> str | None:
+    """Read the revision, and let no :func:`current_schema` begin until the transaction ends.
+
+    On SQLite the transaction must hold the write lock.
+    """
+    found = revision_of(connection)
+    if found is not None and connection.dialect.name == "postgresql":
+        connection.execute(text(f"LOCK TABLE {_TABLE} IN ACCESS EXCLUSIVE MODE"))
+    return found
+
+
 def revision_of(connection: Connection) -> str | None:
     """Read the database's revision; None: it has no tables of this service."""
     if not inspect(connection).has_table(_TABLE):
@@ -40,14 +53,31 @@ def revision_of(connection: Connection) -> str | None:
     return connection.execute(_REVISION).scalar_one_or_none()
 
 
-def require_current(session: Session) -> None:
-    """Check the revision of a database that had tables when this process started: one SELECT.
+@contextmanager
+def current_schema(session: Session) -> Iterator[None]:
+    """Fence what a transaction writes: it counts only while the schema is this version's.
 
-    Call it after the transaction's first write: on SQLite one that reads first could not wait for
-    another writer. What was written is undone with the error.
+    One SELECT. A migration that is under way is waited for, and one that begins waits for this
+    transaction. PostgreSQL is asked first, so that both take their locks in one order; SQLite last,
+    since there a transaction that reads first could not wait for another writer.
 
     Raises:
-        SchemaError: somebody migrated the database meanwhile.
+        SchemaError: somebody has migrated the database since this process started; what was
+            written is undone with the error.
+    """
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    if is_postgres:
+        require_current(session)
+    yield
+    if not is_postgres:
+        require_current(session)
+
+
+def require_current(session: Session) -> None:
+    """Check the revision of a database that had tables when this process started.
+
+    Raises:
+        SchemaError: somebody has migrated it since.
     """
     check_revision(session.execute(_REVISION).scalar_one_or_none(), "the database")
 

@@ -109,5 +109,6 @@ def test_pmae_up_hands_files_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_an_environment_without_secrets() -> None:
     secrets = {name: "geheim" for each in SECRETS for name in (each, f"{each}_FILE")}
+    odd = {"POSTGRES_PASSWORD": "geheim", "pmae_database_password": "geheim"}
     others = {"PMAE_HOME": "/state", "PATH": "/bin", "OMP_NUM_THREADS": "1"}
-    assert without_secrets(secrets | {"POSTGRES_PASSWORD": "geheim"} | others) == others
+    assert without_secrets(secrets | odd | others) == others

@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.broker import Doorbell
 from api.db import run_states
 from api.db.errors import SchemaError
+from api.db.migrate import begin_migration
+from api.db.run_states import Claim
+from api.db.session import make_engine
 from api.db.tables import MetricBlockRow, MetricRow, RunRow, WorkerRow
 from api.settings import ApiSettings
 from pmae.events import MetricsEvent, StartEvent, read_events
@@ -141,8 +145,12 @@ def test_nothing_is_claimed_between_two_signs_of_life(
     start("worker", "older", PMAE_HEARTBEAT_SECONDS="600", PMAE_LEASE_SECONDS="1800")
     log = tmp_path / "older.log"
     wait_until(lambda: "ready" in log.read_text(), "the worker's start", seconds=120)
-    with sessions() as session:
-        wait_until(lambda: bool(session.scalars(select(WorkerRow)).all()), "its sign of life")
+
+    def seen() -> bool:
+        with sessions() as session:
+            return session.scalar(select(WorkerRow.name)) is not None
+
+    wait_until(seen, "its sign of life")
     set_revision(database_url, "9999")
     with sessions.begin() as session:
         run_states.submit(session, spec=run_of(2))
@@ -154,12 +162,8 @@ def test_nothing_is_claimed_between_two_signs_of_life(
 
 
 def test_nothing_is_recorded_on_another_schema(
-    database_url: str, sessions: Sessions, tmp_path: Path
+    database_url: str, sessions: Sessions, claimed: Claim, tmp_path: Path
 ) -> None:
-    with sessions.begin() as session:
-        run_states.submit(session, spec=run_of(2))
-        claimed = run_states.claim(session, worker="w1", lease_seconds=60)
-    assert claimed is not None
     lease = LeaseDir(tmp_path, 1)
     event = MetricsEvent(step=1, epoch=0.1, values={"loss": 1.0})
     lease.events.write_text(f"{event.model_dump_json()}\n")
@@ -171,3 +175,23 @@ def test_nothing_is_recorded_on_another_schema(
     set_revision(database_url, HEAD)
     assert recorder.record()
     assert _counts(sessions) == (1, 1)
+
+
+def test_what_comes_while_a_migration_is_under_way_waits_for_its_end(
+    database_url: str, sessions: Sessions, claimed: Claim, tmp_path: Path
+) -> None:
+    """Whatever the migration has read by then, nothing is added to it the old way."""
+    lease = LeaseDir(tmp_path, 1)
+    event = MetricsEvent(step=1, epoch=0.1, values={"loss": 1.0})
+    lease.events.write_text(f"{event.model_dump_json()}\n")
+    engine = make_engine(database_url, pooled=False)
+    with ThreadPoolExecutor(1) as pool, engine.connect() as migration:
+        assert begin_migration(migration) == HEAD
+        recording = pool.submit(Recorder(sessions, claimed, lease).record)
+        assert wait([recording], timeout=0.5).not_done
+        migration.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        migration.commit()
+        with pytest.raises(SchemaError, match="9999"):
+            recording.result(timeout=60)
+    engine.dispose()
+    assert _counts(sessions) == (0, 0)
