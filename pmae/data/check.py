@@ -38,9 +38,12 @@ def check(name: str, settings: StorageSettings, resolution: int | None = None) -
     pixels = resolution or facts.resolution
     data = open_data(DatasetSpec(name=name, resolution=pixels), settings)
     kind = " (binary labels)" if data.multi_label else ""
+    train, val, test = (f"{len(split):,}" for split in data.splits.values())
     return Contents(
-        name,
-        *(f"{len(split):,}" for split in data.splits.values()),
+        name=name,
+        train=train,
+        val=val,
+        test=test,
         classes=f"{data.num_classes}{kind}",
         channels=str(data.image_shape[0]),
         pixels=str(pixels),
