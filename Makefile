@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test soak lint types format bench bench-api study clean
+.PHONY: help demo up test test-slow test-compose images soak lint types format bench bench-api study clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -20,8 +20,17 @@ demo: .venv/embedded  ## start everything, train PRESET (quickstart), show the r
 up: .venv/embedded  ## start the service without a run
 	@$(BIN)/pmae up
 
-test: .venv/dev  ## run every test, JOBS (2) files at a time
+test: .venv/dev  ## run the tests, JOBS (2) files at a time
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
+test-slow: .venv/dev  ## run the tests that take minutes
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -m slow
+
+test-compose: .venv/dev  ## build the images and try a lab's deployment on this machine's Docker engine
+	$(BIN)/python -m pytest -m compose tests/docker
+
+images:  ## build the images, labelled with version and commit
+	PMAE_COMMIT=$$(git rev-parse HEAD) docker compose build
 
 soak: .venv/dev  ## break the service in every way on both databases, then under N (200) runs
 	PMAE_FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults

@@ -7,23 +7,23 @@ import logging
 import sys
 
 import uvicorn
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from api.main import create_app
+from api.main import create_app, open_database
 from api.request_log import LOGGER_NAME
 from api.settings import ApiSettings
-from pmae.faults import fault
+from pmae.errors import PmaeError
 from pmae.logs import configure_logging
+from pmae.settings import load_settings
 
 
 def main() -> None:
     """Serve until a signal comes."""
     try:
-        settings = ApiSettings()
-    except ValidationError as error:
-        sys.exit("\n".join(f"api: {_sentence(found)}" for found in error.errors()))
-    configure_logging(settings.log_format)
+        settings = load_settings(ApiSettings)
+        configure_logging(settings.log_format)
+        open_database(settings)
+    except PmaeError as error:
+        sys.exit(f"api: {error}")
     if settings.log_format == "text":
         # A dashboard asks every second: for people only the requests that fail are told.
         logging.getLogger(LOGGER_NAME).setLevel(logging.WARNING)
@@ -39,12 +39,9 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-
-
-def _sentence(found: ErrorDetails) -> str:
-    """What is wrong with a setting, without its value: it may be a secret."""
-    message = fault(found)
-    return f"PMAE_{str(found['loc'][0]).upper()}: {message}" if found["loc"] else message
+    # Reached where the signal does not end a process, as the first one of a container.
+    if refusal := getattr(app.state, "refusal", None):
+        sys.exit(f"api: {refusal}")
 
 
 if __name__ == "__main__":

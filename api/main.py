@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,8 +28,11 @@ from api.checkpoints.needs import release_marks
 from api.checkpoints.reconstructions import Reconstructor
 from api.checkpoints.routes import router as checkpoints_router
 from api.context import Services
+from api.db.errors import DATABASE_AWAY, DatabaseAwayError, SchemaError, reason
 from api.db.migrate import upgrade
+from api.db.opening import check_database
 from api.db.reconcile import ring_once, take_back_lost
+from api.db.revision import require_current
 from api.db.session import make_engine, make_sessions
 from api.deletion import finish_deletions
 from api.errors import install_error_handlers
@@ -89,7 +93,13 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_services(settings, instruments) as services:
+        def refuse(error: SchemaError) -> None:
+            """End the process as a signal does: what it answered would be wrong, or lost."""
+            app.state.refusal = error
+            _logger.critical("the API ends: %s", error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        async with running_services(settings, instruments, refuse) as services:
             app.state.services = services
             yield
 
@@ -124,13 +134,31 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     return app
 
 
+def open_database(settings: ApiSettings) -> None:
+    """Migrate the database where that is due at the start, else look at its schema.
+
+    One that does not answer yet is no fault: requests get 503 until it does.
+
+    Raises:
+        SchemaError: it is of another version of the service.
+        DatabaseRefusedError: it cannot be used.
+        DatabaseAwayError: it does not answer, and is to be migrated.
+    """
+    if settings.migrates_on_start:
+        upgrade(settings.sqlalchemy_url)
+        return
+    try:
+        check_database(settings.sqlalchemy_url)
+    except DatabaseAwayError as error:
+        _logger.warning("%s; requests are answered with 503 until it does", error)
+
+
 @asynccontextmanager
 async def running_services(
-    settings: ApiSettings, instruments: Instruments
+    settings: ApiSettings, instruments: Instruments, refuse: Callable[[SchemaError], None]
 ) -> AsyncIterator[Services]:
     """Open what the requests share, and run what goes on beside them."""
-    if settings.migrates_on_start:
-        await anyio.to_thread.run_sync(upgrade, settings.sqlalchemy_url)
+    await anyio.to_thread.run_sync(open_database, settings)
     engine = make_engine(settings.sqlalchemy_url)
     sessions = make_sessions(engine)
     collector = ServiceCollector(sessions, settings)
@@ -150,7 +178,7 @@ async def running_services(
         ):
             async with (
                 streams.running(),
-                reconciling(settings, sessions, doorbell, instruments),
+                reconciling(settings, sessions, doorbell, instruments, refuse),
                 deleting(settings, sessions),
             ):
                 yield Services(
@@ -176,11 +204,17 @@ async def reconciling(
     sessions: sessionmaker[Session],
     doorbell: Doorbell,
     instruments: Instruments,
+    refuse: Callable[[SchemaError], None],
 ) -> AsyncIterator[None]:
-    """Expire leases and wake workers every few seconds meanwhile."""
+    """Expire leases and wake workers every few seconds meanwhile.
+
+    When somebody has migrated the database to another schema, ``refuse`` is called instead.
+    """
 
     def once() -> None:
         try:
+            with sessions() as session:
+                require_current(session)
             lost = take_back_lost(sessions)
             instruments.leases_lost.inc(len(lost))
             for run_id in lost:
@@ -194,8 +228,11 @@ async def reconciling(
             )
         except BROKER_ERRORS as error:
             _logger.warning("workers are not woken, the broker does not answer: %s", error)
+        except SchemaError as error:
+            refuse(error)
         except SQLAlchemyError as error:
-            _logger.warning("leases are not looked at, the database does not answer: %s", error)
+            told = reason(error)
+            _logger.warning("leases are not looked at, the database does not answer: %s", told)
 
     async with again_and_again(once, settings.reconcile_seconds, "reconciler"):
         yield
@@ -207,11 +244,14 @@ async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> As
     stopping = threading.Event()
 
     def once() -> None:
-        release_marks(sessions, settings.runs_dir)
-        forget_old_keys(sessions, retention_days=settings.idempotency_retention_days)
-        for run_id in finish_deletions(sessions, settings.runs_dir, stopping):
-            with log_context(run_id=run_id):
-                _logger.info("the run was deleted")
+        try:
+            release_marks(sessions, settings.runs_dir)
+            forget_old_keys(sessions, retention_days=settings.idempotency_retention_days)
+            for run_id in finish_deletions(sessions, settings.runs_dir, stopping):
+                with log_context(run_id=run_id):
+                    _logger.info("the run was deleted")
+        except DATABASE_AWAY as error:
+            _logger.warning("nothing is deleted, the database does not answer: %s", reason(error))
 
     async with again_and_again(once, settings.reconcile_seconds, "deletions"):
         try:

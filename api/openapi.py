@@ -25,7 +25,8 @@ _SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "pmae_...",
-        "description": "An API key (`pmae keys create`). Not needed where keys are off.",
+        "description": "An API key (`pmae keys create`), or the token of a session that was signed "
+        "in with one (`POST /sessions`). Not needed where keys are off.",
     },
     "link": {
         "type": "apiKey",
@@ -144,7 +145,9 @@ def _describe_access(operation: dict[str, Any], needs: Needs) -> None:
         ", and to own the run or be an admin." if needs.owns_run else "."
     )
     told = problems(unauthorized="There is no key, or none that holds.")
-    if needs.writes:
+    if needs.signs_in:
+        told |= problems(too_many_requests="Too many writes; see `Retry-After`.")
+    elif needs.writes:
         why = f"The key's role is smaller than {needs.role}" + (
             ", or the run is somebody else's." if needs.owns_run else "."
         )

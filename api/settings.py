@@ -50,6 +50,12 @@ class ApiSettings(ServiceSettings):
     link_seconds: int = Field(
         default=600, ge=1, le=86_400, description="How long a signed download link holds."
     )
+    session_days: int = Field(
+        default=30,
+        ge=1,
+        le=365,
+        description="How long a browser stays signed in, unless its key ends before.",
+    )
     writes_per_minute: int = Field(
         default=600,
         ge=0,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard.numbers import NumbersError, expanded, parse_parts
+from dashboard.number_ranges import NumbersError, expanded, parse_parts
 from pmae.client.checkpoints import uploaded_images
 from pmae.schema import ImageChoice, UploadedImages
 from pmae.schema_reconstruction import IMAGE_FORMATS, MOST_IMAGE_BYTES, MOST_IMAGES

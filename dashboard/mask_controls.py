@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.numbers import NumbersError, parse_parts
+from dashboard.number_ranges import NumbersError, parse_parts
 from pmae.schema import Run
 from pmae.spec import ExperimentSpec, MaskingSpec
 from pmae.spec.masking import strategies

@@ -101,9 +101,15 @@ class RunDir:
         if not self.path.is_dir():
             return
         for child in self.path.iterdir():
-            match = _LEASE.fullmatch(child.name)
-            if match and child.is_dir():
-                yield LeaseDir(child, int(match.group(1)))
+            number = lease_number(child.name)
+            if number is not None and child.is_dir():
+                yield LeaseDir(child, number)
+
+
+def lease_number(name: str) -> int | None:
+    """The number of the lease whose folder has this name; None: it is no lease's."""
+    match = _LEASE.fullmatch(name)
+    return int(match.group(1)) if match else None
 
 
 def stored_checkpoint_name(reference: str) -> str | None:

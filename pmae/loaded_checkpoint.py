@@ -57,7 +57,8 @@ class LoadedCheckpoint:
         spec = self.model.spec
         needs_objects = spec.masking.needs_object_masks
         data, digest = _data(spec.dataset, self.model.settings, object_masks=needs_objects)
-        if digest != self.model.config.data_digest:
+        trained_on = self.model.config.data_digest
+        if digest != trained_on and not data.has_digest(trained_on):
             raise CheckpointError(
                 f"the files of {spec.dataset.name} have changed since the checkpoint was made"
             )

@@ -94,7 +94,7 @@ def run(
         data.name, len(data.train), len(data.val), len(data.test), data.image_shape,
     )  # fmt: skip
 
-    if resumed_config and resumed_config.data_digest != data_digest:
+    if resumed_config and not data.has_digest(resumed_config.data_digest):
         raise CheckpointError(
             f"the files of {data.name} have changed since the checkpoint was made; "
             "put them back, or submit a new run"

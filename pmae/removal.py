@@ -60,6 +60,11 @@ def need_mark(folder: Path, run_id: str) -> Path:
     return folder / (_NEEDED_BY + run_id)
 
 
+def needed_by(name: str) -> str | None:
+    """The id of the run whose mark a file of this name is; None: it is no such mark."""
+    return name.removeprefix(_NEEDED_BY) if name.startswith(_NEEDED_BY) else None
+
+
 def need_marks(run: RunDir) -> list[tuple[Path, str]]:
     """Those in the kept checkpoints of a run, each with the id of the run that needs one."""
     return [

@@ -1,4 +1,4 @@
-"""What goes over the wire about keys, links and the audit trail."""
+"""What goes over the wire about keys, sessions, links and the audit trail."""
 
 from __future__ import annotations
 
@@ -74,6 +74,47 @@ class Identity(_Wire):
 
     name: str | None = Field(description="Name of the key; null where keys are off.")
     role: Role = Field(description="admin where keys are off.")
+
+
+class SignInSession(_Wire):
+    """A browser that is signed in with a key."""
+
+    id: str = Field(description="The public part of its token.")
+    name: str = Field(description="Name of the key.")
+    created_at: datetime
+    expires_at: datetime = Field(description="Not after the key's own end.")
+    last_used_at: datetime | None = Field(default=None, description="To the minute.")
+    browser: str = Field(
+        description="The browser and its system; empty: unknown.", examples=["Firefox 131, Linux"]
+    )
+    current: bool = Field(description="Whether the request itself carries its token.")
+
+
+class NewSignInSession(SignInSession):
+    """A session that was just begun."""
+
+    token: str = Field(
+        description="What `Authorization: Bearer` carries in the key's place. It is never shown "
+        "again."
+    )
+
+
+class SignInSessionList(_Wire):
+    """Sessions that hold, newest first."""
+
+    items: list[SignInSession]
+
+
+class SignInRequest(BaseModel):
+    """A session to begin."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user_agent: str | None = Field(
+        default=None,
+        max_length=2_000,
+        description="As the browser names itself; null: as the request's own `User-Agent` does.",
+    )
 
 
 class LinkRequest(BaseModel):

@@ -11,32 +11,64 @@ import logging
 import os
 import sys
 
+from api.db.errors import DatabaseAwayError
+from api.db.opening import check_database, wait_for_database
+from pmae.errors import PmaeError
 from pmae.logs import configure_logging
-from worker import task
-from worker.app import app, settings
-from worker.registration import NameTakenError
+from pmae.up.interrupts import Interrupts
 
-OPTIONS = {
-    "--pool": "prefork",
-    "--concurrency": "1",
-    "--loglevel": "INFO",
-    "--hostname": f"{settings.worker_name}@%h",
-}
+_log = logging.getLogger("worker")
 
 
 def main() -> None:
-    """Work until a signal comes."""
-    configure_logging(settings.log_format)  # for what is told before Celery asks for it
+    """Work until a signal comes, or the database is migrated to another schema."""
+    try:
+        # Here, since they read the settings.
+        from worker import task
+        from worker.app import app, settings
+
+        configure_logging(settings.log_format)  # for what is told before Celery asks for it
+        if not _database_is_there(settings.sqlalchemy_url):
+            return
+        task.take_name()
+    except PmaeError as error:
+        sys.exit(f"worker: {error}")
     if settings.log_format == "json":
         # Celery announces its shutdown on standard output, past every logger.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    try:
-        task.take_name()
-    except NameTakenError as error:
-        logging.getLogger(__name__).critical("%s", error)
-        sys.exit(1)
-    options = [part for option in OPTIONS.items() for part in option]
-    app.worker_main(["--quiet", "worker", *options, "--without-gossip", "--without-mingle"])
+    options = {
+        "--pool": "prefork",
+        "--concurrency": "1",
+        "--loglevel": "INFO",
+        "--hostname": f"{settings.worker_name}@%h",
+    }
+    arguments = [part for option in options.items() for part in option]
+    app.worker_main(["--quiet", "worker", *arguments, "--without-gossip", "--without-mingle"])
+    if task.refusal:
+        sys.exit(f"worker: {task.refusal[0]}")
+
+
+def _database_is_there(url: str) -> bool:
+    """Wait for the database, and check its schema.
+
+    Returns:
+        False if a signal came first.
+
+    Raises:
+        SchemaError: it is of another version of the service.
+        DatabaseRefusedError: it cannot be used.
+    """
+    with Interrupts() as interrupts:
+
+        def pause(seconds: float) -> bool:
+            interrupts.pause(seconds)
+            return not interrupts.requested
+
+        try:
+            wait_for_database(url, look=check_database, pause=pause, say=_log.warning)
+        except DatabaseAwayError:
+            return False
+        return not interrupts.requested
 
 
 if __name__ == "__main__":

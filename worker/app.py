@@ -15,10 +15,10 @@ from celery.utils.log import get_multiprocessing_logger
 from kombu.entity import Queue
 
 from pmae.logs import configure_logging
-from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES
+from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES, load_settings
 from worker.settings import WorkerSettings
 
-settings = WorkerSettings()
+settings = load_settings(WorkerSettings)
 app = Celery("pmae", broker=settings.broker_url, include=["worker.task"])
 app.conf.update(
     task_queues=[Queue(DOORBELL_QUEUES[kind]) for kind in settings.slot_kinds],

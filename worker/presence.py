@@ -15,6 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.clock import database_now
+from api.db.errors import SchemaError, reason
+from api.db.revision import require_current
 from api.db.tables import WorkerRow
 from worker.settings import WorkerSettings
 
@@ -47,6 +49,7 @@ class Presence:
         identity: of this start of it.
         tell_drain: told at each sign of life whether somebody asked this worker to drain.
         tend: done before each sign of life.
+        refuse: told when somebody has migrated the database to another schema; nothing follows.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class Presence:
         identity: Identity,
         tell_drain: Callable[[bool], None],
         tend: Callable[[], None],
+        refuse: Callable[[SchemaError], None],
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._identity = identity
         self._tell_drain = tell_drain
         self._tend = tend
+        self._refuse = refuse
         self._stopped = threading.Event()
         self._in_database = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
@@ -95,8 +100,12 @@ class Presence:
                 with self._in_database:
                     drain_requested = self._renew()
                 self._tell_drain(drain_requested)
+            except SchemaError as error:
+                self._refuse(error)
+                return
             except SQLAlchemyError as error:
-                _log.warning("the database did not take this worker's sign of life: %s", error)
+                told = reason(error)
+                _log.warning("the database did not take this worker's sign of life: %s", told)
             except OSError:
                 _log.exception("the system refused this worker something")
             if self._stopped.wait(self._settings.heartbeat_seconds):
@@ -112,6 +121,7 @@ class Presence:
                 started_at=self._identity.started_at,
                 replaces=WorkerRow.started_at == self._identity.started_at,
             )
+            require_current(session)
         if row is None:
             _log.error(
                 "another worker has been started under the name %s while this one was not heard "

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db.clock import database_now
 from api.db.errors import LeaseLostError
 from api.db.metric_blocks import summarise
+from api.db.revision import require_current
 from api.db.run_states import Claim, held
 from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
 from pmae.errors import EventError
@@ -104,6 +105,7 @@ class Recorder:
 
         Raises:
             LeaseLostError: the run belongs to another lease; nothing was written.
+            SchemaError: somebody migrated the database to another schema; nothing was written.
         """
         try:
             with self._lease.events.open("rb") as file:
@@ -257,6 +259,7 @@ class Recorder:
             raise LeaseLostError(
                 f"lease {self._claim.lease_number} of run {self._claim.run_id} has ended"
             )
+        require_current(session)
         self._write_metrics(session, batch)
         _upsert(session, EvaluationRow, list(batch.evaluations.values()), ["run_number", "key"])
         self._remove_checkpoints(session, batch)

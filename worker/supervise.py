@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
-from api.db.errors import DATABASE_AWAY, LeaseLostError
+from api.db.errors import DATABASE_AWAY, LeaseLostError, SchemaError, reason
 from api.db.run_states import Claim
 from api.db.tables import RunRow
 from pmae.files import write_file
@@ -74,7 +74,7 @@ class Supervisor:
         self._next_heartbeat = time.monotonic() + settings.heartbeat_seconds
         self._next_cancel_poll = 0.0
         self._heard_at = time.monotonic()
-        self._cancelled = self._drained = self._hung = False
+        self._cancelled = self._drained = self._hung = self._refused = False
         self._kill_at: float | None = None
 
     def run(self) -> None:
@@ -115,7 +115,7 @@ class Supervisor:
             self._keep_lease()
             if time.monotonic() < self._speak_until:
                 trainer.say_alive()
-            if self._with_database(self._recorder.record):
+            if self._record(self._recorder.record):
                 self._heard_at = time.monotonic()
                 annotate(epoch=self._recorder.epoch)
             self._pass_on_requests(trainer)
@@ -170,7 +170,21 @@ class Supervisor:
                 raise LeaseLostError(
                     f"the database was away until the lease of {self._claim.run_id} ended"
                 ) from error
-            _log.warning("the database did not answer: %s", error)
+            _log.warning("the database did not answer: %s", reason(error))
+            return None
+
+    def _record(self, record: Callable[[], bool]) -> bool | None:
+        """Record what the trainer told; None: the database is away, or of another schema.
+
+        Then the run is given back: who resumes it records all of it again, from its first event.
+        """
+        if self._refused:
+            return None
+        try:
+            return self._with_database(record)
+        except SchemaError as error:
+            _log.error("the run is given back: %s", error)
+            self._refused = self._drained = True
             return None
 
     def _pass_on_requests(self, trainer: Trainer) -> None:
@@ -196,12 +210,13 @@ class Supervisor:
 
     def _conclude(self, exit_status: int | None) -> None:
         """Record what is left, then change the state; wait for a database that is away."""
-        while not self._with_database(self._record_all):
+        while not self._record(self._record_all) and not self._refused:
             time.sleep(_POLL_SECONDS)
-        error = self._recorder.error
+        error = None if self._refused else self._recorder.error
         decision = decide(
             Ending(
-                ended=self._recorder.ended,
+                # An end that was not recorded is told again by the next trainer.
+                ended=self._recorder.ended and not self._refused,
                 error=(error.code, error.message) if error else None,
                 exit_status=exit_status,
                 cancelled=self._cancelled,

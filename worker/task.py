@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import mmap
+import os
+import signal
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,8 @@ from celery.signals import task_failure, worker_ready, worker_shutdown, worker_s
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.db import run_states
+from api.db.errors import SchemaError, reason
+from api.db.revision import require_current
 from pmae.logs import log_context
 from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
@@ -30,6 +34,8 @@ _flags = mmap.mmap(-1, 2)
 """Shared by the worker's main process, which learns of these, and its forked child."""
 _SHUTTING_DOWN, _DRAINING = 0, 1
 _registration: list[Registration] = []
+refusal: list[SchemaError] = []
+"""In the main process: why it ends by itself."""
 _presence: list[Presence] = []
 _fork_server = ForkServer() if ForkServer.supported() else None
 """Made before the main process forks, so that its child can ask it for trainers."""
@@ -52,9 +58,11 @@ def doorbell() -> None:
     try:
         while not is_draining() and _run_next():
             pass
+    except SchemaError as error:
+        _log.error("no run is taken: %s", error)
     except SQLAlchemyError as error:
         # The reconciler rings again while runs wait.
-        _log.warning("the database did not answer: %s", error)
+        _log.warning("the database did not answer: %s", reason(error))
     except MemoryError:
         # Celery ends the whole worker on a MemoryError; the lease and the reconciler do the rest.
         _log.exception("the worker ran out of memory")
@@ -74,6 +82,7 @@ def _run_next() -> bool:
             lease_seconds=settings.lease_seconds,
             slot=settings.slot,
         )
+        require_current(session)
     if claimed is None:
         return False
     with log_context(run_id=claimed.run_id, lease=claimed.lease_number):
@@ -132,6 +141,7 @@ def _begin(**_: Any) -> None:
         registration.identity,
         tell_drain=_tell_drain,
         tend=_tend_fork_server,
+        refuse=_refuse,
     )
     presence.start()
     _presence.append(presence)
@@ -146,6 +156,13 @@ def _tend_fork_server() -> None:
 
 def _tell_drain(requested: bool) -> None:
     _flags[_DRAINING] = requested
+
+
+def _refuse(error: SchemaError) -> None:
+    """Give back what runs, and end: recording it the old way would lose points."""
+    refusal.append(error)
+    _log.critical("this worker ends: %s", error)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

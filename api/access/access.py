@@ -18,7 +18,7 @@ from api.access.errors import ForbiddenError, TooManyRequestsError, Unauthorized
 from api.access.limits import RateLimit
 from api.access.links import LinkSigner, make_signer
 from api.access.principal import ANYBODY, Principal
-from api.access.service import NOTED_SECONDS, note_use, verify_key, verify_link_key
+from api.access.service import NOTED_SECONDS, note_use, verify_bearer, verify_link_key
 from api.middleware import READING_METHODS
 from api.settings import ApiSettings
 from pmae.loopback import is_loopback
@@ -113,7 +113,7 @@ class Access:
                 raise UnauthorizedError(
                     f"a key is sent as `Authorization: Bearer pmae_...`, not as {scheme[:20]!r}"
                 )
-            principal = await self.check(verify_key, self._sessions, text.strip())
+            principal = await self.check(verify_bearer, self._sessions, text.strip())
             self._note_use(principal)
             return principal
         query = QueryParams(scope["query_string"])
@@ -127,11 +127,13 @@ class Access:
 
     def _note_use(self, principal: Principal) -> None:
         """Once a minute, and no request waits for it: to note is to write."""
-        now, key_id = time.monotonic(), principal.key_id
-        if key_id is None or now - self._noted.get(key_id, -math.inf) < NOTED_SECONDS:
+        now, used = time.monotonic(), principal.session_id or principal.key_id
+        if used is None or now - self._noted.get(used, -math.inf) < NOTED_SECONDS:
             return
-        self._noted[key_id] = now
-        noting = anyio.to_thread.run_sync(note_use, self._sessions, key_id, limiter=self._noting)
+        self._noted[used] = now
+        noting = anyio.to_thread.run_sync(
+            note_use, self._sessions, principal.key_id, principal.session_id, limiter=self._noting
+        )
         task = asyncio.create_task(noting)
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)

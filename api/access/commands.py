@@ -11,13 +11,11 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from api.access import service
 from api.command_database import command_database, command_settings
 from api.db.session import make_sessions
-from api.db.tables import ApiKeyRow
 from pmae.cli.options import AsJson
 from pmae.cli.output import print_json, print_table
 from pmae.errors import CommandError
@@ -25,7 +23,8 @@ from pmae.faults import fault
 from pmae.schema_access import ApiKey, ApiKeyRequest
 
 keys = typer.Typer(
-    help="API keys, in the database of the service that PMAE_HOME or PMAE_DATABASE_URL names.",
+    help="API keys, in the database of the service that PMAE_HOME, PMAE_DATABASE_HOST or "
+    "PMAE_DATABASE_URL names.",
     no_args_is_help=True,
 )
 console = Console()
@@ -99,7 +98,7 @@ def list_keys(as_json: AsJson = False) -> None:
 
 @keys.command()
 def revoke(name: KeyName) -> None:
-    """End a key at once, and the download links that it made."""
+    """End a key at once, with its sessions in browsers and the download links that it made."""
     with _transaction() as session:
         service.revoke_key(session, name)
     console.print(f"the key of {name} does not hold any more", highlight=False, markup=False)
@@ -107,14 +106,8 @@ def revoke(name: KeyName) -> None:
 
 @contextmanager
 def _transaction() -> Iterator[Session]:
-    with command_database(command_settings()) as engine:
-        if not inspect(engine).has_table(ApiKeyRow.__tablename__):
-            raise CommandError(
-                "the database is of an older version of the service; `python -m api.db.migrate` "
-                "brings it up to date"
-            )
-        with make_sessions(engine).begin() as session:
-            yield session
+    with command_database(command_settings()) as engine, make_sessions(engine).begin() as session:
+        yield session
 
 
 def _holds(key: ApiKey) -> str:

@@ -7,6 +7,7 @@ not start. A route declares one of::
     @router.post(..., dependencies=[SUBMITTER])   makes something of the caller's own
     @router.patch(..., dependencies=[OWNER])      changes a run, or a checkpoint of it
     @router.post(..., dependencies=[ADMIN])       concerns everybody
+    @router.post(..., dependencies=[SIGN_IN])     begins or ends a session of the caller's own
     @router.get(..., dependencies=[EVERYBODY])    tells nothing that a stranger may not know
 """
 
@@ -38,15 +39,18 @@ class Needs:
     Attributes:
         role: the least that the caller must have; None: open to everybody.
         owns_run: the run in the path must be the caller's, unless it is an admin.
+        signs_in: it begins or ends a session: it is counted and recorded like any other change,
+            although a viewer may send it.
     """
 
     role: Role | None
     owns_run: bool = False
+    signs_in: bool = False
 
     @property
     def writes(self) -> bool:
-        """Whether such a route changes something. What a viewer may do changes nothing."""
-        return self.role not in (None, "viewer")
+        """Whether such a route changes something. What else a viewer may do changes nothing."""
+        return self.signs_in or self.role not in (None, "viewer")
 
     async def __call__(self, request: Request) -> None:
         """Look at who sends ``request``.
@@ -75,6 +79,7 @@ VIEWER = Depends(Needs("viewer"))
 SUBMITTER = Depends(Needs("submitter"))
 OWNER = Depends(Needs("submitter", owns_run=True))
 ADMIN = Depends(Needs("admin"))
+SIGN_IN = Depends(Needs("viewer", signs_in=True))
 
 
 def _check_owner(services: Services, path: dict[str, Any], principal: Principal) -> None:

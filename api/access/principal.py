@@ -18,11 +18,13 @@ class Principal:
         name: the key's; None where keys are off.
         role: what it may do.
         key_id: the key's public part; None where keys are off.
+        session_id: of the session whose token the request carries in the key's place, if any.
     """
 
     name: str | None
     role: Role
     key_id: str | None
+    session_id: str | None = None
 
     @property
     def actor(self) -> str:

@@ -1,14 +1,14 @@
-"""``/keys``, ``/identity``, ``/audit`` and a checkpoint's ``/links``: the routes."""
+"""``/keys``, ``/sessions``, ``/identity``, ``/audit`` and a checkpoint's ``/links``: the routes."""
 
 from __future__ import annotations
 
 import http
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 
-from api.access import audit, service
-from api.access.needs import ADMIN, VIEWER
+from api.access import audit, service, sign_ins
+from api.access.needs import ADMIN, SIGN_IN, VIEWER
 from api.access.principal import PrincipalDep
 from api.checkpoints.service import find_checkpoint
 from api.context import ServicesDep
@@ -23,11 +23,15 @@ from pmae.schema_access import (
     Identity,
     LinkRequest,
     NewApiKey,
+    NewSignInSession,
+    SignInRequest,
+    SignInSessionList,
 )
 
 router = APIRouter(tags=["access"], dependencies=[Depends(refuse_unknown_parameters)])
 
 KeyName = Annotated[str, Path(max_length=64, pattern=NO_NUL, description="The key's `name`.")]
+SessionId = Annotated[str, Path(max_length=64, pattern=NO_NUL, description="The session's `id`.")]
 
 
 @router.get("/identity", response_model=Identity, summary="Who am I?", dependencies=[VIEWER])
@@ -72,9 +76,84 @@ def create_key(services: ServicesDep, principal: PrincipalDep, request: ApiKeyRe
     dependencies=[ADMIN],
 )
 def revoke_key(services: ServicesDep, name: KeyName) -> None:
-    """End a key at once, and the links that it made. Its runs stay, and go on."""
+    """End a key at once, its sessions, and the links that it made. Its runs stay, and go on."""
     with services.sessions.begin() as session:
         service.revoke_key(session, name)
+
+
+@router.post(
+    "/sessions",
+    status_code=http.HTTPStatus.CREATED,
+    response_model=NewSignInSession,
+    summary="Sign a browser in",
+    responses=problems(
+        forbidden="The request carries the token of a session, not a key.",
+        conflict="Keys are off: nobody signs in.",
+        unprocessable_entity="The body is not valid.",
+    ),
+    dependencies=[SIGN_IN],
+)
+def create_session(
+    services: ServicesDep,
+    principal: PrincipalDep,
+    request: Request,
+    body: SignInRequest | None = None,
+) -> NewSignInSession:
+    """Begin a session of the key that the request carries, for `PMAE_SESSION_DAYS`.
+
+    The answer is the only place where its token is ever shown. The token is taken wherever a key
+    is, with the key's name and role, until the session ends, or the key does. This API takes it
+    from the `Authorization` header only, never from a cookie.
+    """
+    named = body.user_agent if body is not None else None
+    user_agent = request.headers.get("user-agent", "") if named is None else named
+    with services.sessions.begin() as session:
+        return sign_ins.create_session(
+            session, principal, user_agent=user_agent, days=services.settings.session_days
+        )
+
+
+@router.get(
+    "/sessions",
+    response_model=SignInSessionList,
+    summary="List sessions",
+    dependencies=[VIEWER],
+)
+def list_sessions(services: ServicesDep, principal: PrincipalDep) -> SignInSessionList:
+    """The sessions of the caller's key that hold, newest first; an admin sees everybody's."""
+    with services.sessions() as session:
+        return SignInSessionList(items=sign_ins.list_sessions(session, principal))
+
+
+@router.delete(
+    "/sessions/current",
+    status_code=http.HTTPStatus.NO_CONTENT,
+    response_model=None,
+    summary="Sign this browser out",
+    responses=problems(not_found="The request carries the token of no session."),
+    dependencies=[SIGN_IN],
+)
+def end_current_session(services: ServicesDep, principal: PrincipalDep) -> None:
+    """End the session whose token the request carries, at once.
+
+    Download links that it made are its key's: they hold for their minutes.
+    """
+    with services.sessions.begin() as session:
+        sign_ins.end_current_session(session, principal)
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=http.HTTPStatus.NO_CONTENT,
+    response_model=None,
+    summary="End a session",
+    responses=problems(not_found="The caller's key has no such session; nobody has, for an admin."),
+    dependencies=[SIGN_IN],
+)
+def end_session(services: ServicesDep, principal: PrincipalDep, session_id: SessionId) -> None:
+    """End a session of the caller's key, at once; an admin ends anybody's."""
+    with services.sessions.begin() as session:
+        sign_ins.end_session(session, principal, session_id)
 
 
 @router.post(

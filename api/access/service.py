@@ -14,7 +14,7 @@ from api.access import keys
 from api.access.errors import ForbiddenError, UnauthorizedError
 from api.access.principal import Principal
 from api.db.clock import DAY_SECONDS, database_now
-from api.db.tables import ApiKeyRow
+from api.db.tables import ApiKeyRow, SignInSessionRow
 from api.errors import ConflictError, InvalidRequestError, NotFoundError
 from api.runs.views import moment, optional_moment
 from pmae.schema import ProblemField
@@ -26,6 +26,22 @@ _TAKEN_NAMES = frozenset({"api", "reconciler"})
 """What histories call the service itself."""
 _KEYS = ApiKeyRow.metadata.tables[ApiKeyRow.__tablename__]
 _FIND_KEY = select(_KEYS, database_now().label("now")).where(_KEYS.c.id == bindparam("key_id"))
+_SIGN_INS = SignInSessionRow.metadata.tables[SignInSessionRow.__tablename__]
+_FIND_SIGN_IN = (
+    select(
+        _KEYS.c.id.label("key_id"),
+        _KEYS.c.name,
+        _KEYS.c.role,
+        _KEYS.c.revoked_at.label("key_revoked_at"),
+        _KEYS.c.expires_at.label("key_expires_at"),
+        _SIGN_INS.c.secret_sha256,
+        _SIGN_INS.c.revoked_at,
+        _SIGN_INS.c.expires_at,
+        database_now().label("now"),
+    )
+    .join(_SIGN_INS, _SIGN_INS.c.key_id == _KEYS.c.id)
+    .where(_SIGN_INS.c.id == bindparam("session_id"))
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -79,7 +95,7 @@ def list_keys(session: Session) -> list[ApiKey]:
 
 
 def revoke_key(session: Session, name: str) -> None:
-    """End a key, and the links that it made. Again changes nothing.
+    """End a key, its sessions, and the links that it made. Again changes nothing.
 
     Raises:
         NotFoundError: there is none of that name.
@@ -98,24 +114,51 @@ def revoke_key(session: Session, name: str) -> None:
         raise NotFoundError(message, code="key_not_found", fields=[field])
 
 
-def verify_key(sessions: sessionmaker[Session], text: str) -> Principal:
-    """Who holds a key.
+def verify_bearer(sessions: sessionmaker[Session], text: str) -> Principal:
+    """Identify the holder of a key, or of the token of a session.
 
     Raises:
         UnauthorizedError: it is none of this service's, or it holds no longer. Which of these is
             told only to who has its secret.
     """
     key = keys.parse(text)
+    if key is None:
+        raise _unknown_key()
     with sessions() as session:
-        found = None if key is None else _find(session, key.id)
-    if key is None or found is None or not key.is_of(found[0].secret_sha256):
-        raise UnauthorizedError("the key is none of this service's; `pmae keys` makes one")
+        return _verify_sign_in(session, key) if key.prefix == "pmaes" else _verify_key(session, key)
+
+
+def _verify_key(session: Session, key: keys.Key) -> Principal:
+    found = _find(session, key.id)
+    if found is None or not key.is_of(found[0].secret_sha256):
+        raise _unknown_key()
     row, now = found
-    ended = _why_ended(row, now)
-    if ended is not None:
-        message = f"the key {row.name!r} {ended}; an admin makes a new one"
-        raise UnauthorizedError(message, code=f"key_{ended.split()[-1]}")
+    _refuse_ended(row.name, _why_ended(row.revoked_at, row.expires_at, now))
     return Principal(row.name, cast("Role", row.role), row.id)
+
+
+def _verify_sign_in(session: Session, token: keys.Key) -> Principal:
+    found = session.connection().execute(_FIND_SIGN_IN, {"session_id": token.id}).one_or_none()
+    if found is None or not token.is_of(found.secret_sha256):
+        raise UnauthorizedError(
+            "the session is none of this service's; sign in again", code="session_invalid"
+        )
+    _refuse_ended(found.name, _why_ended(found.key_revoked_at, found.key_expires_at, found.now))
+    ended = _why_ended(found.revoked_at, found.expires_at, found.now)
+    if ended is not None:
+        how, code = ("was ended", "ended") if found.revoked_at is not None else (ended, "expired")
+        raise UnauthorizedError(f"the session {how}; sign in again", code=f"session_{code}")
+    return Principal(found.name, found.role, found.key_id, token.id)
+
+
+def _unknown_key() -> UnauthorizedError:
+    return UnauthorizedError("the key is none of this service's; `pmae keys` makes one")
+
+
+def _refuse_ended(name: str, ended: str | None) -> None:
+    if ended is not None:
+        message = f"the key {name!r} {ended}; an admin makes a new one"
+        raise UnauthorizedError(message, code=f"key_{ended.split()[-1]}")
 
 
 def verify_link_key(sessions: sessionmaker[Session], key_id: str) -> Principal:
@@ -126,7 +169,7 @@ def verify_link_key(sessions: sessionmaker[Session], key_id: str) -> Principal:
     """
     with sessions() as session:
         found = _find(session, key_id)
-    if found is None or _why_ended(*found) is not None:
+    if found is None or _why_ended(found[0].revoked_at, found[0].expires_at, found[1]) is not None:
         raise ForbiddenError(
             "the key that made this link does not hold any more; sign in and take a new link",
             code="link_invalid",
@@ -175,27 +218,35 @@ def _find(session: Session, key_id: str) -> tuple[ApiKeyRow, float] | None:
     return ApiKeyRow(**columns), now
 
 
-def _why_ended(row: ApiKeyRow, now: float) -> str | None:
-    if row.revoked_at is not None:
+def _why_ended(revoked_at: float | None, expires_at: float | None, now: float) -> str | None:
+    if revoked_at is not None:
         return "was revoked"
-    if row.expires_at is not None and row.expires_at <= now:
+    if expires_at is not None and expires_at <= now:
         return "has expired"
     return None
 
 
-def note_use(sessions: sessionmaker[Session], key_id: str) -> None:
-    """Note that a key was used now, unless that was noted already. A fault of it is logged."""
-    long_ago = database_now() - NOTED_SECONDS
+def note_use(
+    sessions: sessionmaker[Session], key_id: str | None, session_id: str | None = None
+) -> None:
+    """Note that a key, and a session of it, was used now, unless that was noted already.
+
+    A fault of it is logged.
+    """
     try:
         with sessions.begin() as session:
-            session.execute(
-                update(ApiKeyRow)
-                .where(
-                    ApiKeyRow.id == key_id,
-                    or_(ApiKeyRow.last_used_at.is_(None), ApiKeyRow.last_used_at < long_ago),
-                )
-                .values(last_used_at=database_now())
-                .execution_options(synchronize_session=False)
-            )
+            _note(session, ApiKeyRow, key_id)
+            if session_id is not None:
+                _note(session, SignInSessionRow, session_id)
     except SQLAlchemyError as error:
         _logger.warning("when the key %s was used is not noted: %s", key_id, error)
+
+
+def _note(session: Session, kind: type[ApiKeyRow | SignInSessionRow], row_id: str | None) -> None:
+    long_ago = database_now() - NOTED_SECONDS
+    session.execute(
+        update(kind)
+        .where(kind.id == row_id, or_(kind.last_used_at.is_(None), kind.last_used_at < long_ago))
+        .values(last_used_at=database_now())
+        .execution_options(synchronize_session=False)
+    )

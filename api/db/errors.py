@@ -5,12 +5,15 @@
     DbError
     ├── RunNotFoundError        there is no run of that id
     ├── TransitionRefusedError  the run's state does not allow the change
-    └── LeaseLostError          the run belongs to another lease: nothing may be written
+    ├── LeaseLostError          the run belongs to another lease: nothing may be written
+    ├── SchemaError             the database is of another version of the service
+    ├── DatabaseRefusedError    the database cannot be used until somebody changes something
+    └── DatabaseAwayError       the database does not answer now, and may later
 """
 
 from __future__ import annotations
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pmae.errors import PmaeError
@@ -36,5 +39,23 @@ class TransitionRefusedError(DbError):
     """The run's state does not allow the change."""
 
 
+class SchemaError(DbError):
+    """The database's schema is not the one that this version works with; says what to do."""
+
+
+class DatabaseRefusedError(DbError):
+    """The database cannot be used until somebody changes a setting or the database."""
+
+
+class DatabaseAwayError(DbError):
+    """The database does not answer now."""
+
+
 class LeaseLostError(DbError):
     """The run belongs to another lease, or has ended: this one's writes do not count."""
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """The driver's words on one line, without the statement and where to read about it."""
+    told = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(told).split())

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
+import time
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
+from sqlalchemy.engine import Connection
 
-from api.db.session import make_engine
+from api.db.opening import describe, opened, wait_for_database
+from api.db.revision import MIGRATIONS, check_not_newer, revision_of
+from pmae.errors import PmaeError
 from pmae.logs import configure_logging
-from pmae.settings import ServiceSettings
+from pmae.settings import ServiceSettings, load_settings
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x706D6165
 """Key of the PostgreSQL advisory lock: "pmae"."""
+_WAIT_SECONDS = 60.0
+"""For a database that is about to start."""
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -23,11 +28,13 @@ def upgrade(url: str, revision: str = "head") -> None:
     Args:
         url: SQLAlchemy URL.
         revision: up to this one.
+
+    Raises:
+        SchemaError: a newer version of the service has migrated the database.
+        DatabaseRefusedError: the database cannot be used.
+        DatabaseAwayError: it does not answer now.
     """
-    engine = make_engine(url, pooled=False)
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with engine.connect() as connection:
+    with opened(url) as engine, engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             # A write lock before anything is read; the transaction itself has begun by then.
             connection.exec_driver_sql("COMMIT")
@@ -36,14 +43,55 @@ def upgrade(url: str, revision: str = "head") -> None:
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+            wait_for_turn(connection)
+        check_not_newer(revision_of(connection), describe(url))
+        run_migrations(connection, revision)
         connection.commit()
-    engine.dispose()
+
+
+def main() -> None:
+    """Migrate the database of the environment; wait a minute for one that is about to start."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+
+    def pause(seconds: float) -> bool:
+        time.sleep(seconds)
+        return time.monotonic() < deadline
+
+    try:
+        settings = load_settings(ServiceSettings)
+        configure_logging(settings.log_format)
+        wait_for_database(settings.sqlalchemy_url, look=upgrade, pause=pause, say=_say)
+    except PmaeError as error:
+        sys.exit(f"migrate: {error}")
+
+
+def _say(told: str) -> None:
+    sys.stderr.write(f"migrate: {told}\n")
+    sys.stderr.flush()
+
+
+def wait_for_turn(connection: Connection) -> None:
+    """Let nobody else migrate this PostgreSQL database until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def run_migrations(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations that are missing in the transaction of ``connection``.
+
+    Args:
+        connection: to the database.
+        revision: up to this one.
+    """
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
 
 
 if __name__ == "__main__":
-    settings = ServiceSettings()
-    configure_logging(settings.log_format)
-    upgrade(settings.sqlalchemy_url)
+    main()

@@ -260,6 +260,26 @@ class ApiKeyRow(Base):
     last_used_at: Mapped[float | None]
 
 
+class SignInSessionRow(Base):
+    """A browser that was signed in with a key, and is until this ends or the key does."""
+
+    __tablename__ = "sign_in_sessions"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """The public part of its token."""
+    key_id: Mapped[str] = mapped_column(
+        String(16), ForeignKey("api_keys.id", ondelete="CASCADE"), index=True
+    )
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    """As of a key."""
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+    last_used_at: Mapped[float | None]
+    browser: Mapped[str] = mapped_column(String(80))
+    """The browser and its system, for people; empty: unknown."""
+    revoked_at: Mapped[float | None]
+
+
 class AuditRow(Base):
     """A request that changed something, or tried to."""
 

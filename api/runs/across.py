@@ -139,7 +139,7 @@ async def follow_service(
     return await open_service_stream(
         services.streams,
         services.sessions,
-        key_id=principal.key_id,
+        principal=principal,
         last_id=last_event_id,
         types=None if chosen is None else frozenset(chosen),
     )

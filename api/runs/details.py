@@ -174,7 +174,7 @@ async def follow_run(
         services.streams,
         services.sessions,
         run_id,
-        key_id=principal.key_id,
+        principal=principal,
         last_id=last_event_id or 0,
     )
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.types import Receive, Scope, Send
 
+from api.access.principal import Principal
 from api.db.tables import RunEventRow, RunRow
 from api.runs.event_order import Place, place_of_now
 from api.runs.service import run_not_found
@@ -40,18 +41,24 @@ async def open_service_stream(
     streams: RunStreams,
     sessions: sessionmaker[Session],
     *,
-    key_id: str | None,
+    principal: Principal,
     last_id: int | None,
     types: frozenset[str] | None,
 ) -> Response:
-    """The events of all runs after ``last_id``, or from now on, while the key ``key_id`` holds."""
+    """The events of all runs after ``last_id``, or from now on, while the caller's key holds."""
 
     def place() -> Place:
         with sessions() as session:
             return place_of_now(session)
 
     start = await streams.in_thread(place) if last_id is None else Place(last_id, frozenset())
-    listener = ServiceListener(key_id=key_id, last_id=start.last_id, told=start.told, types=types)
+    listener = ServiceListener(
+        key_id=principal.key_id,
+        session_id=principal.session_id,
+        last_id=start.last_id,
+        told=start.told,
+        types=types,
+    )
     return EventStream(streams, listener)
 
 
@@ -60,10 +67,10 @@ async def open_stream(
     sessions: sessionmaker[Session],
     run_id: str,
     *,
-    key_id: str | None,
+    principal: Principal,
     last_id: int,
 ) -> Response:
-    """The events of a run after ``last_id``, while the key ``key_id`` holds.
+    """The events of a run after ``last_id``, while the caller's key holds.
 
     Returns:
         The stream; or 204, which tells a browser to stay away, when the run has ended and nothing
@@ -92,6 +99,11 @@ async def open_stream(
     number, told_all = await streams.in_thread(look)
     if told_all and last_id:
         return Response(status_code=http.HTTPStatus.NO_CONTENT)
-    return EventStream(
-        streams, Listener(key_id=key_id, run_id=run_id, run_number=number, last_id=last_id)
+    listener = Listener(
+        key_id=principal.key_id,
+        session_id=principal.session_id,
+        run_id=run_id,
+        run_number=number,
+        last_id=last_id,
     )
+    return EventStream(streams, listener)

@@ -17,11 +17,13 @@ class Outbox:
 
     Attributes:
         key_id: of the key with which it was opened; None where keys are off.
+        session_id: of the session of that key, if it was opened with one's token.
         messages: encoded; None ends the stream.
         ended: nothing more will come.
     """
 
     key_id: str | None = None
+    session_id: str | None = None
     messages: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     ended: bool = False
 

@@ -7,8 +7,8 @@ connection where it was (``Last-Event-ID``). Every writer updates the run's row 
 event, in one transaction; so the events of one run become visible in the order of their ids, and
 "greater than the last id" misses none. ``progress`` messages have no id: they are not kept.
 
-A stream ends when the key with which it was opened does not hold any more: each look asks for all
-of the listeners' keys at once.
+A stream ends when the key, or the session, with which it was opened does not hold any more: each
+look asks for all of the listeners' keys at once, and for all of their sessions.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.access.service import holding_keys
+from api.access.sign_ins import holding_sessions
 from api.db.tables import RunEventRow, RunRow
 from api.runs.event_order import EventOrder
 from api.runs.outbox import Outbox, encode_message
@@ -152,15 +153,16 @@ class RunStreams:
         if not any(isinstance(one, ServiceListener) for one in self._listeners):
             self._order = EventOrder()
         keys = {one.key_id for one in self._listeners if one.key_id is not None}
+        sign_ins = {one.session_id for one in self._listeners if one.session_id is not None}
         try:
-            ended_keys = keys - await self.in_thread(self._holding, keys) if keys else keys
+            ended = await self.in_thread(self._ended, keys, sign_ins) if keys else keys
             look = await self.in_thread(self._look, of_runs) if of_runs else None
             service_look = await self.in_thread(self._look_at_all, of_all) if of_all else None
         except Exception:
             _logger.exception("event streams wait: the database cannot be read")
             return True
         for one in self._listeners:
-            if one.key_id in ended_keys:
+            if one.key_id in ended or one.session_id in ended:
                 one.cut()
         if look is not None:
             for listener in of_runs:
@@ -176,9 +178,13 @@ class RunStreams:
             await asyncio.wait_for(self._changed.wait(), timeout=seconds)
         self._changed.clear()
 
-    def _holding(self, keys: Collection[str]) -> set[str]:
+    def _ended(self, keys: set[str], sign_ins: set[str]) -> set[str]:
+        """Ids of those of the keys and sessions that do not hold any more."""
         with self._sessions() as session:
-            return holding_keys(session, keys)
+            ended = keys - holding_keys(session, keys)
+            if sign_ins:
+                ended |= sign_ins - holding_sessions(session, sign_ins)
+        return ended
 
     def _look_at_all(self, listeners: Sequence[ServiceListener]) -> ServiceLook | None:
         with self._sessions() as session:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.broker import BROKER_ERRORS, Doorbell
+from api.db.errors import reason
 from api.settings import ApiSettings
 from api.storage import free_bytes
 from pmae.schema import Readiness
@@ -67,7 +68,7 @@ def _check_database(sessions: sessionmaker[Session]) -> str:
         with sessions() as session:
             session.execute(select(1))
     except SQLAlchemyError as error:
-        _logger.warning("the database does not answer: %s", error)
+        _logger.warning("the database does not answer: %s", reason(error))
         return "does not answer"
     return "ok"
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from dashboard import address, charts, filmstrip, formatting, image_controls, mask_controls
 from dashboard.choices import choose_run
-from dashboard.numbers import NumbersError
+from dashboard.number_ranges import NumbersError
 from dashboard.palette import run_color
 from dashboard.pictures import reconstruction_grid
 from dashboard.service import client, live, refresh_seconds

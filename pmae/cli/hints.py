@@ -7,7 +7,10 @@ import httpx
 from pmae.client import ApiError, ServiceUnreachableError
 from pmae.errors import PmaeError
 
-_NOBODY = "`pmae up` starts the service on this machine, PMAE_API_URL names one elsewhere"
+_NOBODY = (
+    "`pmae up` starts the service on this machine, PMAE_API_URL names one elsewhere (in a "
+    "container of a compose deployment http://api:8000, with a key in PMAE_API_KEY)"
+)
 _NO_KEY = "export it as PMAE_API_KEY"
 
 

@@ -59,9 +59,10 @@ def load(entry_point: EntryPoint) -> typer.Typer:
     except ImportError as error:
         # Each of this project's packages is an extra of its own name.
         extra = entry_point.module.partition(".")[0]
+        command = entry_point.name.replace(".", " ")
         raise CommandError(
-            f"the command {entry_point.name.replace('.', ' ')} cannot be loaded: {error}. "
-            f"pip install 'pmae[{extra}]' brings what it needs."
+            f"the command {command} cannot be loaded: {error}. pip install 'pmae[{extra}]' brings "
+            f"what it needs; in a compose deployment: docker compose exec {extra} pmae {command}"
         ) from error
     if not isinstance(found, typer.Typer):
         raise CommandError(

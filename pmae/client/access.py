@@ -1,4 +1,4 @@
-"""The part of the client that is about keys, links and the audit trail."""
+"""The part of the client that is about keys, sessions, links and the audit trail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from pmae.schema_access import (
     Identity,
     LinkRequest,
     NewApiKey,
+    NewSignInSession,
     Role,
+    SignInRequest,
+    SignInSession,
+    SignInSessionList,
 )
 
 
@@ -38,8 +42,25 @@ class AccessMethods(Connection):
         return self._read(self._send("POST", "/keys", json=body.model_dump()), NewApiKey)
 
     def revoke_key(self, name: str) -> None:
-        """End a key, and the links that it made; for admins."""
+        """End a key, its sessions, and the links that it made; for admins."""
         self._send("DELETE", path_of("keys", name))
+
+    def create_session(self, *, user_agent: str | None = None) -> NewSignInSession:
+        """Begin a session of this client's key, whose ``token`` is taken wherever a key is.
+
+        Args:
+            user_agent: of the browser that is signed in; default: this client's own.
+        """
+        body = SignInRequest(user_agent=user_agent)
+        return self._read(self._send("POST", "/sessions", json=body.model_dump()), NewSignInSession)
+
+    def sessions(self) -> list[SignInSession]:
+        """This key's sessions that hold, newest first; for admins everybody's."""
+        return self._read(self._send("GET", "/sessions"), SignInSessionList).items
+
+    def end_session(self, session_id: str | None = None) -> None:
+        """End a session of this key; default: the one whose token this client sends."""
+        self._send("DELETE", path_of("sessions", session_id or "current"))
 
     def audit(
         self, *, actor: str | None = None, limit: int = 100, cursor: str | None = None

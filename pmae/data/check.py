@@ -40,10 +40,10 @@ def check(name: str, settings: StorageSettings, resolution: int | None = None) -
     kind = " (binary labels)" if data.multi_label else ""
     train, val, test = (f"{len(split):,}" for split in data.splits.values())
     return Contents(
-        name=name,
-        train=train,
-        val=val,
-        test=test,
+        name,
+        train,
+        val,
+        test,
         classes=f"{data.num_classes}{kind}",
         channels=str(data.image_shape[0]),
         pixels=str(pixels),

@@ -226,6 +226,24 @@ class ImageData:
         parts = [split.digest() for split in self.splits.values()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def has_digest(self, digest: str) -> bool:
+        """Whether a checkpoint that carries ``digest`` was trained on these images.
+
+        The first checkpoints carry one hash over all splits instead of the hash of theirs.
+        """
+        return digest in (self.digest(), self._first_digest())
+
+    def _first_digest(self) -> str | None:
+        """SHA-256 over every pixel and class; None: the first version knew no such data set."""
+        sha = hashlib.sha256()
+        for split in self.splits.values():
+            if not isinstance(split, MemorySplit) or split.object_masks is not None:
+                return None
+            sha.update(repr(tuple(split.images.shape)).encode())
+            sha.update(split.images.contiguous().numpy().data)
+            sha.update(split.labels.contiguous().numpy().data)
+        return sha.hexdigest()
+
     def close(self) -> None:
         """Release what the splits hold for reading ahead."""
         for split in self.splits.values():

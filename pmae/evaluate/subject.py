@@ -90,8 +90,7 @@ class Subject:
             settings,
             object_masks=config.spec.masking.needs_object_masks,  # they are part of the digest
         )
-        digest = data.digest()
-        if digest != config.data_digest:
+        if not data.has_digest(config.data_digest):
             raise CheckpointError(
                 f"the files of {data.name} have changed since the checkpoint was made"
             )
@@ -99,7 +98,7 @@ class Subject:
         return cls(
             spec=config.spec,
             encoder=model.encoder.to(device),
-            target=Target(data, statistics, config.spec.augmentation, digest),
+            target=Target(data, statistics, config.spec.augmentation, data.digest()),
             step=manifest.step,
             epoch=manifest.epoch,
             sha256=manifest.files[MODEL_FILE].sha256,

@@ -24,13 +24,13 @@ _ARGUMENTS = [
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser; the test is skipped where there is none."""
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """A browser, with further arguments; the test is skipped where there is none."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
         pytest.skip(f"no Chromium on the PATH (looked for {', '.join(_NAMES)})")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*_ARGUMENTS, *arguments])
         try:
             yield browser
         finally:
@@ -77,10 +77,7 @@ class Watched:
         return bool(self.page.evaluate("window.mark === 'same document'"))
 
     def _console(self, message: ConsoleMessage) -> None:
-        # On a deep link Streamlit's script first looks for its server below the page's own path
-        # (/run/_stcore/health), gets two 404s, and then finds it at the root. No option of the
-        # open-source server tells it beforehand.
-        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+        if message.type == "error":
             self.faults.append(f"console: {message.text} ({message.location['url']})")
 
     def _request(self, request: Request) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dashboard.image_controls import parse_images
-from dashboard.numbers import NumbersError
+from dashboard.number_ranges import NumbersError
 from pmae.schema import ImageChoice, ReconstructionRequest, Run
 from pmae.schema_reconstruction import MOST_IMAGES
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve

@@ -92,7 +92,8 @@ def stages() -> dict[str, Stage]:
 
 def _stage(text: str) -> Stage:
     def last(instruction: str, default: str) -> str:
-        return [default, *re.findall(rf"^{instruction} (.+)$", text, re.MULTILINE)][-1]
+        found: list[str] = re.findall(rf"^{instruction} (.+)$", text, re.MULTILINE)
+        return [default, *found][-1]
 
     pairs = " ".join(re.findall(r"^ENV (.+)$", text, re.MULTILINE)).split()
     return Stage(

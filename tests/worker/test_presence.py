@@ -25,7 +25,12 @@ def test_a_fork_waits_until_it_is_not_in_the_database(
             return super()._renew()
 
     presence = SlowPresence(
-        sessions, settings, Identity("here", 1.0), tell_drain=lambda _: None, tend=lambda: None
+        sessions,
+        settings,
+        Identity("here", 1.0),
+        tell_drain=lambda _: None,
+        tend=lambda: None,
+        refuse=lambda error: pytest.fail(str(error)),
     )
     presence.start()
     assert inside.wait(60)

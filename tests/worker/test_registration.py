@@ -131,7 +131,14 @@ def test_who_lost_its_name_meanwhile_takes_no_more_runs(
     old = _register(sessions, settings)
     assert old.lock is not None
     told: list[bool] = []
-    presence = Presence(sessions, settings, old.identity, tell_drain=told.append, tend=lambda: None)
+    presence = Presence(
+        sessions,
+        settings,
+        old.identity,
+        tell_drain=told.append,
+        tend=lambda: None,
+        refuse=lambda error: pytest.fail(str(error)),
+    )
     assert presence._renew() is False
     old.lock.release()
     new = _register(sessions, settings)

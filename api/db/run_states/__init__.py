@@ -8,7 +8,8 @@ queued -> running    a worker claims the best run that its slot can serve: prior
 running -> succeeded the worker, when the trainer said ``end``
 running -> failed    the worker; or the reconciler, when a lease ended after the last attempt
 running -> cancelled the worker, when the trainer is gone; or the reconciler
-running -> queued    the worker, when it drains or its trainer was killed; or the reconciler
+running -> queued    the worker, when it drains or its trainer was killed; or the reconciler; or the
+                     restore of a backup
 queued -> cancelled  the API
 failed, cancelled -> queued   the API (resume)
 ===================  =====================================================================
@@ -33,6 +34,7 @@ from api.db.run_states.by_api import (
     request_cancel,
     resume,
     submit,
+    take_back_restored,
 )
 from api.db.run_states.by_worker import (
     claim,
@@ -67,5 +69,6 @@ __all__ = [
     "requeue",
     "resume",
     "submit",
+    "take_back_restored",
     "who_needs",
 ]

@@ -267,3 +267,20 @@ def expire_leases(session: Session) -> list[str]:
     """
     why = "its worker was not heard of until the lease ended"
     return take_back(session, RunRow.lease_until < database_now(), "reconciler", why)
+
+
+def take_back_restored(session: Session, why: str) -> list[str]:
+    """Take back every run that was running when the backup was made that is being restored.
+
+    Nothing went wrong with it: no attempt is used up. One that was to be cancelled is cancelled.
+
+    Returns:
+        The ids of the runs that changed.
+    """
+    session.execute(
+        update(RunRow)
+        .where(RunRow.state == "running")
+        .values(attempt=RunRow.attempt - 1)
+        .execution_options(synchronize_session=False)
+    )
+    return take_back(session, RunRow.number.is_not(None), "restore", why)

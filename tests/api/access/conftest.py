@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from api.access.service import create_key
-from api.db.tables import ApiKeyRow
+from api.db.tables import ApiKeyRow, SignInSessionRow
 from api.settings import ApiSettings
 from pmae.client import PmaeClient
-from pmae.schema_access import ApiKeyRequest, NewApiKey, Role
+from pmae.schema_access import ApiKeyRequest, NewApiKey, NewSignInSession, Role
 from tests.api.live import LiveApi, live_api
 
 
@@ -34,6 +34,20 @@ class LockedApi:
     def headers(self, name: str, role: Role = "viewer", **columns: float) -> dict[str, str]:
         """Of a request with a new key."""
         return bearer(self.key(name, role, **columns).key)
+
+    def session(self, name: str, role: Role = "viewer", **columns: float) -> NewSignInSession:
+        """A new session of a new key, then columns of its row changed."""
+        with self.client(name, role) as client:
+            made = client.create_session()
+        if columns:
+            ours = SignInSessionRow.id == made.id
+            with self.live.sessions.begin() as session:
+                session.execute(update(SignInSessionRow).where(ours).values(**columns))
+        return made
+
+    def session_headers(self, name: str, **columns: float) -> dict[str, str]:
+        """Of a request with a new session of an admin's key."""
+        return bearer(self.session(name, "admin", **columns).token)
 
     def client(self, name: str, role: Role = "viewer") -> PmaeClient:
         """A client with a new key."""

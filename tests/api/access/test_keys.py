@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from api.access.keys import mint, parse
-from api.access.service import note_use, verify_key
+from api.access.service import note_use, verify_bearer
 from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
 from api.db.tables import ApiKeyRow
@@ -149,7 +149,7 @@ def test_the_command_makes_the_first_key(tmp_path: Path, database_url: str) -> N
     assert "ada, whose role is admin. Keep it: it cannot be shown again" in made.stderr
     engine = make_engine(database_url)
     sessions = make_sessions(engine)
-    principal = verify_key(sessions, made.stdout.strip())
+    principal = verify_bearer(sessions, made.stdout.strip())
     assert (principal.name, principal.role) == ("ada", "admin")
     header, row = run_pmae(["keys", "list"], environment).stdout.splitlines()
     shown = dict(zip(header.split("\t"), row.split("\t"), strict=True))

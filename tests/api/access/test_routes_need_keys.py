@@ -37,6 +37,7 @@ def requests(run_id: str) -> Iterator[tuple[Operation, str, str]]:
             "file_name": "model.safetensors",
             "index": "0",
             "name": "quickstart",
+            "session_id": "0123456789ab",
         }
         for method in operation.methods:
             yield operation, method, operation.path.format(**values)
@@ -58,6 +59,9 @@ def test_no_route_answers_without_a_key_that_holds(
         "key_invalid": bearer(wrong),
         "key_revoked": locked.headers("revoked", "admin", revoked_at=time.time()),
         "key_expired": locked.headers("expired", "admin", expires_at=time.time() - 1),
+        "session_invalid": bearer(f"pmaes_{true.partition('_')[2]}"),
+        "session_ended": locked.session_headers("ended", revoked_at=time.time()),
+        "session_expired": locked.session_headers("over", expires_at=time.time() - 1),
     }
     everything = list(requests(run.id))
     assert len(everything) > 25

@@ -1,4 +1,4 @@
-"""An event stream that is open ends with the key that opened it."""
+"""An event stream that is open ends with the key, or the session, that opened it."""
 
 from __future__ import annotations
 
@@ -61,6 +61,25 @@ def test_it_ends_and_who_connects_again_is_told_why(
         assert no.value.problem.status == 401
         told = locked.live.add_event(run.number, "after that")
         assert first_of(others).id == str(told), "other keys' streams go on"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_ends_with_its_session_and_its_keys_other_streams_go_on(
+    locked: LockedApi, way: str
+) -> None:
+    run = locked.live.add_run(state="running")
+    with locked.client("ada") as ada, PmaeClient(locked.live.url) as connection:
+        token = ada.create_session().token
+        browser = connection.with_key(token)
+        others, events = follow(ada, way, run), follow(browser, way, run)
+        last = first_of(events).id
+        assert first_of(others).id == last
+        browser.end_session()
+        assert [found.id for found in events if found.id is not None] == []
+        with pytest.raises(ApiError, match="the session was ended; sign in again"):
+            next(follow(browser, way, run, last))
+        told = locked.live.add_event(run.number, "after that")
+        assert first_of(others).id == str(told)
 
 
 def test_what_waits_for_a_slow_listener_is_not_sent_any_more() -> None:

@@ -1,19 +1,21 @@
-"""The lab's deployment, built and started once for the tests of this folder."""
+"""The lab's deployment, built and started once for the tests of this folder, and runs of it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from pmae.client import PmaeClient
+from pmae.schema import Run
+from tests.dashboard.browser import chromium
 from tests.docker.compose import has_compose
-from tests.docker.engine.lab import Lab
+from tests.docker.engine.lab import LONG, Lab
 
 LEASE_SECONDS = 40
-WANTED = ("python:3.11-slim", "postgres:15", "redis:7", "caddy:2")
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,33 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     finally:
         if os.environ.get("PMAE_KEEP_LAB") != "1":
             lab.remove()
+
+
+@pytest.fixture(scope="session")
+def admin(lab: Lab) -> Iterator[PmaeClient]:
+    """The admin's client."""
+    with lab.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def quickstart(lab: Lab, admin: PmaeClient) -> Run:
+    """A finished run of the quickstart, shortened."""
+    run = lab.wait_for_end(admin, admin.submit(preset="quickstart", spec={"epochs": 10}).id)
+    assert run.state == "succeeded", run.reason
+    return run
+
+
+@pytest.fixture(scope="session")
+def reference(lab: Lab, admin: PmaeClient) -> Run:
+    """A finished run of LONG to which nothing happened."""
+    run = lab.wait_for_end(admin, admin.submit(LONG).id)
+    assert run.state == "succeeded", run.reason
+    return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium of this machine."""
+    with chromium() as found:
+        yield found

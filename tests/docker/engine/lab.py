@@ -14,11 +14,23 @@ from typing import Any
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
 from pmae.schema import TERMINAL_STATES, Run
-from tests.docker.compose import BASE, ROOT, TLS, clean_environment
+from pmae.spec import CheckpointSpec
+from tests.docker.compose import BASE, ROOT, clean_environment
 from tests.support.ports import free_port
+from tests.support.specs import TINY
 from tests.support.waiting import wait_until
 
 DOMAIN = "pmae.lab.example"
+WEIGHTS = "model.safetensors"
+LONG = TINY.model_copy(
+    update={
+        "name": "long",
+        "epochs": 2_000,
+        "log_every_steps": 50,
+        "checkpoint": CheckpointSpec(every_epochs=1_000, latest_seconds=2),
+    }
+)
+"""Trains for minutes, and is the same wherever and however often it was interrupted."""
 _KEY = re.compile(r"pmae_[0-9a-f]+_[A-Za-z0-9_-]+")
 
 
@@ -40,8 +52,9 @@ class Lab:
         for name, owner in (("data", 0), ("backup", 10001)):
             (folder / name).mkdir()
             os.chown(folder / name, owner, owner)
+        self.password = secrets.token_hex(24)
         lines = {
-            "POSTGRES_PASSWORD": secrets.token_hex(24),
+            "POSTGRES_PASSWORD": self.password,
             "PMAE_DATA_ROOT": str(folder / "data"),
             "PMAE_BACKUP_DIR": str(folder / "backup"),
             "PMAE_API_PORT": str(self.api_port),
@@ -67,9 +80,9 @@ class Lab:
         """Address of the dashboard on this machine."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def use_tls(self) -> None:
-        """Add the proxy at the next :meth:`up`."""
-        self.files = (BASE, TLS)
+    def use(self, *files: str) -> None:
+        """Take these compose files beside the first at the next :meth:`up`."""
+        self.files = (BASE, *files)
 
     def compose(
         self,
@@ -166,7 +179,7 @@ def shell(container: str, script: str) -> subprocess.CompletedProcess[str]:
 def progress(client: PmaeClient, run_id: str) -> int:
     """Newest step that stands in SQL; -1 while the service does not answer."""
     try:
-        return client.run(run_id).progress.done
+        return client.run(run_id).progress.done or 0
     except ClientError:
         return -1
 
@@ -189,3 +202,13 @@ def points(client: PmaeClient, run_id: str) -> Sequence[str]:
     columns = head.split(",")
     kept = [columns.index(name) for name in ("name", "step", "epoch", "value")]
     return sorted(",".join(line.split(",")[index] for index in kept) for line in lines)
+
+
+def assert_same(admin: PmaeClient, run_id: str, reference_id: str) -> None:
+    """No point is lost or doubled, and the weights are the same to the bit."""
+    assert points(admin, run_id) == points(admin, reference_id)
+    weights = [
+        {ck.name: ck.files[WEIGHTS].sha256 for ck in admin.checkpoints(found, kind="kept")}
+        for found in (run_id, reference_id)
+    ]
+    assert weights[0] == weights[1] != {}

@@ -80,3 +80,19 @@ def test_no_command_shows_a_traceback_for_a_broken_database(
     _is_a_sentence(run_pmae(command, environment), "file is not a database")
     environment["PMAE_DATABASE_URL"] = NOBODY
     _is_a_sentence(run_pmae(command, environment), "connection")
+
+
+def test_a_service_that_is_not_here() -> None:
+    """As in a container, where nothing says where the service is."""
+    done = run_pmae(["worker", "list"], {"PMAE_API_URL": "http://127.0.0.1:1"})
+    _is_a_sentence(done, "PMAE_API_URL names one elsewhere")
+    assert "PMAE_API_KEY" in done.stderr
+
+
+def test_a_machine_without_the_database(tmp_path: Path) -> None:
+    environment = installed_metadata(tmp_path / "site") | {"PMAE_HOME": str(tmp_path / "none")}
+    for command in (["gc", "--dry-run"], ["keys", "list"], ["db", "check"]):
+        done = run_pmae(command, environment)
+        _is_a_sentence(done, f"there is no database here ({tmp_path}/none)")
+        typed = " ".join(part for part in command if not part.startswith("-"))
+        assert done.stderr.strip().endswith(f"docker compose exec api pmae {typed}")

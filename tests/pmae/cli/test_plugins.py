@@ -22,7 +22,7 @@ def metadata(tmp_path: Path) -> dict[str, str]:
 def test_every_command_that_the_project_adds_can_be_loaded() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     added = project["entry-points"][GROUP]
-    assert set(added) == {"gc", "keys", "worker.run"}
+    assert set(added) == {"backup", "db", "gc", "keys", "restore", "worker.run"}
     for name, value in added.items():
         assert isinstance(load(EntryPoint(name, value, GROUP)), typer.Typer)
 

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from pmae.data.images import ImageData, MemorySplit, check_splits
+from pmae.data.registry import load_data
 from pmae.errors import DataError
+from pmae.settings import StorageSettings
+from pmae.spec import DatasetSpec
 
 
 def _split(count: int, labels: torch.Tensor | None = None) -> MemorySplit:
@@ -34,6 +37,19 @@ def test_batches_are_what_take_gives_in_the_order_asked_for() -> None:
     assert [len(batch.images) for batch in split.in_order(4)] == [4, 4, 1]
     assert torch.equal(torch.cat([b.images for b in split.in_order(4)]), split.images)
     assert split.num_bytes == 9 * 12 + 9 * 4
+
+
+def test_checkpoints_of_the_first_version_are_of_the_same_images() -> None:
+    """Its digest of the digits stands in tests/upgrade/fixtures/82a655f."""
+    spec = DatasetSpec(name="digits", resolution=8, max_train_images=200)
+    data = load_data(spec, StorageSettings())
+    first = "50633f0d4b671432cfc12a492de49f36b5e112f3a9333e14849ad1720175f3d5"
+    assert data.digest() != first
+    assert data.has_digest(first)
+    assert data.has_digest(data.digest())
+    other = load_data(spec.model_copy(update={"max_train_images": 201}), StorageSettings())
+    assert not other.has_digest(first)
+    assert not other.has_digest(data.digest())
 
 
 def test_the_digest_sees_every_pixel_label_and_split() -> None:

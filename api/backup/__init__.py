@@ -1,0 +1,1 @@
+"""Backups of the service: its database and its files (``pmae backup``, ``pmae restore``)."""

@@ -1,0 +1,143 @@
+"""Opening the database when a process starts: what is wrong with it is told in a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from api.db.errors import DatabaseAwayError, DatabaseRefusedError, reason
+from api.db.revision import check_revision, revision_of
+from api.db.session import make_engine
+
+LOOK_SECONDS = 1.0
+"""Between two looks for a database that does not answer."""
+_PASSWORD = re.compile(r"authentication failed|no password supplied|role \S+ does not exist")
+_PERMANENT = re.compile(
+    rf"{_PASSWORD.pattern}|no pg_hba\.conf entry|database \S+ does not exist"
+    r"|permission denied for database|not permitted to log in|does not support SSL"
+)
+"""PostgreSQL's words for what stays so until somebody changes something. The client library hands
+on no code of a refused connection."""
+
+
+def describe(url: str) -> str:
+    """Name the database of a URL without its password: ``the database at db:5432``.
+
+    Raises:
+        DatabaseRefusedError: it is no URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseRefusedError(
+            f"PMAE_DATABASE_URL: {reason(error)}; valid are sqlite:///FILE and "
+            "postgresql+psycopg://user:password@host/name"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        return f"the database {parsed.database}"
+    return f"the database at {parsed.host or 'localhost'}:{parsed.port or 5432}"
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """An engine without a pool for the block, in which faults of the database become sentences.
+
+    Raises:
+        DatabaseRefusedError: the database cannot be used; says what to look at.
+        DatabaseAwayError: it does not answer now.
+    """
+    where = describe(url)
+    try:
+        engine = make_engine(url, pooled=False)
+    except ImportError as error:
+        raise DatabaseRefusedError(
+            f"the driver of {make_url(url).drivername} is not installed ({error}); "
+            "PMAE_DATABASE_URL is sqlite:///... or postgresql+psycopg://..."
+        ) from error
+    except SQLAlchemyError as error:
+        raise DatabaseRefusedError(f"PMAE_DATABASE_URL: {reason(error)}") from error
+    try:
+        yield engine
+    except SQLAlchemyError as error:
+        raise _sentence(error, where, is_server=engine.dialect.name != "sqlite") from error
+    finally:
+        engine.dispose()
+
+
+def check_database(url: str) -> None:
+    """Look once for the database, and at its schema's revision.
+
+    Raises:
+        SchemaError: it is of another version, or empty.
+        DatabaseRefusedError: it cannot be used.
+        DatabaseAwayError: it does not answer now.
+    """
+    where = describe(url)
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        check_revision(None, where)  # to connect would make the file
+    with opened(url) as engine, engine.connect() as connection:
+        found = revision_of(connection)
+    check_revision(found, where)
+
+
+def wait_for_database(
+    url: str,
+    *,
+    look: Callable[[str], None],
+    pause: Callable[[float], bool],
+    say: Callable[[str], None],
+) -> None:
+    """Wait until the database answers; say once that it does not.
+
+    Args:
+        url: SQLAlchemy URL.
+        look: looks at it, as :func:`check_database` does.
+        pause: waits for so many seconds; False: no longer.
+        say: is given a sentence.
+
+    Raises:
+        SchemaError: it is of another version, or empty.
+        DatabaseRefusedError: it cannot be used.
+        DatabaseAwayError: it did not answer for as long as ``pause`` allowed.
+    """
+    waits = False
+    while True:
+        try:
+            look(url)
+        except DatabaseAwayError as error:
+            if not waits:
+                say(f"{error}; waiting for it")
+            waits = True
+            if not pause(LOOK_SECONDS):
+                raise
+        else:
+            return
+
+
+def _sentence(
+    error: SQLAlchemyError, where: str, *, is_server: bool
+) -> DatabaseRefusedError | DatabaseAwayError:
+    words = reason(error)
+    if not is_server:
+        return DatabaseRefusedError(
+            f"{where} cannot be used: {words}; PMAE_DATABASE_URL or PMAE_HOME says which it is"
+        )
+    if _PERMANENT.search(words):
+        look_at = (
+            "PMAE_DATABASE_USER and PMAE_DATABASE_PASSWORD, or PMAE_DATABASE_URL (in a compose "
+            "deployment POSTGRES_PASSWORD in .env, which is the database's own only when its "
+            "volume is made: docs/operations.md)"
+            if _PASSWORD.search(words)
+            else "PMAE_DATABASE_HOST and PMAE_DATABASE_NAME, or PMAE_DATABASE_URL"
+        )
+        return DatabaseRefusedError(f"{where} refused the connection: {words}; look at {look_at}")
+    if isinstance(error, (OperationalError, PoolTimeoutError)):
+        return DatabaseAwayError(f"{where} does not answer: {words}")
+    return DatabaseRefusedError(f"{where} cannot be used: {words}")
