@@ -32,6 +32,7 @@ from pmae.loaded_checkpoint import LoadedCheckpoint
 from pmae.reconstruct import PANELS
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec
+from tests.support.unprivileged import close, open_again, unprivileged, write_birds
 
 Start = Callable[..., subprocess.Popen[bytes]]
 FINAL = "step-00000024"
@@ -187,6 +188,24 @@ def test_a_failure_ends_with_an_error_event_for_a_researcher(
     assert isinstance(last, ErrorEvent)
     assert last.code == "dataset_missing"
     assert "nowhere" in last.message
+
+    write_birds(tmp_path / "data" / "private")
+    close(tmp_path / "data" / "private")
+    spec["dataset"]["name"] = "folder:private"
+    run.spec.write_text(json.dumps(spec))
+    done = subprocess.run(
+        unprivileged([sys.executable, "-m", "pmae.train", str(run.path)]),
+        env={**os.environ, "PMAE_DATA_ROOT": str(tmp_path / "data")},
+        check=False,
+        timeout=120,
+    )
+    open_again(tmp_path / "data")
+    assert done.returncode == 1
+    last = _events(run.lease(2))[-1]
+    assert isinstance(last, ErrorEvent)
+    assert last.code == "dataset_unreadable"
+    assert f"private cannot be read by user {os.geteuid()}" in last.message
+    assert "chmod" in last.message
 
     spec["dataset"]["name"], spec["optimizer"]["base_lr"] = "digits", 10.0
     spec["batch_size"], spec["epochs"], spec["optimizer"]["betas"] = 64, 200, [0.0, 0.0]
