@@ -1,4 +1,4 @@
-"""Entry point: ``streamlit run dashboard/app.py``."""
+"""The script of every page; ``python -m dashboard`` serves it."""
 
 from __future__ import annotations
 

@@ -6,27 +6,34 @@ import http
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeVar
 
 import streamlit as st
 
+from dashboard.reader import session_token
 from dashboard.settings import DashboardSettings
 from pmae.client import ApiError, ClientError, PmaeClient, ServiceUnreachableError
 from pmae.client.errors import may_pass
 from pmae.schema import TERMINAL_STATES, Checkpoint, RunSummary
+from pmae.schema_access import Identity
 
 LIVE_SECONDS = 2.0
 """Between two refreshes of what changes while a run is under way."""
 RETRY_SECONDS = 2.0
-API_KEY = "api_key"
-"""Where a session keeps its key, who it is by that, and why it has none any more."""
-IDENTITY, KEY_FAULT = "identity", "key_fault"
-_LINKS = "download_links"
+_READER, _LINKS = "reader", "download_links"
 _DATABASE_AWAY = "database_unavailable"
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Who the service takes the reader for, by which token."""
+
+    token: str | None = field(repr=False)
+    identity: Identity
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,28 @@ def connection() -> PmaeClient:
 
 
 def client() -> PmaeClient:
-    """The service as this session may use it: with its own key, if it has one."""
-    api_key = st.session_state.get(API_KEY)
-    return connection().with_key(api_key) if api_key else connection()
+    """The service as the reader may use it: with the token of their session, if there is one."""
+    token = session_token()
+    return connection().with_key(token) if token else connection()
+
+
+def identity() -> Identity:
+    """Who the service takes the reader for. Asked once for each page that is open.
+
+    A page that was connected again under another session starts anew: nothing of the reader before
+    is left, no choices and no uploaded images.
+
+    Raises:
+        ClientError: the service does not know the reader, or does not answer.
+    """
+    token = session_token()
+    known: _Reader | None = st.session_state.get(_READER)
+    if known is None or known.token != token:
+        if known is not None:
+            st.session_state.clear()
+        known = _Reader(token, client().identity())
+        st.session_state[_READER] = known
+    return known.identity
 
 
 def beginning(items: Iterator[_T], most: int) -> tuple[list[_T], bool]:
@@ -64,11 +90,11 @@ def beginning(items: Iterator[_T], most: int) -> tuple[list[_T], bool]:
 def download_urls(checkpoint: Checkpoint) -> dict[str, str]:
     """Where the reader's browser fetches each of a checkpoint's files.
 
-    Where the service asks for keys these are links that hold for some minutes, made with the
-    session's key and again when half of their time is over. None for a checkpoint that is gone.
+    Where the service asks for keys these are links that hold for some minutes, made in the
+    reader's name and again when half of their time is over. None for a checkpoint that is gone.
     """
     public = settings().download_url
-    if API_KEY not in st.session_state:
+    if identity().name is None:
         url = connection().download_url
         return {name: url(checkpoint.id, name, base_url=public) for name in checkpoint.files}
     made: dict[str, _Links] = st.session_state.setdefault(_LINKS, {})
@@ -85,13 +111,6 @@ def download_urls(checkpoint: Checkpoint) -> dict[str, str]:
         known = _Links({link.file_name: link.url for link in found}, now + left / 2)
         made[checkpoint.id] = known
     return known.urls
-
-
-def forget_key(fault: str | None = None) -> None:
-    """Sign the session out; ``fault`` is told with the question for another key."""
-    for name in (API_KEY, IDENTITY, _LINKS):
-        st.session_state.pop(name, None)
-    st.session_state[KEY_FAULT] = fault
 
 
 def refresh_seconds(run: RunSummary) -> float | None:
@@ -121,7 +140,7 @@ def shown_errors() -> Iterator[None]:
             _wait_for_service("The service's database does not answer")
             return
         if isinstance(error, ApiError) and error.problem.status == http.HTTPStatus.UNAUTHORIZED:
-            forget_key(str(error))
+            st.session_state.clear()  # the next run asks who the reader is, and leads to sign-in
             st.rerun()
         st.error(str(error))
 

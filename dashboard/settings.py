@@ -7,10 +7,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class DashboardSettings(BaseSettings):
-    """Where the API is, as this process and as the reader's browser reach it."""
+    """Where the dashboard listens; where the API is, for this process and for the browser."""
 
     model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
 
+    dashboard_host: str = Field(
+        default="127.0.0.1", description="Address that `python -m dashboard` listens on."
+    )
+    dashboard_port: int = Field(
+        default=8501, ge=0, le=65_535, description="Port that `python -m dashboard` listens on."
+    )
     api_port: int = Field(default=8000, ge=1, le=65_535, description="Port of the REST API.")
     api_url: str | None = Field(
         default=None, description="Address of the API; default: this machine, PMAE_API_PORT."

@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import formatting, markup, run_filters
+from dashboard import first_steps, formatting, markup, run_filters
 from dashboard.links import clicked_link
 from dashboard.navigation import run_page
 from dashboard.palette import STATE_COLORS
 from dashboard.run_filters import RunFilters
-from dashboard.service import API_KEY, LIVE_SECONDS, client, live
+from dashboard.service import LIVE_SECONDS, client, live
 from pmae.schema import RunPage, RunSummary
 
 PAGE_SIZE = 50
@@ -49,7 +49,7 @@ def _list(chosen: RunFilters) -> None:
     elif chosen.filter_anything():
         st.info("No run is like that. Take a filter away to see more.")
     else:
-        _first_steps()
+        first_steps.show()
     _pager(page, cursors)
 
 
@@ -164,11 +164,3 @@ def _turn(cursor: str | None) -> None:
         cursors.pop()
     else:
         cursors.append(cursor)
-
-
-def _first_steps() -> None:
-    st.info("No run yet. Submit one, and it appears here:")
-    url = f"{client().base_url}/api/v1/runs?preset=quickstart"
-    key = ' -H "Authorization: Bearer $PMAE_API_KEY"' if API_KEY in st.session_state else ""
-    command = f"curl -X POST '{url}'{key} -H 'Content-Type: application/json' -d '{{}}'"
-    st.code(command, language="bash")

@@ -89,6 +89,7 @@ class UpSettings(LogSettings, StorageSettings):
             "PMAE_ARTIFACT_ROOT": str(self.artifact_dir),
             "PMAE_API_HOST": HOST,
             "PMAE_API_PORT": str(self.api_port),
+            "PMAE_DASHBOARD_HOST": HOST,
             "PMAE_DASHBOARD_PORT": str(self.dashboard_port),
             "PMAE_API_URL": self.api_url,
             "PMAE_BROKER_URL": broker_url,

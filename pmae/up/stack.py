@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Self
 
 import httpx
@@ -191,17 +191,11 @@ class Stack:
         )
 
     def _dashboard(self) -> Service:
-        options = {
-            "server.address": HOST,
-            "server.port": str(self.settings.dashboard_port),
-            "server.headless": "true",
-            "server.fileWatcherType": "none",
-            "browser.gatherUsageStats": "false",
-        }
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        if find_spec("dashboard") is None or find_spec("streamlit") is None:
+            raise StackError("the dashboard is not installed: pip install 'pmae[embedded]'")
         return self._service(
             "dashboard",
-            _python("streamlit", "run", str(_dashboard_script()), *arguments),
+            _python("dashboard"),
             is_ready=lambda: _responds(f"{self.settings.dashboard_url}/_stcore/health"),
         )
 
@@ -244,16 +238,6 @@ class Stack:
 
 def _python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
-
-
-def _dashboard_script() -> Path:
-    """The script that Streamlit runs; found without importing the package."""
-    from importlib.util import find_spec
-
-    spec = find_spec("dashboard")
-    if spec is None or spec.origin is None:
-        raise StackError("the dashboard is not installed: pip install 'pmae[embedded]'")
-    return Path(spec.origin).parent / "app.py"
 
 
 def _responds(url: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,22 @@ from streamlit.util import calc_hash
 
 SCRIPT = Path(__file__).parents[2] / "dashboard" / "app.py"
 DEFAULT_PAGE = "runs"
+
+
+@dataclass
+class Browser:
+    """What a browser sends with the websocket of a page."""
+
+    headers: dict[str, str] = field(
+        default_factory=lambda: {"Host": "lab:8501", "Origin": "http://lab:8501"}
+    )
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def keep(self, token: str | None) -> None:
+        """Hold the cookie of a session, or none."""
+        self.cookies.clear()
+        if token is not None:
+            self.cookies["pmae_session_8501"] = token
 
 
 @dataclass

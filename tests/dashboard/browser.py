@@ -77,10 +77,7 @@ class Watched:
         return bool(self.page.evaluate("window.mark === 'same document'"))
 
     def _console(self, message: ConsoleMessage) -> None:
-        # On a deep link Streamlit's script first looks for its server below the page's own path
-        # (/run/_stcore/health), gets two 404s, and then finds it at the root. No option of the
-        # open-source server tells it beforehand.
-        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+        if message.type == "error":
             self.faults.append(f"console: {message.text} ({message.location['url']})")
 
     def _request(self, request: Request) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 import streamlit as st
 
+from dashboard import reader
 from dashboard.service import connection
-from tests.dashboard.app import App
+from tests.dashboard.app import App, Browser
 from tests.dashboard.fake_service import FakeService, serving
 
 
@@ -16,7 +17,17 @@ def service() -> FakeService:
 
 
 @pytest.fixture
-def app(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+def own_browser(monkeypatch: pytest.MonkeyPatch) -> Browser:
+    """The browser whose websocket opens the pages from now on: Streamlit's tests have none."""
+    browser = Browser()
+    monkeypatch.setattr(reader, "introduced", lambda: (browser.headers, browser.cookies))
+    return browser
+
+
+@pytest.fixture
+def app(
+    service: FakeService, own_browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[App]:
     with serving(service) as url:
         monkeypatch.setenv("PMAE_API_URL", url)
         monkeypatch.setenv("PMAE_PUBLIC_API_URL", "https://lab.example")
