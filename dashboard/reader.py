@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from dashboard.web.site import site_of
+from dashboard.web.origin import site_of
 
 
 def introduced() -> tuple[Mapping[str, str], Mapping[str, str]]:

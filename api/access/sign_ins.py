@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 
 from sqlalchemy import delete, or_, select, update
-from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from api.access import keys
@@ -109,8 +108,8 @@ def list_sessions(session: Session, principal: Principal) -> list[SignInSession]
     )
     if not principal.may("admin"):
         query = query.where(SignInSessionRow.key_id == principal.key_id)
-    rows: list[Row[tuple[SignInSessionRow, str]]] = list(session.execute(query))
-    return [_view(row, name, current_id=principal.session_id) for row, name in rows]
+    found = session.execute(query)
+    return [_view(row, name, current_id=principal.session_id) for row, name in found]
 
 
 def end_session(session: Session, principal: Principal, session_id: str) -> None:

@@ -14,8 +14,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from dashboard.web.origin import Site, safe_next, site_of
 from dashboard.web.sign_in_page import sign_in_page
-from dashboard.web.site import Site, safe_next, site_of
 from pmae.client import ApiError, InvalidKeyError, PmaeClient, ServiceUnreachableError
 from pmae.errors import ClientError
 

@@ -39,8 +39,8 @@ _PAGE = Markup("""\
  autocomplete="current-password" spellcheck="false"{described}>
 {fault}<button>Sign in</button>
 </form>
-<p class="quiet">This browser stays signed in until you sign out, your key ends, or its days are
-over. The key itself is not kept here.</p>
+<p class="quiet">You stay signed in on this browser until you sign out, the key ends or the session
+expires. The key itself is not kept.</p>
 <details>
 <summary>No key yet?</summary>
 <p>An admin of this service makes one for you. The first is made where it runs:</p>

@@ -8,7 +8,7 @@ from http.cookies import SimpleCookie
 import pytest
 from starlette.responses import Response
 
-from dashboard.web.site import Site, safe_next, site_of
+from dashboard.web.origin import Site, safe_next, site_of
 
 
 @pytest.mark.parametrize(
