@@ -33,6 +33,7 @@ FIELDS: dict[str, type[BaseSettings]] = {
 OURS = set(FIELDS)
 OF_LIBRARIES = {"FORWARDED_ALLOW_IPS", "TZ"}
 OF_THE_API_ALONE = {"PMAE_SECRET_KEY"}
+OF_THE_COMMAND_LINE = {"PMAE_API_URL"}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_every_setting_is_one_that_the_service_reads(services: dict[str, Any]) -
     for service, settings in FIELDS.items():
         known = {f"PMAE_{name.upper()}" for name in settings.model_fields} | OF_LIBRARIES
         if service != "dashboard":
-            known |= OF_THE_API_ALONE
+            known |= OF_THE_API_ALONE | OF_THE_COMMAND_LINE
         unknown = set(services[service]["environment"]) - known
         assert not unknown, service
 

@@ -25,9 +25,9 @@ WEIGHTS = "model.safetensors"
 LONG = TINY.model_copy(
     update={
         "name": "long",
-        "epochs": 2_000,
+        "epochs": 1_500,
         "log_every_steps": 50,
-        "checkpoint": CheckpointSpec(every_epochs=1_000, latest_seconds=2),
+        "checkpoint": CheckpointSpec(every_epochs=750, latest_seconds=2),
     }
 )
 """Trains for minutes, and is the same wherever and however often it was interrupted."""
@@ -149,7 +149,7 @@ class Lab:
             except ClientError:
                 return False
 
-        wait_until(ended, f"the end of {run_id}", seconds=seconds)
+        wait_until(ended, f"the end of {run_id}", seconds=seconds, every=1)
         return client.run(run_id)
 
 
@@ -188,7 +188,9 @@ def trains(client: PmaeClient, run_id: str, *, lease: int = 1) -> bool:
     """Whether a run of at least so many starts gets further while this looks."""
     before = progress(client, run_id)
     try:
-        wait_until(lambda: progress(client, run_id) not in (before, -1), "a step", seconds=5)
+        wait_until(
+            lambda: progress(client, run_id) not in (before, -1), "a step", seconds=5, every=0.2
+        )
         run = client.run(run_id)
     except (AssertionError, ClientError):
         return False

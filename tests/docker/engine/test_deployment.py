@@ -107,8 +107,8 @@ def test_commands_work_in_one_shot_containers(lab: Lab) -> None:
     )
     assert "digits" in listed.stdout
     assert "nothing to remove" in lab.compose("exec", "-T", "api", "pmae", "gc", "--dry-run").stderr
-    environment = ["-e", "PMAE_API_URL=http://api:8000", "-e", f"PMAE_API_KEY={lab.key}"]
-    workers = lab.compose("run", "--rm", "-T", *environment, "api", "pmae", "worker", "list").stdout
+    key = ["-e", f"PMAE_API_KEY={lab.key}"]
+    workers = lab.compose("exec", "-T", *key, "worker", "pmae", "worker", "list").stdout
     assert len(workers.strip().splitlines()) >= 2
 
 
