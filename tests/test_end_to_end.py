@@ -154,11 +154,14 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     wait_until(lambda: not processes_that_mention(str(tmp_path)), "the end of every process")
 
     stack = start_stack(tmp_path / "home")
-    with stack.client as client:
+    try:
+        with stack.client as client:
 
-        def told() -> list[str]:
-            return [event.message for event in client.history(run.id).items]
+            def told() -> list[str]:
+                return [event.message for event in client.history(run.id).items]
 
-        wait_until(lambda: told().count("started by " + name) == 2, "the next start of the run")
-        assert "its worker died and was started again" in told(), "its lease was waited for"
-    assert stack.stop() == 0
+            wait_until(lambda: told().count("started by " + name) == 2, "the next start of the run")
+            assert "its worker died and was started again" in told(), "its lease was waited for"
+    finally:
+        status = stack.stop()
+    assert status == 0
