@@ -12,7 +12,7 @@ import pytest
 from api.backup.manifest import generations, read_generation
 from api.backup.restore import verify
 from pmae.spec import ExperimentSpec
-from tests.faults.judge import judge, undisturbed
+from tests.faults.judge import Outcome, judge, undisturbed
 from tests.faults.lab import Lab
 from tests.faults.spec import run_of
 from tests.support.commands import PMAE, installed_metadata
@@ -29,6 +29,12 @@ def server() -> Iterator[PostgresServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What the run comes to when nothing happens to it, and no service is there."""
+    return undisturbed(SPEC, tmp_path_factory.mktemp("undisturbed"))
+
+
 def _pmae(lab: Lab, metadata: dict[str, str], *arguments: str) -> str:
     """Run a command with the settings of the lab's API; what it told."""
     environment = {**os.environ, **lab.api.environment, **metadata, "COLUMNS": "200"}
@@ -41,9 +47,8 @@ def _pmae(lab: Lab, metadata: dict[str, str], *arguments: str) -> str:
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_run_goes_on_after_the_restore_to_the_same_end(
-    database: str, server: PostgresServer, tmp_path: Path
+    database: str, server: PostgresServer, expected: Outcome, tmp_path: Path
 ) -> None:
-    expected = undisturbed(SPEC, tmp_path)
     metadata = installed_metadata(tmp_path / "site")
     backups = tmp_path / "backups"
     backups.mkdir()
@@ -51,7 +56,7 @@ def test_a_run_goes_on_after_the_restore_to_the_same_end(
     with Lab(postgres, num_workers=1) as lab:
         run_id = lab.submit(SPEC)
         lab.wait_for_training(run_id, step=100)
-        for _ in range(3):
+        for _ in range(2):
             told = _pmae(lab, metadata, "backup", str(backups), "--keep", "2")
             assert "broken" not in told
         assert lab.row(run_id).state == "running", "the run was too short"
