@@ -44,6 +44,7 @@ def run_config(env_file: str, *files: str) -> subprocess.CompletedProcess[str]:
         file.write(env_file)
         file.flush()
         command = ["docker", "compose", "--project-directory", str(ROOT), "--env-file", file.name]
+        # Absolute names stay what they are.
         command += [part for name in (BASE, *files) for part in ("-f", str(ROOT / name))]
         command += ["--profile", "*", "config", "--format", "json"]
         return subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,21 @@ def test_any_password_reaches_the_service(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.database_password is not None
     assert settings.database_password.get_secret_value() == password
     assert password == services["postgres"]["environment"]["POSTGRES_PASSWORD"].replace("$$", "$")
+
+
+def test_the_password_may_come_from_a_file_as_the_docs_say(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    (example,) = re.findall(r"`docker-compose.override.yml`:\n\n((?: {4}.*\n)+)", text)
+    override = tmp_path / "docker-compose.override.yml"
+    override.write_text(textwrap.dedent(example))
+    services = config({"POSTGRES_PASSWORD": "in-a-file"}, str(override))["services"]
+    for name in ("migrate", "api", "worker", "backup"):
+        environment = services[name]["environment"]
+        assert environment["PMAE_DATABASE_PASSWORD"] == ""
+        assert environment["PMAE_DATABASE_PASSWORD_FILE"] == "/run/secrets/database"
+        assert [secret["source"] for secret in services[name]["secrets"]] == ["database"]
+    assert services["postgres"]["environment"]["POSTGRES_PASSWORD"] == ""
+    assert "in-a-file" not in str(services)
 
 
 def test_the_api_alone_gets_what_signs_links(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from pmae.client import PmaeClient
 from pmae.schema import Run
-from tests.dashboard.browser import chromium
+from tests.dashboard.browser import TIMEOUT_MS, chromium
 from tests.docker.compose import has_compose
-from tests.docker.engine.lab import LONG, Lab
+from tests.docker.engine.lab import DOMAIN, LONG, Lab
 
 LEASE_SECONDS = 40
 
@@ -70,6 +70,7 @@ def reference(lab: Lab, admin: PmaeClient) -> Run:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium of this machine."""
-    with chromium() as found:
+    """Chromium of this machine, to which the proxy's name means this machine."""
+    expect.set_options(timeout=TIMEOUT_MS)
+    with chromium(f"--host-resolver-rules=MAP {DOMAIN} 127.0.0.1") as found:
         yield found

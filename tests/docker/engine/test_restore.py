@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1800)]
 def test_a_backup_under_way_of_training_is_restored_and_its_run_goes_on(
     lab: Lab, admin: PmaeClient, quickstart: Run, reference: Run
 ) -> None:
-    run = admin.submit(LONG.model_copy(update={"name": "under way"}))
+    run = admin.submit(LONG, priority=1)
     wait_until(lambda: trains(admin, run.id), "its training", seconds=300)
     lab.compose("run", "--rm", "-T", "backup", "pmae", "backup", "/backup", "--keep", "2")
     assert admin.run(run.id).state == "running"
