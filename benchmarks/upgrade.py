@@ -1,4 +1,4 @@
-"""How long migrations hold their locks, and how long a backup and a restore take.
+"""Measure for how long migrations hold their locks, and what a backup and a restore take.
 
     python -m benchmarks.upgrade                      # 1,000 runs, 1 million points
     python -m benchmarks.upgrade --points 10000000 --rounds 1

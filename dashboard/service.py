@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class _Reader:
-    """Who the service takes the reader for, by which token."""
+    """Identity of the reader at the service, by a token."""
 
     token: str | None = field(repr=False)
     identity: Identity
@@ -63,7 +63,7 @@ def client() -> PmaeClient:
 
 
 def identity() -> Identity:
-    """Who the service takes the reader for. Asked once for each page that is open.
+    """Identity of the reader at the service, asked for once for each page that is open.
 
     A page that was connected again under another session starts anew: nothing of the reader before
     is left, no choices and no uploaded images.

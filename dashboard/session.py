@@ -1,4 +1,4 @@
-"""Who the reader is, and what they may do.
+"""Reader of a page: identity and rights.
 
 Where the service asks for keys, a browser is signed in by a cookie that no script can read
 (:mod:`dashboard.web.sign_in`). The service is asked what it stands for; nothing is kept here, so a
@@ -31,7 +31,7 @@ _SIGN_OUT = (
 
 
 def signed_in() -> bool:
-    """Whether the service knows the reader; if not, lead to the sign-in page and back here.
+    """Check that the service knows the reader; if not, lead to the sign-in page and back here.
 
     Raises:
         ClientError: the service cannot say.

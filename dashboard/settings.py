@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class DashboardSettings(BaseSettings):
-    """Where the dashboard listens; where the API is, for this process and for the browser."""
+    """Addresses: of the dashboard itself, and of the API for this process and for the browser."""
 
     model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
 

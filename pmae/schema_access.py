@@ -1,4 +1,4 @@
-"""What goes over the wire about keys, sessions, links and the audit trail."""
+"""Models of keys, sessions, links and the audit trail, as they go over the wire."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Needs:
 
     @property
     def writes(self) -> bool:
-        """Whether such a route changes something. What else a viewer may do changes nothing."""
+        """Say whether such a route changes something; what else a viewer may do changes nothing."""
         return self.signs_in or self.role not in (None, "viewer")
 
     async def __call__(self, request: Request) -> None:

@@ -152,7 +152,7 @@ def end_current_session(session: Session, principal: Principal) -> None:
 
 
 def holding_sessions(session: Session, session_ids: set[str]) -> set[str]:
-    """Which of these sessions hold now, whatever their keys do."""
+    """Select the sessions that hold now, whatever their keys do."""
     return set(
         session.scalars(
             select(SignInSessionRow.id).where(

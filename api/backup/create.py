@@ -199,7 +199,7 @@ def _write_manifest(partial: Path, dumped: Dumped, copied: Copied, started_at: d
 
 
 class _Progress:
-    """Tells how many files were copied, every few seconds."""
+    """Progress of a copy, printed every few seconds."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell

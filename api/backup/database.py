@@ -39,7 +39,7 @@ WORKER_HINT = f"a worker that was killed is forgotten after {_WORKER_SILENCE_SEC
 
 
 def kind_of(engine: Engine) -> DatabaseKind:
-    """Which database it is."""
+    """Kind of the database."""
     return cast(DatabaseKind, engine.dialect.name)
 
 
@@ -71,7 +71,7 @@ def runs_to_copy(connection: Connection) -> tuple[list[str], int]:
 
 
 def why_not_empty(connection: Connection) -> str | None:
-    """What a database holds that a restore would overwrite; None: nothing.
+    """Name what a restore would overwrite in a database; None: nothing.
 
     Raises:
         BackupError: its schema is one that this version does not know.

@@ -87,7 +87,7 @@ class ArtifactCopier:
         self._copied = Copied()
 
     def bytes_to_copy(self) -> int:
-        """How many bytes the files take that are not in the generation before, as of now."""
+        """Bytes of the files that are not in the generation before, as of now."""
         roots = [self._source / "runs" / run_id for run_id in self._run_ids]
         total = 0
         for path in _walk([*roots, self._source / "bases"]):
@@ -199,7 +199,7 @@ class ArtifactCopier:
         self._progress(len(self._copied.entries), self._copied.num_copied_bytes)
 
     def _unchanged(self, relative: str, facts: os.stat_result) -> FileEntry | None:
-        """What the generation before says of a file, if the file is still the same by its time."""
+        """Find a file in the generation before, if it is still the same by size and time."""
         entry = self._known.get(relative)
         same = entry and (entry.size, entry.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
         return entry if same else None
@@ -251,7 +251,7 @@ def _checkpoints(lease: LeaseDir) -> list[Path]:
 
 
 def _is_of_checkpoint(path: Path) -> bool:
-    """Whether a path within a run's folder is within one of its checkpoints."""
+    """Say whether a path within a run's folder is within one of its checkpoints."""
     return len(path.parts) > 2 and path.parts[1] in ("checkpoints", "latest")
 
 
@@ -277,7 +277,7 @@ def _named_files(manifest: BinaryIO | None) -> dict[str, str] | None:
 
 
 def _children(folder: Path) -> list[Path]:
-    """What lies in a folder by name, without temporary names; nothing if it is gone."""
+    """List a folder by name, without temporary names; empty if it is gone."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):

@@ -37,7 +37,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Owner:
-    """Whom restored files belong to; None: the user who restores, who is not root."""
+    """Owner of restored files; None: the user who restores, who is not root."""
 
     ids: tuple[int, int] | None
 

@@ -25,7 +25,7 @@ _MAX_NAMED = 10
 
 @dataclass
 class RestoredFiles:
-    """What the restored files are.
+    """Describe the restored files.
 
     Attributes:
         leases: the greatest number of a lease's folder, by the run's id.
@@ -57,7 +57,7 @@ class RestoredFiles:
 
 @dataclass(frozen=True)
 class Settled:
-    """What was changed.
+    """Changes to a restored database.
 
     Attributes:
         taken_back: ids of the runs that were running at the backup.

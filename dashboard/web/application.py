@@ -18,7 +18,7 @@ from pmae.client import PmaeClient
 SCRIPT = Path(__file__).parents[1] / "app.py"
 """Streamlit reads its options from ``.streamlit/config.toml`` beside it."""
 _LOOK_SECONDS = 5.0
-"""How long a page waits for the service to say who its reader is."""
+"""Timeout of the question who a page's reader is."""
 
 
 def create_app(settings: DashboardSettings) -> st.App:

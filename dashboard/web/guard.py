@@ -1,4 +1,4 @@
-"""What stands before every route: pages of other sites are refused, and headers are added."""
+"""Guard before every route: refuses pages of other sites, and adds headers."""
 
 from __future__ import annotations
 

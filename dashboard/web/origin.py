@@ -38,7 +38,7 @@ class Site:
         return _SECURE_PREFIX + name if self.is_https else name
 
     def owns(self, origin: str) -> bool:
-        """Whether a page of this origin is the dashboard's own.
+        """Say whether a page of this origin is the dashboard's own.
 
         An https page of the same host is, also where a proxy does not tell that it spoke https:
         whoever shows one holds the host's certificate.
@@ -96,7 +96,7 @@ def site_of(headers: Mapping[str, str], scheme: str = "http") -> Site:
 
 
 def safe_next(address: str) -> str:
-    """Where to go after signing in: ``address`` if it is a page of this dashboard, else ``/``."""
+    """Return ``address`` if it is a page of this dashboard, else ``/``: where to go when signed in."""
     odd = "\\" in address or not address.isprintable() or len(address) > 2_000
     if odd or not address.startswith("/") or address.startswith(("//", "/auth/")):
         return "/"

@@ -48,7 +48,7 @@ class SignIn:
         ]
 
     async def needs_sign_in(self, connection: HTTPConnection) -> bool:
-        """Whether the service is sure not to know the reader; what else is wrong, the page says."""
+        """Say whether the service is sure not to know the reader; other faults the page tells."""
         try:
             await self._look(_site(connection).token(connection.cookies))
         except ClientError as error:

@@ -200,7 +200,7 @@ def _npz_facts(name: str) -> DatasetFacts:
 
 
 def own_facts(name: str) -> DatasetFacts:
-    """What is known of ``folder:...`` or ``npz:...``, also under a name that no spec can hold."""
+    """Facts about ``folder:...`` or ``npz:...``, also under a name that no spec can hold."""
     return _npz_facts(name) if name.startswith(NPZ_PREFIX) else _folder_facts(name)
 
 

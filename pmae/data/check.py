@@ -1,4 +1,4 @@
-"""What a data set holds, read as a training reads it."""
+"""Contents of a data set, read as a training reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pmae.spec import DatasetSpec
 
 
 class Contents(NamedTuple):
-    """What a data set holds, for people."""
+    """Contents of a data set, for people."""
 
     name: str
     train: str

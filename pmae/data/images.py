@@ -227,7 +227,7 @@ class ImageData:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def has_digest(self, digest: str) -> bool:
-        """Whether a checkpoint that carries ``digest`` was trained on these images.
+        """Say whether a checkpoint that carries ``digest`` was trained on these images.
 
         The first checkpoints carry one hash over all splits instead of the hash of theirs.
         """

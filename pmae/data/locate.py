@@ -174,7 +174,7 @@ def list_datasets(settings: StorageSettings) -> list[Listed]:
 
 
 def _own(path: Path, settings: StorageSettings) -> Listed | None:
-    """What a lab has put under the data root; None if it is no data set, or has its own name."""
+    """Describe an entry of the data root; None if it is no data set, or has its own name."""
     if path.name in _KNOWN | _NOT_DATA or path.name.startswith("."):
         return None
     is_npz = path.suffix == ".npz"
@@ -218,7 +218,7 @@ def _candidates(name: str, settings: StorageSettings, resolution: int) -> list[P
 
 
 def _look(name: str, path: Path, facts: DatasetFacts) -> Location:
-    """Whether what is at ``path`` is the whole data set, and can be read."""
+    """Check that ``path`` holds the whole data set, and that it can be read."""
     closed = why_unreadable(path)
     if closed is not None:
         return Location(False, f"{name} cannot be used: {closed}", unreadable=True)
@@ -235,7 +235,7 @@ def _look(name: str, path: Path, facts: DatasetFacts) -> Location:
 
 
 def _parts(name: str, path: Path) -> dict[str, Path | None]:
-    """What a data set needs at ``path``, and where it is; None: nowhere."""
+    """Files that a data set needs at ``path``, and where they are; None: nowhere."""
     if name == "fashion_mnist":
         return {file: idx_file(path, file) for file in FASHION_MNIST_FILES.values()}
     if name in _LAYOUTS:

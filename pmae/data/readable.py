@@ -1,4 +1,4 @@
-"""Whether this process may read a file or folder, and whom to ask if not. Imports no torch."""
+"""Readability of files and folders for this process, and whom to ask if not. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def why_unreadable(path: Path) -> str | None:
 
 
 def is_absent(path: Path) -> bool:
-    """Whether nothing is there, not even a link or something that must not be seen."""
+    """Say whether nothing is there, not even a link or something that must not be seen."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
