@@ -96,7 +96,7 @@ def site_of(headers: Mapping[str, str], scheme: str = "http") -> Site:
 
 
 def safe_next(address: str) -> str:
-    """Return ``address`` if it is a page of this dashboard, else ``/``: where to go when signed in."""
+    """Return ``address`` if it is a page of this dashboard, else ``/``."""
     odd = "\\" in address or not address.isprintable() or len(address) > 2_000
     if odd or not address.startswith("/") or address.startswith(("//", "/auth/")):
         return "/"
