@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.backup.create import Made, make_backup
@@ -235,3 +235,26 @@ def filled(service: Service) -> Service:
     service.add_run()
     service.add_key("ada")
     return service
+
+
+New = Callable[[], Service]
+
+
+def change_manifest(generation: Generation, **values: Any) -> None:
+    """Write other values into a manifest."""
+    path = generation.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def is_empty(service: Service) -> bool:
+    with service.sessions() as session:
+        runs = session.scalar(select(func.count()).select_from(RunRow))
+    return runs == 0 and service.files() == {}
+
+
+def flip(path: Path) -> Path:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    return path
