@@ -33,7 +33,7 @@ images:  ## build the images, labelled with version and commit
 	PMAE_COMMIT=$$(git rev-parse HEAD) docker compose build
 
 soak: .venv/dev  ## break the service in every way on both databases, then under N (200) runs
-	PMAE_FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults
+	PMAE_FAULTS_LONG=1 $(BIN)/python -m pytest -m slow tests/faults
 	$(BIN)/python -m tests.faults.soak --runs $(N)
 
 lint: .venv/dev  ## check style and format

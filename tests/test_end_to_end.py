@@ -86,6 +86,7 @@ def test_submit_watch_cancel_finish_download_reconstruct(
         assert sum(spectrum.explained_variance_ratio) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_restart_finds_all_of_it_again(tmp_path: Path) -> None:
     first = start_stack(tmp_path / "home")
     with first.client as client:
@@ -142,6 +143,7 @@ def test_a_second_demo_and_a_taken_port_are_told_in_a_sentence(
         assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     stack = start_stack(tmp_path / "home")
     with stack.client as client:

@@ -15,7 +15,7 @@ from tests.support.processes import processes_that_mention
 from tests.support.specs import TINY
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(600)]
 
 
 def _ended(stack: RunningStack, run_id: str) -> Run:

@@ -22,7 +22,7 @@ from tests.support.commands import run_pmae
 from tests.support.specs import TINY
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(600)]
 WEIGHTS = "model.safetensors"
 
 

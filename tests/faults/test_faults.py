@@ -20,7 +20,7 @@ from tests.faults.lab import Lab
 from tests.faults.table import Row, Table
 from tests.support.postgres import PostgresServer
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(900)]
 ON_SQLITE = (faults.worker_child_killed, faults.worker_stopped, faults.database_locked)
 """The short form has every fault on PostgreSQL, and on SQLite those that lean on the database."""
 

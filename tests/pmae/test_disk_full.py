@@ -60,6 +60,7 @@ def _may_mount() -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _may_mount(), reason="no small disk can be mounted without being root")
 def test_a_full_disk_fails_the_run_which_then_ends_with_the_same_bits(
     tmp_path: Path, tiny_spec: ExperimentSpec, storage: StorageSettings

@@ -158,6 +158,7 @@ def test_a_run_begins_with_another_runs_weights(
         train(tmp_path / "nowhere", _with(spec, init_from="nowhere"))
 
 
+@pytest.mark.slow
 @pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_a_compiled_model_makes_the_same_steps(

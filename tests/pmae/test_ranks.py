@@ -19,7 +19,7 @@ from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(900)]
 _SECONDS = 300
 _SUPERVISED = ("--supervised", "--silence-seconds", str(_SECONDS))
 

@@ -108,6 +108,7 @@ def _wait_for_step(lease: LeaseDir, step: int, process: subprocess.Popen[bytes])
     pytest.fail(f"step {step} was not reached")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pmae", "mae"])
 def test_killed_three_times_it_ends_with_the_same_bits(
     method: str, tmp_path: Path, tiny_spec: ExperimentSpec, start: Start

@@ -94,6 +94,7 @@ def _outcome(run: RunDir) -> tuple[str, list[tuple[int, dict[str, float]]]]:
     return weights, [(e.step, e.values) for e in events if isinstance(e, MetricsEvent)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "masking",
     [
@@ -183,6 +184,7 @@ def test_masks_follow_the_crops_of_the_images(
     assert compared > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "masking",
     [

@@ -28,7 +28,7 @@ from tests.upgrade.make_fixture import (
     STEPS_PER_EPOCH,
 )
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.slow, pytest.mark.stack]
 KEPT_STEP = 100 * STEPS_PER_EPOCH
 """Of the fixtures' one kept checkpoint."""
 COMMITS = sorted(path.name for path in FIXTURES.iterdir())

@@ -30,6 +30,8 @@ from tests.support.waiting import wait_until
 from tests.test_database_at_start import HEAD, set_revision
 from worker.record import Recorder
 
+pytestmark = pytest.mark.slow
+
 Sessions = sessionmaker[Session]
 Start = Callable[..., subprocess.Popen[bytes]]
 

@@ -22,6 +22,8 @@ from pmae.presets import get_preset
 from pmae.spec import resolve
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 Sessions = sessionmaker[Session]
 
 

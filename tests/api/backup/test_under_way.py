@@ -18,7 +18,7 @@ from tests.faults.spec import run_of
 from tests.support.commands import PMAE, installed_metadata
 from tests.support.postgres import PostgresServer, postgres_server
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.slow, pytest.mark.stack]
 SPEC: ExperimentSpec = run_of(240)
 """A rolling checkpoint every quarter of a second: the files change under the copier's hands."""
 

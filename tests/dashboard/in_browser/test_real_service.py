@@ -15,7 +15,7 @@ from tests.stack import RunningStack
 from tests.support.specs import TINY
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.mark.stack

@@ -153,6 +153,7 @@ def test_localhost_and_127_0_0_1_each_ask_once(reader: Watched, live: LiveApi) -
             assert page.url.startswith(address)
     cookies = [c["domain"] for c in page.context.cookies() if c["name"].startswith("pmae_session")]
     assert sorted(cookies) == ["127.0.0.1", "localhost"]
+    page.goto("about:blank")  # which asks for nothing any more
     reader.faults = [fault for fault in reader.faults if named not in fault]
 
 
@@ -186,6 +187,7 @@ def test_a_page_of_another_port_reaches_nothing(reader: Watched, live: LiveApi) 
         )
     assert answered.value.status == 403
     assert "pmae_session" in answered.value.request.all_headers()["cookie"]
+    page.wait_for_url("**/auth/sign-out")
     page.goto(reader.base_url)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     reader.faults.clear()

@@ -136,6 +136,7 @@ def test_submit_watch_download(stack: RunningStack, tmp_path: Path) -> None:
     assert "no-such-worker" in missing.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.stack
 @pytest.mark.timeout(400)
 def test_a_drained_worker_gives_its_run_back_until_it_may_take_it_again(

@@ -60,6 +60,7 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_workers_give_what_memory_gives_and_are_started_once(split: FileSplit) -> None:
     memory = split.in_memory()
     assert isinstance(memory, MemorySplit)

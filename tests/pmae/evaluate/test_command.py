@@ -85,6 +85,7 @@ def _wait_for(run: RunDir, number: int, text: bytes, process: subprocess.Popen[s
     pytest.fail(f"{text!r} was not told")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_evaluations_of_a_killed_run_are_those_of_an_undisturbed_one(
     tmp_path: Path,

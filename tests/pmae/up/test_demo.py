@@ -21,7 +21,7 @@ from tests.support.processes import processes_that_mention
 from tests.support.specs import DIVERGING, ENDLESS
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(600)]
 
 LONGER = ENDLESS.model_copy(update={"name": "longer", "epochs": 100, "evaluations": ()})
 
