@@ -77,7 +77,7 @@ say "the service of $commit"
 git -C "$tree" worktree add --quiet --detach "$work/old" "$commit"
 build_file
 compose build >"$work/build.log" 2>&1 || { tail -n 20 "$work/build.log" >&2; die "the images of $commit"; }
-compose up -d api worker
+compose up -d api worker >/dev/null 2>&1
 within 180 "its API" ready
 key=$(compose run --rm -T api pmae keys create upgrade --role admin 2>/dev/null |
   grep -oE 'pmae_[0-9a-f]+_[A-Za-z0-9_-]+' | tail -n 1)
@@ -93,7 +93,7 @@ source_tree=$tree
 build_file
 say "the service of this tree"
 compose build >"$work/build.log" 2>&1 || { tail -n 20 "$work/build.log" >&2; die "the images of this tree"; }
-compose up -d api worker
+compose up -d api worker >/dev/null 2>&1
 within 300 "the API after the upgrade" ready
 within 900 "the end of the run" has_ended
 [ "$(state)" = succeeded ] || { call GET "/runs/$run" | get "d.get('error')"; die "the run is $(state)"; }
