@@ -150,7 +150,8 @@ def test_nothing_is_claimed_between_two_signs_of_life(
 
     def seen() -> bool:
         with sessions() as session:
-            return session.scalar(select(WorkerRow.name)) is not None
+            row = session.scalars(select(WorkerRow)).one()
+        return row.last_seen_at > row.started_at + 0.05  # at its start it took its name
 
     wait_until(seen, "its sign of life")
     set_revision(database_url, "9999")
