@@ -26,12 +26,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """
     if not has_compose() or subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("no Docker engine answers, or its client has no compose plugin")
-    folder = tmp_path_factory.mktemp("lab")
-    folder.chmod(0o755)
-    for parent in folder.parents[:2]:
-        parent.chmod(parent.stat().st_mode | 0o055)
     lab = Lab(
-        folder,
+        tmp_path_factory.mktemp("lab"),
         f"pmae-test-{os.getpid()}",
         {"PMAE_LEASE_SECONDS": str(LEASE_SECONDS), "PMAE_WORKERS": "2"},
     )
