@@ -46,4 +46,5 @@ def test_a_backup_under_way_of_training_is_restored_and_its_run_goes_on(
     assert_same(admin, run.id, reference.id)
     refused = lab.compose("run", "--rm", "-T", "backup", "pmae", "restore", "/backup", check=False)
     assert refused.returncode != 0
-    assert "empty" in refused.stdout + refused.stderr
+    assert "the database is in use" in refused.stderr
+    assert "docker compose stop api worker" in refused.stderr
