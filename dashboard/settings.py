@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class DashboardSettings(BaseSettings):
     """Addresses: of the dashboard itself, and of the API for this process and for the browser."""
 
-    model_config = SettingsConfigDict(env_prefix="PMAE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PMAE_", env_ignore_empty=True, extra="ignore")
 
     dashboard_host: str = Field(
         default="127.0.0.1", description="Address that `python -m dashboard` listens on."

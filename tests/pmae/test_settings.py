@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
@@ -20,15 +20,16 @@ from worker.settings import WorkerSettings
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
+@settings(deadline=None)  # no test times anything
 @given(user=TEXT, password=TEXT | st.just(r"@%/$#:? &=+\"'ü"))
 def test_any_user_and_password_arrive(user: str, password: str) -> None:
-    settings = ServiceSettings(
+    made = ServiceSettings(
         database_host="db",
         database_user=user,
         database_password=SecretStr(password),
     )
     expected = URL.create("postgresql+psycopg", user, password, "db", 5432, "pmae")
-    assert make_url(settings.sqlalchemy_url) == expected
+    assert make_url(made.sqlalchemy_url) == expected
 
 
 @pytest.mark.parametrize("host", ["::1", "10.0.0.5", "db-1.lab_net.example"])
