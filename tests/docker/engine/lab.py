@@ -15,7 +15,7 @@ from pmae.client import PmaeClient
 from pmae.errors import ClientError
 from pmae.schema import TERMINAL_STATES, Run
 from pmae.spec import CheckpointSpec
-from tests.docker.compose import BASE, ROOT, clean_environment
+from tests.docker.compose import BASE, ROOT, TLS, clean_environment
 from tests.support.ports import free_port
 from tests.support.specs import TINY
 from tests.support.waiting import wait_until
@@ -111,7 +111,8 @@ class Lab:
         self.compose("up", "-d", "--wait", "--wait-timeout", "300", *arguments)
 
     def remove(self) -> None:
-        """Remove containers, networks and volumes."""
+        """Remove containers, networks and volumes, the proxy's too."""
+        self.use(TLS)
         self.compose("--profile", "*", "down", "-v", "--timeout", "10", "--remove-orphans")
 
     def pmae(self, *arguments: str, service: str = "api") -> str:
