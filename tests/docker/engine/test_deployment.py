@@ -9,6 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from pmae import __version__
 from pmae.client import PmaeClient
 from pmae.schema import Run
 from tests.dashboard.browser import watched_page
@@ -31,7 +32,7 @@ def test_the_images_say_what_they_are(lab: Lab) -> None:
         container = lab.containers(service)[0]
         labels = inspect(container)["Config"]["Labels"]
         assert labels["org.opencontainers.image.title"] == name
-        assert labels["org.opencontainers.image.version"] == "0.1.0"
+        assert labels["org.opencontainers.image.version"] == __version__
         assert "org.opencontainers.image.revision" in labels
         left = shell(
             container, "ls -A /srv/pmae; find / -xdev -name 'pmae*egg-info' -o -path /source"
