@@ -74,7 +74,9 @@ def _ours(images: Tensor, batch: int, pixels: PixelStatistics) -> Callable[[int]
         indices = torch.randperm(len(split), generator=generator(0, "order", turn))[:batch]
         chosen = split.take(indices).images
         standardized = pixels.standardize(augment(chosen, spec, generator(0, "augment", turn)))
-        return standardized, random_component_mask(variance, 0.2, generator(0, "mask", turn))
+        return standardized, random_component_mask(
+            variance, 0.2, generator(0, "mask", turn), count="reference"
+        )
 
     return run
 

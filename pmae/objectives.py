@@ -128,15 +128,17 @@ class ComponentObjective:
     ) -> Draw:
         """One mask for the batch, or one for each image (``masking.scope``)."""
         variance, per_image = self.basis.explained_variance_ratio, masking.scope == "image"
+        assert masking.count is not None, "the masking is not resolved"
+        count = masking.count
         low, high = masking.ratio_range
         ratios = draw_ratios((low, high), batch if per_image and low < high else 1, generator)
         if masking.strategy == "top":
-            masked = top_component_mask(variance, ratios)
+            masked = top_component_mask(variance, ratios, count=count)
         elif masking.strategy == "bottom":
-            masked = bottom_component_mask(variance, ratios)
+            masked = bottom_component_mask(variance, ratios, count=count)
         else:
             draw = random_component_mask if masking.strategy == "random" else block_component_mask
-            masked = draw(variance, ratios, generator, batch=batch if per_image else 1)
+            masked = draw(variance, ratios, generator, count=count, batch=batch if per_image else 1)
         masked = masked if per_image else masked[0]
         return Draw(masked, float(ratios.mean()), masked_variance(variance, masked))
 

@@ -1,8 +1,8 @@
 """PMAE's strategies: which principal components are masked (arXiv 2502.06314, section 3.2).
 
 A ratio is a share of the total variance. Each strategy puts the components into an order and masks
-as many of the first as come nearest to the ratio, so a ratio is missed by at most what one
-component holds, unless all but one do not hold enough.
+the first ones, as many as a rule says (``docs/masking.md``): ``nearest`` comes as near to the ratio
+as that order allows, ``reference`` masks one component fewer, at least 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pmae.masking.ratios import num_masked_for_ratio
+from pmae.spec.masking import Count
 
 _ROUNDING = 1e-9
 """A share that is less than a ratio by so little was summed in another order."""
@@ -21,9 +22,10 @@ def random_component_mask(
     ratio: float | Tensor,
     generator: torch.Generator,
     *,
+    count: Count,
     batch: int | None = None,
 ) -> Tensor:
-    """Components drawn uniformly until the share of variance they hold is nearest to ``ratio``.
+    """Components drawn uniformly until they hold the share ``ratio`` of the variance.
 
     PMAE's ``pc`` masking; with a drawn ratio its ``sampling_pc``.
 
@@ -31,6 +33,7 @@ def random_component_mask(
         explained_variance_ratio: ``(num_components,)`` float64.
         ratio: share of the total variance to mask; a number, ``(1,)``, or ``(batch,)``.
         generator: on the CPU.
+        count: the rule for how many components make up a ratio.
         batch: draw a mask for each of so many images; default: one mask.
 
     Returns:
@@ -40,33 +43,38 @@ def random_component_mask(
     rows = 1 if batch is None else batch
     noise = torch.rand(rows, num_components, generator=generator, dtype=torch.float64)
     order = noise.argsort(dim=1)
-    counts = num_masked_for_ratio(explained_variance_ratio[order], ratio)
+    counts = num_masked_for_ratio(explained_variance_ratio[order], ratio, count)
     rank = order.argsort(dim=1)
     masked = rank < counts[:, None]
     return masked[0] if batch is None else masked
 
 
-def top_component_mask(explained_variance_ratio: Tensor, ratio: float | Tensor) -> Tensor:
-    """The components of greatest variance, as many as come nearest to ``ratio`` (``bvt``).
+def top_component_mask(
+    explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count
+) -> Tensor:
+    """The components of greatest variance that hold the share ``ratio`` (``bvt``).
 
     Args:
         explained_variance_ratio: ``(num_components,)`` float64, falling.
         ratio: share of the total variance to mask; a number, or ``(rows,)``.
+        count: the rule for how many components make up a ratio.
 
     Returns:
         bool ``(num_components,)``, or ``(rows, num_components)``.
     """
     num_components = _checked(explained_variance_ratio)
-    counts = num_masked_for_ratio(explained_variance_ratio, ratio)
+    counts = num_masked_for_ratio(explained_variance_ratio, ratio, count)
     return torch.arange(num_components) < counts[..., None]
 
 
-def bottom_component_mask(explained_variance_ratio: Tensor, ratio: float | Tensor) -> Tensor:
-    """The components of least variance, as many as come nearest to ``ratio`` (``tvb``).
+def bottom_component_mask(
+    explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count
+) -> Tensor:
+    """The components of least variance that hold the share ``ratio`` (``tvb``).
 
     Arguments and result as of :func:`top_component_mask`.
     """
-    return top_component_mask(explained_variance_ratio.flip(0), ratio).flip(-1)
+    return top_component_mask(explained_variance_ratio.flip(0), ratio, count=count).flip(-1)
 
 
 def block_component_mask(
@@ -74,12 +82,13 @@ def block_component_mask(
     ratio: float | Tensor,
     generator: torch.Generator,
     *,
+    count: Count,
     batch: int | None = None,
 ) -> Tensor:
     """A contiguous run of the spectrum.
 
     Its first component is drawn uniformly from those that, together with all after them, hold at
-    least ``ratio``; component 0 always is one. Its length is the one from there that comes nearest.
+    least ``ratio``; component 0 always is one. Its length from there is by the rule ``count``.
 
     Arguments and result as of :func:`random_component_mask`.
     """
@@ -98,6 +107,8 @@ def block_component_mask(
     everything = (first == 0) & (component == num_components - 1)
     miss = miss.masked_fill((component < first) | everything, torch.inf)
     last = miss.argmin(dim=1, keepdim=True)
+    if count == "reference":
+        last = torch.maximum(last - 1, first)
     masked = (component >= first) & (component <= last)
     return masked[0] if batch is None else masked
 

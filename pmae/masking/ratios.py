@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pmae.spec.masking import Count
+
 
 def draw_ratios(ratio_range: tuple[float, float], rows: int, generator: torch.Generator) -> Tensor:
     """Ratios drawn uniformly from ``(low, high)``; a fixed one is ``low == high``.
@@ -16,22 +18,27 @@ def draw_ratios(ratio_range: tuple[float, float], rows: int, generator: torch.Ge
     return low + (high - low) * torch.rand(rows, generator=generator, dtype=torch.float64)
 
 
-def num_masked_for_ratio(ordered_ratios: Tensor, ratio: float | Tensor) -> Tensor:
-    """How many of the ordered components to mask so that their variance comes nearest to a share.
+def num_masked_for_ratio(ordered_ratios: Tensor, ratio: float | Tensor, count: Count) -> Tensor:
+    """How many of the ordered components to mask so that their variance makes up a share.
+
+    ``nearest`` is the number whose variance comes nearest to the share; of two that come equally
+    near, the smaller. ``reference`` is one fewer, as the paper's public code has it
+    (``docs/masking.md``).
 
     Args:
         ordered_ratios: ``(..., num_components)`` float64, explained variance ratios in the order
             in which the components will be masked.
         ratio: the share of the total variance to mask, above 0 and below 1; a number, or a tensor
             that broadcasts with ``(...)``.
+        count: the rule.
 
     Returns:
-        ``(...)`` int64 between 1 and ``num_components - 1``. Of two counts that come equally near,
-        the smaller.
+        ``(...)`` int64 between 1 and ``num_components - 1``.
     """
     masked_share = ordered_ratios.cumsum(dim=-1)[..., :-1]
     wanted = torch.as_tensor(ratio, dtype=torch.float64)[..., None]
-    return (masked_share - wanted).abs().argmin(dim=-1) + 1
+    nearest = (masked_share - wanted).abs().argmin(dim=-1) + 1
+    return nearest if count == "nearest" else (nearest - 1).clamp(min=1)
 
 
 def masked_variance(explained_variance_ratio: Tensor, masked: Tensor) -> float:

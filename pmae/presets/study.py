@@ -165,6 +165,7 @@ def _spec(dataset: str, variant: _Variant) -> dict[str, Any]:
     }
     images = {} if digits else {"max_train_images": 10_000}
     return {
+        "version": 1,
         "name": f"study_{dataset}_{variant.method}_{variant.name}",
         "method": variant.method,
         "dataset": {"name": dataset, "std_floor": 0.2, **images},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
@@ -23,6 +23,7 @@ from pmae.spec.optimization import (
     resolve_augmentation,
     resolve_schedule,
 )
+from pmae.spec.versions import SPEC_VERSION, upgrade_spec
 
 Method = Literal["pmae", "mae"]
 
@@ -31,7 +32,11 @@ class ExperimentSpec(SpecModel):
     """One pretraining run and the evaluations at its end."""
 
     kind: Literal["pretrain"] = "pretrain"
-    version: Literal[1] = Field(default=1, description="Version of the spec's format.")
+    version: Literal[1, 2] = Field(
+        default=SPEC_VERSION,
+        description="Version of the spec's format. A spec of version 1 keeps what it meant: fields "
+        "that version 1 did not have get the values by which a run does what it did then.",
+    )
     name: str | None = Field(
         default=None, max_length=120, description="For people; need not be unique."
     )
@@ -102,6 +107,11 @@ class ExperimentSpec(SpecModel):
     )
     tags: tuple[Tag, ...] = Field(default=(), max_length=32)
     notes: str = Field(default="", max_length=10_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgraded(cls, fields: Any) -> Any:
+        return upgrade_spec(fields)
 
     @property
     def resolution(self) -> int:

@@ -13,14 +13,17 @@ from pmae.spec.base import SpecModel, check_range
 
 DEFAULT_PMAE_RATIO = 0.2
 DEFAULT_MAE_RATIO = 0.75
+DEFAULT_COUNT: Literal["reference", "nearest"] = "reference"
 
 Strategy = Literal["random", "top", "bottom", "block", "segmentation"]
+Count = Literal["reference", "nearest"]
 SegmentationMode = Literal["complete", "partial", "random"]
 STRATEGIES: dict[str, tuple[Strategy, ...]] = {
     "pmae": ("random", "top", "bottom", "block"),
     "mae": ("random", "segmentation"),
 }
 """What each method can mask by."""
+_COUNT_OF_MAE = "it counts components, and MAE masks patches; leave it out"
 _SCOPE_OF_MAE = "MAE draws its patches for each image"
 
 
@@ -42,6 +45,12 @@ class MaskingSpec(SpecModel):
         "only. Two numbers: drawn uniformly between them, for every batch or image as `scope` "
         "says; for random patches always for every batch.",
         examples=[0.2, [0.1, 0.9]],
+    )
+    count: Count | None = Field(
+        default=None,
+        description="PMAE: how many components a ratio masks. nearest: as many as come nearest to "
+        "it. reference (default): one fewer, at least 1, as in the paper's public code, which "
+        "practically never masks a component that holds more than the ratio.",
     )
     scope: Literal["batch", "image"] | None = Field(
         default=None,
@@ -116,6 +125,9 @@ def resolve_masking(masking: MaskingSpec, method: str, dataset: DatasetFacts) ->
     ratio = masking.ratio
     if ratio is None:
         ratio = DEFAULT_PMAE_RATIO if pmae else DEFAULT_MAE_RATIO
+    if not pmae and masking.count is not None:
+        raise _error("count", _COUNT_OF_MAE)
+    count = (masking.count or DEFAULT_COUNT) if pmae else None
     scope = masking.scope or ("batch" if pmae else "image")
     fixed = not isinstance(ratio, tuple) or ratio[0] == ratio[1]
     if masking.strategy in ("top", "bottom") and scope == "image" and fixed:
@@ -124,7 +136,7 @@ def resolve_masking(masking: MaskingSpec, method: str, dataset: DatasetFacts) ->
             f"{masking.strategy} with a fixed ratio masks the same components of every image; "
             "valid is 'batch', or a range of ratios [low, high] to draw from for each image",
         )
-    return masking.model_copy(update={"ratio": ratio, "scope": scope})
+    return masking.model_copy(update={"ratio": ratio, "count": count, "scope": scope})
 
 
 def _resolve_segmentation(masking: MaskingSpec, dataset: DatasetFacts) -> MaskingSpec:
@@ -137,6 +149,8 @@ def _resolve_segmentation(masking: MaskingSpec, dataset: DatasetFacts) -> Maskin
         )
     if masking.scope == "batch":
         raise _error("scope", f"{_SCOPE_OF_MAE}; valid is 'image'")
+    if masking.count is not None:
+        raise _error("count", _COUNT_OF_MAE)
     mode, ratio = masking.mode or "complete", masking.ratio
     if mode == "partial":
         ratio = DEFAULT_MAE_RATIO if ratio is None else ratio

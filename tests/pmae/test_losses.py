@@ -27,7 +27,11 @@ def test_component_loss_is_the_papers_equation(per_image: bool) -> None:
     basis, prediction, target = _basis(), _images(0), _images(1)
     generator = torch.Generator().manual_seed(2)
     masked = random_component_mask(
-        basis.explained_variance_ratio, 0.3, generator, batch=5 if per_image else None
+        basis.explained_variance_ratio,
+        0.3,
+        generator,
+        count="nearest",
+        batch=5 if per_image else None,
     )
     v = basis.components.double().numpy().T
     rows = masked.numpy() if per_image else np.tile(masked.numpy(), (5, 1))

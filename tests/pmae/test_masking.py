@@ -33,10 +33,11 @@ def test_no_other_count_comes_nearer_to_the_ratio(
     spectrum = _spectrum(values)
     order = np.random.default_rng(seed).permutation(len(values))
     shuffled = spectrum[torch.from_numpy(order)]
-    count = int(num_masked_for_ratio(shuffled, ratio))
+    count = int(num_masked_for_ratio(shuffled, ratio, "nearest"))
     misses = [abs(float(shuffled[:k].sum()) - ratio) for k in range(1, len(values))]
     assert 1 <= count <= len(values) - 1
     assert misses[count - 1] <= min(misses) + 1e-12
+    assert int(num_masked_for_ratio(shuffled, ratio, "reference")) == max(count - 1, 1)
 
 
 @given(spectra, ratios, seeds, st.integers(1, 5))
@@ -45,7 +46,9 @@ def test_component_masks_leave_something_visible_and_are_reproducible(
 ) -> None:
     def draw() -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return random_component_mask(_spectrum(values), ratio, generator, batch=batch)
+        return random_component_mask(
+            _spectrum(values), ratio, generator, count="reference", batch=batch
+        )
 
     masked = draw()
     assert masked.shape == (batch, len(values))
@@ -66,7 +69,7 @@ def test_visible_and_masked_parts_add_up_to_the_image(
     basis = Basis(components, spectrum)
     images = torch.randn(3, 1, 4, 4, generator=generator)
     batch = 3 if per_image else None
-    masked = random_component_mask(spectrum, ratio, generator, batch=batch)
+    masked = random_component_mask(spectrum, ratio, generator, count="reference", batch=batch)
     hidden, visible = basis.project(images, masked), basis.project(images, ~masked)
     torch.testing.assert_close(hidden + visible, images, atol=1e-5, rtol=1e-5)
     assert (basis.transform(hidden) * ~masked).abs().max() < 1e-5
@@ -90,7 +93,9 @@ def test_patch_masks_partition_the_patches(
 
 def test_every_component_is_masked_equally_often() -> None:
     spectrum = _spectrum([1.0] * 10)
-    masks = random_component_mask(spectrum, 0.3, torch.Generator().manual_seed(0), batch=4000)
+    masks = random_component_mask(
+        spectrum, 0.3, torch.Generator().manual_seed(0), count="nearest", batch=4000
+    )
     assert torch.equal(masks.sum(dim=1), torch.full((4000,), 3))
     np.testing.assert_allclose(masks.double().mean(dim=0), 0.3, atol=0.04)
 

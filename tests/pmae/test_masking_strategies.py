@@ -44,8 +44,11 @@ def test_top_is_a_prefix_and_bottom_a_suffix_and_no_other_comes_nearer(
 ) -> None:
     spectrum, size = _spectrum(values), len(values)
     for masked, candidates in (
-        (top_component_mask(spectrum, ratio), [range(k) for k in range(1, size)]),
-        (bottom_component_mask(spectrum, ratio), [range(k, size) for k in range(1, size)]),
+        (top_component_mask(spectrum, ratio, count="nearest"), [range(k) for k in range(1, size)]),
+        (
+            bottom_component_mask(spectrum, ratio, count="nearest"),
+            [range(k, size) for k in range(1, size)],
+        ),
     ):
         chosen = masked.nonzero()[:, 0].tolist()
         assert chosen in [list(candidate) for candidate in candidates]
@@ -58,7 +61,7 @@ def test_a_block_is_contiguous_and_no_other_length_from_its_start_comes_nearer(
     values: list[float], ratio: float, seed: int, batch: int
 ) -> None:
     spectrum, size = _spectrum(values), len(values)
-    masks = block_component_mask(spectrum, ratio, _generator(seed), batch=batch)
+    masks = block_component_mask(spectrum, ratio, _generator(seed), count="nearest", batch=batch)
     assert masks.shape == (batch, size)
     for row in masks:
         block = row.nonzero()[:, 0].tolist()
@@ -69,12 +72,14 @@ def test_a_block_is_contiguous_and_no_other_length_from_its_start_comes_nearer(
         misses = [_miss(spectrum, range(first, first + k), ratio) for k in range(1, most + 1)]
         assert misses[len(block) - 1] <= min(misses) + 1e-9
         assert first == 0 or float(spectrum[first:].sum()) >= ratio - 1e-6
-    assert torch.equal(masks, block_component_mask(spectrum, ratio, _generator(seed), batch=batch))
+    assert torch.equal(
+        masks, block_component_mask(spectrum, ratio, _generator(seed), count="nearest", batch=batch)
+    )
 
 
 def test_a_block_starts_equally_often_wherever_enough_variance_follows() -> None:
     spectrum = _spectrum([1.0] * 10)
-    masks = block_component_mask(spectrum, 0.3, _generator(0), batch=8000)
+    masks = block_component_mask(spectrum, 0.3, _generator(0), count="nearest", batch=8000)
     assert torch.equal(masks.sum(dim=1), torch.full((8000,), 3))
     starts = np.bincount(masks.int().argmax(dim=1), minlength=10)
     np.testing.assert_allclose(starts / 8000, [1 / 8] * 8 + [0, 0], atol=0.02)
@@ -96,7 +101,7 @@ def test_what_is_masked_and_what_is_visible_add_up_and_the_loss_is_the_papers(
     objective, noise = _objective(), _generator(seed)
     scope = "image" if per_image else "batch"
     masking = MaskingSpec.model_validate(
-        {"strategy": strategy, "ratio": (0.2, 0.7), "scope": scope}
+        {"strategy": strategy, "ratio": (0.2, 0.7), "count": "nearest", "scope": scope}
     )
     images, prediction = torch.randn(2, 5, 1, 4, 4, generator=noise)
     masked = objective.draw(5, masking, noise).masked
@@ -119,7 +124,7 @@ def test_what_is_masked_and_what_is_visible_add_up_and_the_loss_is_the_papers(
 def test_images_of_a_batch_differ_and_the_seed_decides(strategy: str, seed: int) -> None:
     objective = _objective(64)
     masking = MaskingSpec.model_validate(
-        {"strategy": strategy, "ratio": (0.05, 0.95), "scope": "image"}
+        {"strategy": strategy, "ratio": (0.05, 0.95), "count": "nearest", "scope": "image"}
     )
     draw, again = (objective.draw(32, masking, _generator(seed)) for _ in range(2))
     assert torch.equal(draw.masked, again.masked)
@@ -132,11 +137,11 @@ def test_images_of_a_batch_differ_and_the_seed_decides(strategy: str, seed: int)
 
 def test_one_dominant_component_is_as_near_as_it_gets() -> None:
     spectrum = _spectrum([0.9, 0.06, 0.04])
-    assert top_component_mask(spectrum, 0.2).tolist() == [True, False, False]
-    assert bottom_component_mask(spectrum, 0.5).tolist() == [False, True, True]
+    assert top_component_mask(spectrum, 0.2, count="nearest").tolist() == [True, False, False]
+    assert bottom_component_mask(spectrum, 0.5, count="nearest").tolist() == [False, True, True]
     # No block of what follows component 0 holds a half.
     for seed in range(20):
-        masked = block_component_mask(spectrum, 0.5, _generator(seed))
+        masked = block_component_mask(spectrum, 0.5, _generator(seed), count="nearest")
         assert masked.tolist() == [True, False, False]
 
 

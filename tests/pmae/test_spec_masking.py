@@ -91,7 +91,11 @@ def test_what_does_not_go_together_is_refused(
 
 def test_a_spec_stored_before_there_were_strategies_still_counts() -> None:
     stored = {"strategy": "random", "ratio": 0.2, "scope": "batch"}
-    assert _resolved("pmae", "digits", **stored) == MaskingSpec.model_validate(stored)
+    spec = ExperimentSpec.model_validate(
+        {"version": 1, "dataset": {"name": "digits"}, "masking": stored}
+    )
+    assert spec.version == 2
+    assert resolve(spec).masking == MaskingSpec.model_validate(stored | {"count": "nearest"})
 
 
 @pytest.mark.parametrize("field", ["accumulate_steps", "devices"])

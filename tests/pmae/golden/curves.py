@@ -27,10 +27,11 @@ _IMAGES, _EDGE, _CLASSES = 400, 8, 4
 
 
 def golden_spec(method: str) -> ExperimentSpec:
-    """A small model for ten steps on images of :func:`write_images`."""
+    """A small model for ten steps on images of :func:`write_images`, with version 1's meaning."""
     return resolve(
         ExperimentSpec.model_validate(
             {
+                "version": 1,
                 "method": method,
                 "dataset": {"name": "npz:golden", "resolution": _EDGE},
                 "model": {

@@ -1,0 +1,33 @@
+"""Specs of older formats, read with the meaning that they were written with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+SPEC_VERSION: Final = 2
+
+
+def upgrade_spec(fields: Any) -> Any:
+    """Rewrite the fields of a pretraining spec of version 1 as version 2; leave others alone.
+
+    A field that version 1 did not have gets the value by which a run does what it did then, not
+    the default of today. So a stored run resumes, is rerun and draws its masks as before.
+
+    Args:
+        fields: of the spec, not yet validated; anything but a mapping is returned as it is.
+
+    Returns:
+        The fields, ``version`` included.
+    """
+    if not isinstance(fields, Mapping) or fields.get("version") != 1:
+        return fields
+    upgraded = {**fields, "version": SPEC_VERSION}
+    if fields.get("method", "pmae") == "pmae":
+        upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
+    return upgraded
+
+
+def _with_missing(part: Any, values: Mapping[str, Any]) -> Any:
+    """A part of a spec with the values of the fields that it does not name."""
+    return {**values, **part} if isinstance(part, Mapping) else part
