@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,38 +20,17 @@ from pmae.checkpoints import TrainingState
 from pmae.data.augment import AugmentationDraw, draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
+from pmae.epoch_sums import EpochSums, step_sums
 from pmae.errors import NonFiniteLossError
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
-from pmae.objectives import Draw, Objective
+from pmae.objectives import Draw, Objective, Score
 from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
 
 ONLINE_PROBE_LR = 1e-3
-
-
-@dataclass
-class EpochSums:
-    """Running sums over the finished steps of the current epoch; part of a checkpoint."""
-
-    loss: float = 0.0
-    correct: float = 0.0
-    images: float = 0.0
-
-    def add(self, loss: float, correct: float, images: int) -> None:
-        """Count one step."""
-        self.loss += loss * images
-        self.correct += correct
-        self.images += images
-
-    def means(self, split: str, accuracy: str) -> dict[str, float]:
-        """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
-        return {
-            f"{split}_loss": self.loss / self.images,
-            f"{split}_online_probe_{accuracy}": self.correct / self.images,
-        }
 
 
 class PretrainModule(pl.LightningModule):
@@ -90,8 +68,8 @@ class PretrainModule(pl.LightningModule):
         nn.init.zeros_(self.probe.bias)
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
-        self.sums = EpochSums()
-        self._step_sums = [0.0, 0.0]
+        self.sums = EpochSums(objective.bands.names)
+        self._step_sums: Tensor | None = None
         self._ahead: Iterator[Batch] = iter(())
         self._ahead_micro_step = -1
         self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
@@ -118,15 +96,16 @@ class PretrainModule(pl.LightningModule):
         augmentation, draw = self._draws(step, batch.object_masks)
         pixels = augmentation.part(rows).apply(batch.images)
         masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
-        loss, logits = self._losses(self._standardize(pixels), masked)
+        score, logits = self._losses(self._standardize(pixels), masked)
         of_images = len(pixels) / self.plan.images_per_step
         of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
-        self._step_sums[0] += loss.item() * of_masked
-        self._step_sums[1] += correct_predictions(logits, batch.labels).item()
+        correct = correct_predictions(logits, batch.labels)
+        sums = step_sums(score, of_masked * self.plan.images_per_step, correct, len(pixels))
+        self._step_sums = sums if self._step_sums is None else self._step_sums + sums
         if self.plan.ends_step(micro_step):
             self._end_step(step, draw)
         probe_loss = classification_loss(logits, batch.labels)
-        return (loss * of_masked + probe_loss * of_images) * self.plan.num_parts
+        return (score.loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
     def _draws(self, step: int, object_masks: Tensor | None) -> tuple[AugmentationDraw, Draw]:
         """Crops, flips and masks of a step's whole batch, whichever part of it is seen here.
@@ -150,17 +129,16 @@ class PretrainModule(pl.LightningModule):
 
     def _end_step(self, step: int, draw: Draw) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
-        loss, correct = self._step_sums
-        self._step_sums = [0.0, 0.0]
+        assert self._step_sums is not None
+        sums, self._step_sums = self._step_sums, None
         if self.plan.devices > 1:
-            sums = torch.tensor([loss, correct], dtype=torch.float64, device=self.device)
             distributed.all_reduce(sums)
-            loss, correct = sums.tolist()
-        self.last_draw, self.last_loss = draw, loss
+        sums = sums.cpu()
+        self.last_draw, self.last_loss = draw, float(sums[0]) / self.plan.images_per_step
         # The first device alone speaks for the run, and its end is the end of the others.
-        if self.rank == 0 and not math.isfinite(loss):
+        if self.rank == 0 and not math.isfinite(self.last_loss):
             raise NonFiniteLossError(step + 1)
-        self.sums.add(loss, correct, self.plan.images_per_step)
+        self.sums.add(sums)
 
     def _batch(self, micro_step: int) -> Batch:
         """The images of a part; those of the parts after it are read ahead."""
@@ -177,13 +155,13 @@ class PretrainModule(pl.LightningModule):
         indices = self.plan.batch_indices(self.spec.seed, step)
         return indices[self.plan.rows(micro_step, self.rank)]
 
-    def _losses(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        masked = masked.to(self.device)
+    def _losses(self, images: Tensor, masked: Tensor) -> tuple[Score, Tensor]:
+        masked_images = self.objective.mask(images, masked.to(self.device))
         bf16 = self.spec.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            prediction, cls = self.objective.predict(self.model, images, masked)
-        loss = self.objective.loss(prediction.float(), images, masked)
-        return loss, self.probe(cls.float().detach())
+            prediction, cls = self.objective.predict(self.model, masked_images)
+        score = self.objective.score(prediction.float(), masked_images)
+        return score, self.probe(cls.float().detach())
 
     def _standardize(self, pixels: Tensor) -> Tensor:
         return PixelStatistics(self.pixel_mean, self.pixel_std).standardize(pixels)
@@ -192,15 +170,15 @@ class PretrainModule(pl.LightningModule):
     def validate(self) -> dict[str, float]:
         """Loss and online probe on the validation split, under the same masks at every epoch."""
         self.eval()
-        sums = EpochSums()
+        sums = EpochSums(self.objective.bands.names)
         for index, held in enumerate(self.data.val.in_order(self.spec.batch_size)):
             batch = held.to(self.device)
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
-            loss, logits = self._losses(images, draw.masked)
-            correct = correct_predictions(logits, batch.labels).item()
-            sums.add(loss.item(), correct, len(images))
+            score, logits = self._losses(images, draw.masked)
+            correct = correct_predictions(logits, batch.labels)
+            sums.add(step_sums(score, len(images), correct, len(images)).cpu())
         self.train()
         return sums.means("val", self.probe_accuracy)
 
@@ -251,7 +229,7 @@ class PretrainModule(pl.LightningModule):
         return TrainingState(
             weights={name: value.detach().cpu() for name, value in self.state_dict().items()},
             optimizer=self._optimizer().state_dict(),
-            counters=dict(vars(self.sums)),
+            counters=self.sums.counters(),
         )
 
     def load_weights(self, state: TrainingState) -> None:
@@ -262,5 +240,4 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        counted = {name: state.counters[name] for name in vars(EpochSums())}
-        self.sums = EpochSums(**counted)
+        self.sums = EpochSums(self.objective.bands.names, state.counters)

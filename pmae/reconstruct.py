@@ -81,14 +81,14 @@ def reconstruct(
     Returns:
         The parts, and the mean squares of each component or patch.
     """
-    prediction, _ = objective.predict(model, images, masked)
+    batch = objective.mask(images, masked)
+    prediction, _ = objective.predict(model, batch)
     parts = Parts(
         original=images,
         target=objective.hidden_part(images, masked),
-        prediction=objective.hidden_part(prediction, masked),
+        prediction=objective.hidden_part(objective.standardized(prediction, batch), masked),
     )
-    squares = objective.mean_squares(torch.cat([prediction - images, images]))
-    residual, target = squares.chunk(2)
+    residual, target = objective.mean_squares(prediction, batch)
     return parts, MeanSquares(residual, target, masked.expand_as(residual))
 
 

@@ -23,7 +23,10 @@ def upgrade_spec(fields: Any) -> Any:
     if not isinstance(fields, Mapping) or fields.get("version") != 1:
         return fields
     upgraded = {**fields, "version": SPEC_VERSION}
-    if fields.get("method", "pmae") == "pmae":
+    pmae = fields.get("method", "pmae") == "pmae"
+    loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
+    upgraded["loss"] = _with_missing(fields.get("loss", {}), loss)
+    if pmae:
         upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
     return upgraded
 
