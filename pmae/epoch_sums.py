@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pmae.objectives import Score
+from pmae.transfer import to_device
 
 EXPLAINED_VARIANCE = "explained_variance"
 """Name of the metric after ``train_`` or ``val_``; ``_<band>`` may follow."""
@@ -34,6 +35,8 @@ def step_sums(score: Score, loss_weight: float, correct: Tensor, images: int) ->
 class EpochSums:
     """Running sums over the finished steps of the current epoch; part of a checkpoint.
 
+    They stay on the device that computes until somebody reads them: that waits for it.
+
     Args:
         bands: names of the bands by which the explained variance is told apart.
         counters: what :meth:`counters` of a checkpoint gave; what it lacks counts from now on.
@@ -50,12 +53,8 @@ class EpochSums:
         self.values = torch.tensor(values, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:
-        """Count one step.
-
-        Args:
-            sums: as of :func:`step_sums`, on the device of :attr:`values`.
-        """
-        self.values = self.values + sums
+        """Count one step, of which :func:`step_sums` gave ``sums``."""
+        self.values = to_device(self.values, sums.device) + sums
 
     def counters(self) -> dict[str, float]:
         """The sums by name, for a checkpoint."""
@@ -71,8 +70,9 @@ class EpochSums:
             split: train or val.
             accuracy: what the online probe's is called.
         """
-        loss, correct, images = self.values[:3].tolist()
-        residual, target = self.values[3:].chunk(2)
+        values = self.values.cpu()
+        loss, correct, images = values[:3].tolist()
+        residual, target = values[3:].chunk(2)
         explained = {f"{split}_{EXPLAINED_VARIANCE}": (residual.sum(), target.sum())}
         if len(self._bands) > 1:
             for band, left, whole in zip(self._bands, residual, target, strict=True):

@@ -20,7 +20,7 @@ def masked_component_loss(
     it is MAE's loss.
 
     Args:
-        error: ``(x_hat - x) V``, ``(batch, k)`` fp32, zero where a component is not masked.
+        error: ``(x_hat - x) V``, ``(batch, k)`` fp32.
         masked: bool ``(batch, k)``, True = masked; None: all ``k``, in every image.
         mean_eigenvalue: a scalar, or ``(batch, 1)``; default: 1.
 
@@ -30,7 +30,7 @@ def masked_component_loss(
     squares = error.square()
     if mean_eigenvalue is not None:
         squares = squares / mean_eigenvalue
-    return squares.mean() if masked is None else squares.sum() / masked.sum()
+    return squares.mean() if masked is None else _masked_mean(squares, masked)
 
 
 def masked_patch_loss(error: Tensor, masked: Tensor) -> Tensor:
@@ -43,7 +43,16 @@ def masked_patch_loss(error: Tensor, masked: Tensor) -> Tensor:
     Returns:
         A scalar: the mean over all pixels of masked patches.
     """
-    return (error.square().mean(dim=2) * masked).sum() / masked.sum()
+    return _masked_mean(error.square().mean(dim=2), masked)
+
+
+def _masked_mean(values: Tensor, masked: Tensor) -> Tensor:
+    """The mean of ``(batch, n)`` values where ``masked`` is True.
+
+    A product and a sum: picking values out would wait for their number, and add up their gradients
+    in an order of its own.
+    """
+    return (values * masked).sum() / masked.sum()
 
 
 def patch_moments(patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,9 @@
 Both objectives have the same methods, so that training, validation and reconstructions need not
 know which one they serve. With ``P`` the projection on what is masked, ``hidden_part`` is ``P x``.
 What is seen and what is asked for are computed in IEEE fp32, whatever the model computes in.
+
+A mask may lie on the CPU, where it was drawn, or beside the images. From the CPU no method waits
+for the device: what is masked, and how much, is then known before the device is asked for anything.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from pmae.models import MaskedAutoencoder
 from pmae.patches import patchify, pixel_mask, unpatchify
 from pmae.spec import ExperimentSpec, MaskingSpec
 from pmae.spec.loss import LossScale
+from pmae.transfer import to_device
 
 
 class Objective(Protocol):
@@ -69,7 +73,7 @@ class Objective(Protocol):
             batch: how many images.
             masking: resolved.
             generator: on the CPU.
-            object_masks: ``(batch, height, width)`` uint8, on any device; for segmentation only.
+            object_masks: ``(batch, height, width)`` uint8, on the CPU; for segmentation only.
         """
 
     @property
@@ -121,7 +125,7 @@ class MaskedImages:
 
     Attributes:
         images: ``(batch, channels, height, width)`` fp32, standardised.
-        masked: bool, True = masked: ``(num_total,)`` or ``(batch, num_total)``.
+        masked: bool, True = masked: ``(num_total,)`` or ``(batch, num_total)``, wherever it lay.
         visible: the shape of ``images``: PMAE: ``x - P x``; MAE: the images, of which the encoder
             sees the visible patches.
         target: PMAE: the masked coordinates ``(batch, k)``; MAE: what is to be predicted of each
@@ -319,7 +323,7 @@ class PatchObjective:
 
     def hidden_part(self, images: Tensor, masked: Tensor) -> Tensor:
         """The masked patches, zero elsewhere."""
-        return images * pixel_mask(masked, self.patch_size)
+        return images * pixel_mask(to_device(masked, images.device), self.patch_size)
 
     def mask(self, images: Tensor, masked: Tensor) -> MaskedImages:
         """The target are the patches, or with ``norm_pix_loss`` those normalised one by one."""
@@ -331,17 +335,20 @@ class PatchObjective:
 
     def predict(self, model: MaskedAutoencoder, batch: MaskedImages) -> tuple[Tensor, Tensor]:
         """The encoder sees the visible patches only."""
-        prediction, cls = model(batch.visible, *padded_visible_indices(batch.masked))
+        visible, padding = padded_visible_indices(batch.masked)
+        padding = None if padding is None else to_device(padding, batch.images.device)
+        prediction, cls = model(batch.visible, to_device(visible, batch.images.device), padding)
         return prediction, cls
 
     def score(self, prediction: Tensor, batch: MaskedImages) -> Score:
         """See :func:`pmae.losses.masked_patch_loss`."""
         error = patchify(prediction, self.patch_size) - batch.target
         residual, target = self._squares(error.detach(), batch)
+        masked = to_device(batch.masked, error.device)
         return Score(
-            masked_patch_loss(error, batch.masked),
-            (residual * batch.masked).sum(dtype=torch.float64)[None],
-            (target * batch.masked).sum(dtype=torch.float64)[None],
+            masked_patch_loss(error, masked),
+            (residual * masked).sum(dtype=torch.float64)[None],
+            (target * masked).sum(dtype=torch.float64)[None],
         )
 
     def _squares(self, error: Tensor, batch: MaskedImages) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +21,6 @@ from pmae.data.augment import AugmentationDraw, draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
 from pmae.epoch_sums import EpochSums, step_sums
-from pmae.errors import NonFiniteLossError
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import Draw, Objective, Score
@@ -29,6 +28,7 @@ from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
+from pmae.transfer import LateLoss
 
 ONLINE_PROBE_LR = 1e-3
 
@@ -69,12 +69,12 @@ class PretrainModule(pl.LightningModule):
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
         self.sums = EpochSums(objective.bands.names)
+        self.loss = LateLoss()
         self._step_sums: Tensor | None = None
         self._ahead: Iterator[Batch] = iter(())
         self._ahead_micro_step = -1
         self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
         self.last_draw: Draw | None = None
-        self.last_loss = math.nan
 
     # What a step computes
 
@@ -89,7 +89,7 @@ class PretrainModule(pl.LightningModule):
             micro_step: from 0.
 
         Raises:
-            NonFiniteLossError: the loss of the whole batch is NaN or infinite.
+            NonFiniteLossError: the loss of the whole batch before this one was NaN or infinite.
         """
         step, rows = micro_step // self.plan.accumulate_steps, self.plan.rows(micro_step, self.rank)
         batch = self._batch(micro_step).to(self.device)
@@ -133,11 +133,10 @@ class PretrainModule(pl.LightningModule):
         sums, self._step_sums = self._step_sums, None
         if self.plan.devices > 1:
             distributed.all_reduce(sums)
-        sums = sums.cpu()
-        self.last_draw, self.last_loss = draw, float(sums[0]) / self.plan.images_per_step
+        self.last_draw = draw
         # The first device alone speaks for the run, and its end is the end of the others.
-        if self.rank == 0 and not math.isfinite(self.last_loss):
-            raise NonFiniteLossError(step + 1)
+        if self.rank == 0:
+            self.loss.put(step + 1, sums[0] / self.plan.images_per_step)
         self.sums.add(sums)
 
     def _batch(self, micro_step: int) -> Batch:
@@ -156,9 +155,9 @@ class PretrainModule(pl.LightningModule):
         return indices[self.plan.rows(micro_step, self.rank)]
 
     def _losses(self, images: Tensor, masked: Tensor) -> tuple[Score, Tensor]:
-        masked_images = self.objective.mask(images, masked.to(self.device))
+        masked_images = self.objective.mask(images, masked)
         bf16 = self.spec.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
             prediction, cls = self.objective.predict(self.model, masked_images)
         score = self.objective.score(prediction.float(), masked_images)
         return score, self.probe(cls.float().detach())
@@ -178,7 +177,7 @@ class PretrainModule(pl.LightningModule):
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
             score, logits = self._losses(images, draw.masked)
             correct = correct_predictions(logits, batch.labels)
-            sums.add(step_sums(score, len(images), correct, len(images)).cpu())
+            sums.add(step_sums(score, len(images), correct, len(images)))
         self.train()
         return sums.means("val", self.probe_accuracy)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pmae.basis.basis import Basis
 from pmae.basis.exact import exact_product
+from pmae.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Projection:
         Args:
             basis: of the components.
             masked: bool, True = masked: ``(num_components,)`` for the whole batch, or
-                ``(batch, num_components)``.
+                ``(batch, num_components)``; from the CPU, nothing waits for the device.
         """
         device = basis.components.device
         if masked.ndim == 1:
-            index = masked.nonzero()[:, 0].to(device)
-            return cls(basis.components[index], index, None)
+            index = to_device(masked.nonzero()[:, 0], device)
+            return cls(basis.components.index_select(0, index), index, None)
         index = torch.arange(masked.shape[1], device=device)
-        return cls(basis.components, index, masked.to(device))
+        return cls(basis.components, index, to_device(masked, device))
 
     def coordinates(self, images: Tensor) -> Tensor:
         """The masked coordinates of ``z = x V``.

@@ -34,18 +34,20 @@ class LossSpec(SpecModel):
 def resolve_loss(loss: LossSpec, method: str) -> LossSpec:
     """The loss of a method with every default written out.
 
+    What changes nothing is taken from the other method, so that a spec can change its method.
+
     Raises:
-        SpecError: a field that the other method has.
+        SpecError: the other method's loss is asked for.
     """
     if method == "pmae":
-        if loss.norm_pix_loss is not None:
+        if loss.norm_pix_loss:
             raise SpecError(
                 "loss.norm_pix_loss: it normalises patches, and PMAE predicts components; leave it "
                 "out, or set loss.scale to masked_variance",
                 field=("loss", "norm_pix_loss"),
             )
         return LossSpec(scale=loss.scale or DEFAULT_SCALE)
-    if loss.scale is not None:
+    if loss.scale == "masked_variance":
         raise SpecError(
             "loss.scale: it is about the variance of components, and MAE masks patches; leave it "
             "out, or set loss.norm_pix_loss to true",
