@@ -15,6 +15,11 @@ EXPLAINED_VARIANCE = "explained_variance"
 _NAMES = ("loss", "correct", "images")
 
 
+def is_of_band(metric: str) -> bool:
+    """Whether a metric is the explained variance of one band only."""
+    return f"{EXPLAINED_VARIANCE}_" in metric
+
+
 def step_sums(score: Score, loss_weight: float, correct: Tensor, images: int) -> Tensor:
     """The sums over the images of a step, or of a part of it, on the device that computed them.
 

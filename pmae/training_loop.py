@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
-from pmae.epoch_sums import EpochSums
+from pmae.epoch_sums import EpochSums, is_of_band
 from pmae.errors import TimeLimitError
 from pmae.evaluate.run import Evaluator
 from pmae.events import (
@@ -191,7 +191,9 @@ class StepBoundary(pl.Callback):
             values |= module.validate()
         self._epoch_metrics = finite(values)
         self._events.write(MetricsEvent(step=step, epoch=epoch, values=self._epoch_metrics))
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        figures = ", ".join(
+            f"{name} {value:.4f}" for name, value in values.items() if not is_of_band(name)
+        )
         _log.info("epoch %d/%d: %s", epoch, plan.epochs, figures)
 
     def _tell_progress(self, module: PretrainModule, step: int) -> None:

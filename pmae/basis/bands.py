@@ -11,6 +11,8 @@ from torch import Tensor
 BANDS = ("0_50", "50_80", "80_95", "95_100")
 """From which to which per cent of the total variance a band goes, greatest components first."""
 _EDGES = (0.50, 0.80, 0.95)
+_ROUNDING = 1e-9
+"""By so much a sum may miss an edge that it is equal to."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Bands:
         """
         before = explained_variance_ratio.cumsum(dim=0) - explained_variance_ratio
         edges = torch.tensor(_EDGES, dtype=torch.float64)
-        return cls(BANDS, torch.bucketize(before, edges, right=True))
+        return cls(BANDS, torch.bucketize(before + _ROUNDING, edges, right=True))
 
     @classmethod
     def undivided(cls, num_total: int) -> Self:
