@@ -9,13 +9,13 @@ optimiser state and this epoch's running sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from pmae.checkpoints import TrainingState
 from pmae.data.augment import AugmentationDraw, draw_augmentation
@@ -25,33 +25,73 @@ from pmae.errors import NonFiniteLossError
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import Draw, Objective
+from pmae.online_probe import OnlineProbe
 from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
 
-ONLINE_PROBE_LR = 1e-3
+
+def _zero() -> Tensor:
+    return torch.zeros((), dtype=torch.float64)
 
 
 @dataclass
 class EpochSums:
-    """Running sums over the finished steps of the current epoch; part of a checkpoint."""
+    """Running sums over the finished steps of the current epoch; part of a checkpoint.
 
-    loss: float = 0.0
-    correct: float = 0.0
-    images: float = 0.0
+    Each is a float64 scalar, where the steps are computed: adding to it waits for no device.
 
-    def add(self, loss: float, correct: float, images: int) -> None:
-        """Count one step."""
-        self.loss += loss * images
-        self.correct += correct
-        self.images += images
+    Attributes:
+        loss: of each step, times its images.
+        correct: images that the online probe classified right.
+        probe_loss: of the online probe at each step, times its images.
+        images: how many there were.
+    """
+
+    loss: Tensor = field(default_factory=_zero)
+    correct: Tensor = field(default_factory=_zero)
+    probe_loss: Tensor = field(default_factory=_zero)
+    images: Tensor = field(default_factory=_zero)
+
+    @classmethod
+    def restored(cls, counters: Mapping[str, float]) -> EpochSums:
+        """Read the sums of a checkpoint.
+
+        One that the checkpoint's version did not keep is NaN for the epoch that is under way, and
+        its mean is left out.
+        """
+        missing = math.nan if counters["images"] else 0.0
+        return cls(
+            **{
+                each.name: torch.tensor(counters.get(each.name, missing), dtype=torch.float64)
+                for each in fields(cls)
+            }
+        )
+
+    def counters(self) -> dict[str, float]:
+        """The sums as numbers, by their names."""
+        return {name: value.item() for name, value in vars(self).items()}
+
+    def add(self, images: int, **means: Tensor) -> None:
+        """Count one step, or one batch.
+
+        Args:
+            images: how many it had.
+            means: scalars, float64, by the names of the sums; all but ``correct``, which is a
+                number of images, are means over the images.
+        """
+        for name, value in means.items():
+            count = value if name == "correct" else value * images
+            setattr(self, name, getattr(self, name) + count)
+        self.images = self.images + images
 
     def means(self, split: str, accuracy: str) -> dict[str, float]:
         """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
         return {
-            f"{split}_loss": self.loss / self.images,
-            f"{split}_online_probe_{accuracy}": self.correct / self.images,
+            f"{split}_loss": (self.loss / self.images).item(),
+            f"{split}_online_probe_loss": (self.probe_loss / self.images).item(),
+            f"{split}_online_probe_{accuracy}": (self.correct / self.images).item(),
         }
 
 
@@ -85,13 +125,15 @@ class PretrainModule(pl.LightningModule):
         self.rank = rank
         self.plan = StepPlan.of(spec, len(data.train))
         self.model = MaskedAutoencoder.of(spec, data.image_shape[0])
-        self.probe = nn.Linear(self.model.encoder.embed_dim, data.num_classes)
-        nn.init.zeros_(self.probe.weight)
-        nn.init.zeros_(self.probe.bias)
+        self.probe = OnlineProbe(
+            self.model.encoder.embed_dim,
+            data.num_classes,
+            standardized=spec.monitor.online_probe == "standardized",
+        )
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
         self.sums = EpochSums()
-        self._step_sums = [0.0, 0.0]
+        self._step_sums: dict[str, Tensor] = {}
         self._ahead: Iterator[Batch] = iter(())
         self._ahead_micro_step = -1
         self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
@@ -118,14 +160,19 @@ class PretrainModule(pl.LightningModule):
         augmentation, draw = self._draws(step, batch.object_masks)
         pixels = augmentation.part(rows).apply(batch.images)
         masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
-        loss, logits = self._losses(self._standardize(pixels), masked)
+        loss, features = self._loss(self._standardize(pixels), masked)
+        logits = self.probe(features)
+        probe_loss = classification_loss(logits, batch.labels)
         of_images = len(pixels) / self.plan.images_per_step
         of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
-        self._step_sums[0] += loss.item() * of_masked
-        self._step_sums[1] += correct_predictions(logits, batch.labels).item()
+        self._add_to_step(
+            loss=loss.detach().double() * of_masked,
+            probe_loss=probe_loss.detach().double() * of_images,
+            correct=correct_predictions(logits, batch.labels),
+            moments=OnlineProbe.moments(features),
+        )
         if self.plan.ends_step(micro_step):
             self._end_step(step, draw)
-        probe_loss = classification_loss(logits, batch.labels)
         return (loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
     def _draws(self, step: int, object_masks: Tensor | None) -> tuple[AugmentationDraw, Draw]:
@@ -148,19 +195,24 @@ class PretrainModule(pl.LightningModule):
             self._drawn = (step, augmentation, draw)
         return self._drawn[1:]
 
+    def _add_to_step(self, **sums: Tensor) -> None:
+        """Add a part of a step to what its parts before it told."""
+        before = self._step_sums
+        self._step_sums = {name: before.get(name, 0) + value for name, value in sums.items()}
+
     def _end_step(self, step: int, draw: Draw) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
-        loss, correct = self._step_sums
-        self._step_sums = [0.0, 0.0]
+        sums, self._step_sums = self._step_sums, {}
         if self.plan.devices > 1:
-            sums = torch.tensor([loss, correct], dtype=torch.float64, device=self.device)
-            distributed.all_reduce(sums)
-            loss, correct = sums.tolist()
-        self.last_draw, self.last_loss = draw, loss
+            sums = _summed_over_devices(sums)
+        moments = sums.pop("moments")
+        if self.probe.standardized:
+            self.probe.follow(moments, self.plan.images_per_step, step)
+        self.last_draw, self.last_loss = draw, sums["loss"].item()
         # The first device alone speaks for the run, and its end is the end of the others.
-        if self.rank == 0 and not math.isfinite(loss):
+        if self.rank == 0 and not math.isfinite(self.last_loss):
             raise NonFiniteLossError(step + 1)
-        self.sums.add(loss, correct, self.plan.images_per_step)
+        self.sums.add(self.plan.images_per_step, **sums)
 
     def _batch(self, micro_step: int) -> Batch:
         """The images of a part; those of the parts after it are read ahead."""
@@ -177,20 +229,31 @@ class PretrainModule(pl.LightningModule):
         indices = self.plan.batch_indices(self.spec.seed, step)
         return indices[self.plan.rows(micro_step, self.rank)]
 
-    def _losses(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """The masked loss, and the CLS tokens ``(batch, embed_dim)`` of what the encoder saw."""
         masked = masked.to(self.device)
         bf16 = self.spec.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             prediction, cls = self.objective.predict(self.model, images, masked)
-        loss = self.objective.loss(prediction.float(), images, masked)
-        return loss, self.probe(cls.float().detach())
+        return self.objective.loss(prediction.float(), images, masked), cls
+
+    def _whole_features(self, images: Tensor) -> Tensor:
+        """CLS tokens ``(batch, embed_dim)`` of images of which nothing is masked."""
+        bf16 = self.spec.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            tokens: Tensor = self.model.encoder(images)
+        return tokens[:, 0]
 
     def _standardize(self, pixels: Tensor) -> Tensor:
         return PixelStatistics(self.pixel_mean, self.pixel_std).standardize(pixels)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss and online probe on the validation split, under the same masks at every epoch."""
+        """Loss and online probe on the validation split, under the same masks at every epoch.
+
+        A probe on standardised features classifies whole images, as an evaluation does; one on raw
+        features, of spec version 1, what the masks leave of them.
+        """
         self.eval()
         sums = EpochSums()
         for index, held in enumerate(self.data.val.in_order(self.spec.batch_size)):
@@ -198,9 +261,16 @@ class PretrainModule(pl.LightningModule):
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
-            loss, logits = self._losses(images, draw.masked)
-            correct = correct_predictions(logits, batch.labels).item()
-            sums.add(loss.item(), correct, len(images))
+            loss, features = self._loss(images, draw.masked)
+            if self.probe.standardized:
+                features = self._whole_features(images)
+            logits = self.probe(features)
+            sums.add(
+                len(images),
+                loss=loss.double(),
+                probe_loss=classification_loss(logits, batch.labels).double(),
+                correct=correct_predictions(logits, batch.labels),
+            )
         self.train()
         return sums.means("val", self.probe_accuracy)
 
@@ -218,7 +288,7 @@ class PretrainModule(pl.LightningModule):
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay, "lr": peak},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "lr": peak},
-            {"params": list(self.probe.parameters()), "weight_decay": 0.0, "lr": ONLINE_PROBE_LR},
+            {"params": list(self.probe.parameters()), "weight_decay": 0.0, "lr": self.probe.lr},
         ]
         fused = self.spec.optimizer.implementation == "fused"
         return torch.optim.AdamW(
@@ -251,7 +321,7 @@ class PretrainModule(pl.LightningModule):
         return TrainingState(
             weights={name: value.detach().cpu() for name, value in self.state_dict().items()},
             optimizer=self._optimizer().state_dict(),
-            counters=dict(vars(self.sums)),
+            counters=self.sums.counters(),
         )
 
     def load_weights(self, state: TrainingState) -> None:
@@ -262,5 +332,13 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        counted = {name: state.counters[name] for name in vars(EpochSums())}
-        self.sums = EpochSums(**counted)
+        self.sums = EpochSums.restored(state.counters)
+
+
+def _summed_over_devices(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each of the float64 tensors summed over the devices, in one exchange."""
+    flat = torch.cat([value.flatten() for value in sums.values()])
+    distributed.all_reduce(flat)
+    parts = flat.split([value.numel() for value in sums.values()])
+    pairs = zip(sums.items(), parts, strict=True)
+    return {name: part.view(value.shape) for (name, value), part in pairs}

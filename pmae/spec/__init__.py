@@ -24,6 +24,7 @@ from pmae.spec.evaluation import (
 from pmae.spec.experiment import ExperimentSpec, Method, resolve
 from pmae.spec.masking import MaskingSpec
 from pmae.spec.model import MODEL_PRESETS, ModelSpec
+from pmae.spec.monitor import MonitorSpec
 from pmae.spec.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
 from pmae.spec.run import RUN_SPEC, RunSpec, load_spec
 
@@ -45,6 +46,7 @@ __all__ = [
     "Method",
     "MlpProbeSpec",
     "ModelSpec",
+    "MonitorSpec",
     "OptimizerSpec",
     "RunSpec",
     "ScheduleSpec",

@@ -15,6 +15,7 @@ from pmae.spec.dataset import DatasetSpec
 from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
 from pmae.spec.masking import MaskingSpec, resolve_masking
 from pmae.spec.model import ModelSpec, resolve_model
+from pmae.spec.monitor import MonitorSpec
 from pmae.spec.optimization import (
     AugmentationSpec,
     OptimizerSpec,
@@ -99,6 +100,7 @@ class ExperimentSpec(SpecModel):
     validate_every_epochs: PositiveInt = Field(
         default=1, description="Epochs between two passes over the validation split."
     )
+    monitor: MonitorSpec = MonitorSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     evaluations: tuple[EvaluationSpec, ...] = Field(
         default=(LinearProbeSpec(),),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 SPEC_VERSION: Final = 2
+_MONITOR: Final = {"online_probe": "raw"}
 
 
 def upgrade_spec(fields: Any) -> Any:
@@ -25,6 +26,7 @@ def upgrade_spec(fields: Any) -> Any:
     upgraded = {**fields, "version": SPEC_VERSION}
     if fields.get("method", "pmae") == "pmae":
         upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
+    upgraded["monitor"] = _with_missing(fields.get("monitor", {}), _MONITOR)
     return upgraded
 
 

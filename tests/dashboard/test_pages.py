@@ -52,7 +52,7 @@ def test_filters_are_asked_of_the_service_and_taken_from_the_address(
 def test_runs_are_searched_ordered_and_bounded(app: App, service: FakeService) -> None:
     view = app.open(
         text="quick",
-        order="Lowest validation loss",
+        order="Best loss, validation",
         metric="val_loss<0.5,top1>=0.9",
         owner="ada",
         since="2026-05-01",
