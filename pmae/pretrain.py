@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +22,6 @@ from pmae.checkpoints import TrainingState
 from pmae.data.augment import AugmentationDraw, draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
-from pmae.errors import NonFiniteLossError
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import Draw, Objective
@@ -30,6 +30,7 @@ from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
+from pmae.transfer import LateLoss, read_scalars
 
 
 def _zero() -> Tensor:
@@ -40,59 +41,59 @@ def _zero() -> Tensor:
 class EpochSums:
     """Running sums over the finished steps of the current epoch; part of a checkpoint.
 
-    Each is a float64 scalar, where the steps are computed: adding to it waits for no device.
+    They stay on the device that computes, float64, until somebody reads them: that waits for it.
 
     Attributes:
         loss: of each step, times its images.
         correct: images that the online probe classified right.
-        probe_loss: of the online probe at each step, times its images.
+        probe_loss: the online probe's at each step, times its images.
         images: how many there were.
     """
 
     loss: Tensor = field(default_factory=_zero)
     correct: Tensor = field(default_factory=_zero)
     probe_loss: Tensor = field(default_factory=_zero)
-    images: Tensor = field(default_factory=_zero)
+    images: float = 0.0
 
-    @classmethod
-    def restored(cls, counters: Mapping[str, float]) -> EpochSums:
-        """Read the sums of a checkpoint.
-
-        One that the checkpoint's version did not keep is NaN for the epoch that is under way, and
-        its mean is left out.
-        """
-        missing = math.nan if counters["images"] else 0.0
-        return cls(
-            **{
-                each.name: torch.tensor(counters.get(each.name, missing), dtype=torch.float64)
-                for each in fields(cls)
-            }
-        )
-
-    def counters(self) -> dict[str, float]:
-        """The sums as numbers, by their names."""
-        return {name: value.item() for name, value in vars(self).items()}
-
-    def add(self, images: int, **means: Tensor) -> None:
-        """Count one step, or one batch.
-
-        Args:
-            images: how many it had.
-            means: scalars, float64, by the names of the sums; all but ``correct``, which is a
-                number of images, are means over the images.
-        """
-        for name, value in means.items():
-            count = value if name == "correct" else value * images
-            setattr(self, name, getattr(self, name) + count)
-        self.images = self.images + images
+    def add(self, images: int, *, loss: Tensor, correct: Tensor, probe_loss: Tensor) -> None:
+        """Count one step: its images, its mean losses, and how many its probe has right."""
+        self.loss = self.loss + loss.double() * images
+        self.correct = self.correct + correct
+        self.probe_loss = self.probe_loss + probe_loss.double() * images
+        self.images += images
 
     def means(self, split: str, accuracy: str) -> dict[str, float]:
         """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
+        sums = self.counters()
         return {
-            f"{split}_loss": (self.loss / self.images).item(),
-            f"{split}_online_probe_loss": (self.probe_loss / self.images).item(),
-            f"{split}_online_probe_{accuracy}": (self.correct / self.images).item(),
+            f"{split}_loss": sums["loss"] / self.images,
+            f"{split}_online_probe_loss": sums["probe_loss"] / self.images,
+            f"{split}_online_probe_{accuracy}": sums["correct"] / self.images,
         }
+
+    def counters(self) -> dict[str, float]:
+        """The sums, read, as a checkpoint holds them."""
+        loss, correct, probe_loss = read_scalars(self.loss, self.correct, self.probe_loss)
+        return {
+            "loss": loss,
+            "correct": correct,
+            "probe_loss": probe_loss,
+            "images": self.images,
+        }
+
+    @classmethod
+    def of_counters(cls, counters: Mapping[str, float]) -> EpochSums:
+        """The inverse of :meth:`counters`.
+
+        A sum that an older version did not keep is NaN for the epoch that is under way, so that its
+        mean is left out.
+        """
+        missing = math.nan if counters["images"] else 0.0
+        loss, correct, probe_loss = (
+            torch.tensor(counters.get(name, missing), dtype=torch.float64)
+            for name in ("loss", "correct", "probe_loss")
+        )
+        return cls(loss, correct, probe_loss, counters["images"])
 
 
 class PretrainModule(pl.LightningModule):
@@ -133,12 +134,12 @@ class PretrainModule(pl.LightningModule):
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
         self.sums = EpochSums()
+        self.loss = LateLoss()
         self._step_sums: dict[str, Tensor] = {}
         self._ahead: Iterator[Batch] = iter(())
         self._ahead_micro_step = -1
         self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
         self.last_draw: Draw | None = None
-        self.last_loss = math.nan
 
     # What a step computes
 
@@ -153,7 +154,7 @@ class PretrainModule(pl.LightningModule):
             micro_step: from 0.
 
         Raises:
-            NonFiniteLossError: the loss of the whole batch is NaN or infinite.
+            NonFiniteLossError: the loss of the whole batch before this one was NaN or infinite.
         """
         step, rows = micro_step // self.plan.accumulate_steps, self.plan.rows(micro_step, self.rank)
         batch = self._batch(micro_step).to(self.device)
@@ -167,8 +168,8 @@ class PretrainModule(pl.LightningModule):
         of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
         self._add_to_step(
             loss=loss.detach().double() * of_masked,
-            probe_loss=probe_loss.detach().double() * of_images,
             correct=correct_predictions(logits, batch.labels),
+            probe_loss=probe_loss.detach().double() * of_images,
             moments=OnlineProbe.moments(features),
         )
         if self.plan.ends_step(micro_step):
@@ -208,10 +209,10 @@ class PretrainModule(pl.LightningModule):
         moments = sums.pop("moments")
         if self.probe.standardized:
             self.probe.follow(moments, self.plan.images_per_step, step)
-        self.last_draw, self.last_loss = draw, sums["loss"].item()
+        self.last_draw = draw
         # The first device alone speaks for the run, and its end is the end of the others.
-        if self.rank == 0 and not math.isfinite(self.last_loss):
-            raise NonFiniteLossError(step + 1)
+        if self.rank == 0:
+            self.loss.put(step + 1, sums["loss"])
         self.sums.add(self.plan.images_per_step, **sums)
 
     def _batch(self, micro_step: int) -> Batch:
@@ -231,18 +232,19 @@ class PretrainModule(pl.LightningModule):
 
     def _loss(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         """The masked loss, and the CLS tokens ``(batch, embed_dim)`` of what the encoder saw."""
-        masked = masked.to(self.device)
-        bf16 = self.spec.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with self._autocast():
             prediction, cls = self.objective.predict(self.model, images, masked)
         return self.objective.loss(prediction.float(), images, masked), cls
 
     def _whole_features(self, images: Tensor) -> Tensor:
         """CLS tokens ``(batch, embed_dim)`` of images of which nothing is masked."""
-        bf16 = self.spec.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with self._autocast():
             tokens: Tensor = self.model.encoder(images)
         return tokens[:, 0]
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        bf16 = self.spec.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
 
     def _standardize(self, pixels: Tensor) -> Tensor:
         return PixelStatistics(self.pixel_mean, self.pixel_std).standardize(pixels)
@@ -267,9 +269,9 @@ class PretrainModule(pl.LightningModule):
             logits = self.probe(features)
             sums.add(
                 len(images),
-                loss=loss.double(),
-                probe_loss=classification_loss(logits, batch.labels).double(),
+                loss=loss,
                 correct=correct_predictions(logits, batch.labels),
+                probe_loss=classification_loss(logits, batch.labels),
             )
         self.train()
         return sums.means("val", self.probe_accuracy)
@@ -332,7 +334,7 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        self.sums = EpochSums.restored(state.counters)
+        self.sums = EpochSums.of_counters(state.counters)
 
 
 def _summed_over_devices(sums: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,15 +19,15 @@ from pmae.checkpoints import (
     read_weights,
 )
 from pmae.data.catalog import dataset_facts
+from pmae.data.floor import train_statistics
 from pmae.data.images import ImageData
+from pmae.data.partition import subset
 from pmae.data.registry import load_data
-from pmae.data.standardize import PixelStatistics, pixel_statistics
+from pmae.data.standardize import PixelStatistics
 from pmae.errors import CheckpointError, DataError
 from pmae.models import Encoder, MaskedAutoencoder
 from pmae.settings import StorageSettings
 from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec
-
-_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,20 @@ class Subject:
         )
 
 
+def labelled(target: Target, fraction: float) -> Target:
+    """The same images, of which only a fraction of the training ones may be trained on.
+
+    Args:
+        target: whose pixel statistics, of all its training images, stay.
+        fraction: above 0 and at most 1; at least one image is kept. Classes are as balanced as they
+            can be, and a smaller fraction keeps a part of what a larger one keeps.
+    """
+    if fraction == 1:
+        return target
+    size = max(1, round(fraction * len(target.data.train)))
+    return replace(target, data=replace(target.data, train=subset(target.data.train, size)))
+
+
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
     """What the SHA-256 of ``model.safetensors`` is, or would be, of a module's state."""
     weights = {name: value.detach().cpu() for name, value in state.items()}
@@ -127,11 +141,7 @@ def transfer_target(subject: Subject, dataset: DatasetSpec, settings: StorageSet
             f"{data.name} has images of {channels} channels, the encoder takes {needed}; choose "
             "another data set for the evaluation"
         )
-    batches = (batch.images for batch in data.train.in_order(_BATCH))
     flip = dataset_facts(dataset.name).horizontal_flip
-    return Target(
-        data=data,
-        statistics=pixel_statistics(batches, dataset.std_floor),
-        augmentation=subject.spec.augmentation.model_copy(update={"horizontal_flip": flip}),
-        digest=data.digest(),
-    )
+    augmentation = subject.spec.augmentation.model_copy(update={"horizontal_flip": flip})
+    statistics, _ = train_statistics(data.train, dataset.std_floor, augmentation)
+    return Target(data, statistics, augmentation, data.digest())

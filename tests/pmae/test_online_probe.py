@@ -77,13 +77,13 @@ def test_features_as_they_are_have_the_weights_of_version_1() -> None:
 
 def test_a_sum_that_an_older_checkpoint_lacks_is_unknown_until_the_epoch_ends() -> None:
     old = {"loss": 6.0, "correct": 1.0, "images": 2.0, "trained_seconds": 1.0}
-    means = EpochSums.restored(old).means("train", "top1")
+    means = EpochSums.of_counters(old).means("train", "top1")
     assert means["train_loss"] == 3.0
     assert means["train_online_probe_top1"] == 0.5
     assert math.isnan(means["train_online_probe_loss"])
-    fresh = EpochSums.restored({"loss": 0.0, "correct": 0.0, "images": 0.0})
+    fresh = EpochSums.of_counters({"loss": 0.0, "correct": 0.0, "images": 0.0})
     fresh.add(4, loss=torch.tensor(0.5), correct=torch.tensor(3.0), probe_loss=torch.tensor(2.0))
     assert fresh.means("train", "top1") == pytest.approx(
         {"train_loss": 0.5, "train_online_probe_top1": 0.75, "train_online_probe_loss": 2.0}
     )
-    assert EpochSums.restored(fresh.counters()).counters() == fresh.counters()
+    assert EpochSums.of_counters(fresh.counters()).counters() == fresh.counters()
