@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+BANDS = ("0_50", "50_80", "80_95", "95_100")
+"""Bands of a spectrum: from which to which per cent of the total variance they go."""
 Better = Literal["higher", "lower"]
 Split = Literal["train", "val", "test"]
 When = Literal["step", "epoch", "end"]
@@ -85,6 +87,17 @@ METRICS: Mapping[str, Metric] = {
             unit="fraction",
         ),
         *_of_both_splits("loss", "Loss", "lower"),
+        *_of_both_splits("explained_variance", "Explained variance", "higher", "fraction"),
+        *(
+            metric
+            for band in BANDS
+            for metric in _of_both_splits(
+                f"explained_variance_{band}",
+                f"Explained variance from {band.replace('_', ' to ')} %",
+                "higher",
+                "fraction",
+            )
+        ),
         *_of_both_splits("online_probe_loss", "Online probe's loss", "lower", "nats"),
         *_of_both_splits("online_probe_top1", "Online probe", "higher", "fraction"),
         *_of_both_splits("online_probe_accuracy", "Online probe, labels", "higher", "fraction"),

@@ -55,15 +55,20 @@ class OnlineProbe(nn.Linear):
             features = (features - self.mean) * (self.var + EPSILON).rsqrt()
         return super().forward(features)
 
-    @staticmethod
-    def moments(features: Tensor) -> Tensor:
-        """Sums over the images: ``(2, embed_dim)`` float64, of the features and of their squares.
+    def moments(self, features: Tensor) -> Tensor:
+        """Sums over the images of a part of a step, of the features and then of their squares.
 
         Args:
-            features: ``(n, embed_dim)`` of a part of a step. The parts' results add up.
+            features: ``(n, embed_dim)``.
+
+        Returns:
+            ``(2 * embed_dim,)`` float64, empty where nothing is standardised. Those of a step's
+            parts add up.
         """
         values = features.detach().double()
-        return torch.stack([values.sum(dim=0), values.square().sum(dim=0)])
+        if not self.standardized:
+            return values.new_empty(0)
+        return torch.cat([values.sum(dim=0), values.square().sum(dim=0)])
 
     def follow(self, moments: Tensor, images: int, step: int) -> None:
         """Move the averages towards a step's features.
@@ -73,7 +78,9 @@ class OnlineProbe(nn.Linear):
             images: of the whole batch.
             step: from 0.
         """
-        mean, square = moments / images
+        if not self.standardized:
+            return
+        mean, square = (moments / images).chunk(2)
         weight = max(MOMENTUM, 1 / (step + 1))
         # In place: the buffers are replaced under the hands of data-parallel training otherwise.
         self.mean.lerp_(mean.to(self.mean.dtype), weight)

@@ -8,10 +8,8 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,78 +20,16 @@ from pmae.checkpoints import TrainingState
 from pmae.data.augment import AugmentationDraw, draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
+from pmae.epoch_sums import EpochSums, step_sums
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
-from pmae.objectives import Draw, Objective
+from pmae.objectives import Draw, Objective, Score
 from pmae.online_probe import OnlineProbe
 from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
-from pmae.transfer import LateLoss, read_scalars
-
-
-def _zero() -> Tensor:
-    return torch.zeros((), dtype=torch.float64)
-
-
-@dataclass
-class EpochSums:
-    """Running sums over the finished steps of the current epoch; part of a checkpoint.
-
-    They stay on the device that computes, float64, until somebody reads them: that waits for it.
-
-    Attributes:
-        loss: of each step, times its images.
-        correct: images that the online probe classified right.
-        probe_loss: the online probe's at each step, times its images.
-        images: how many there were.
-    """
-
-    loss: Tensor = field(default_factory=_zero)
-    correct: Tensor = field(default_factory=_zero)
-    probe_loss: Tensor = field(default_factory=_zero)
-    images: float = 0.0
-
-    def add(self, images: int, *, loss: Tensor, correct: Tensor, probe_loss: Tensor) -> None:
-        """Count one step: its images, its mean losses, and how many its probe has right."""
-        self.loss = self.loss + loss.double() * images
-        self.correct = self.correct + correct
-        self.probe_loss = self.probe_loss + probe_loss.double() * images
-        self.images += images
-
-    def means(self, split: str, accuracy: str) -> dict[str, float]:
-        """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
-        sums = self.counters()
-        return {
-            f"{split}_loss": sums["loss"] / self.images,
-            f"{split}_online_probe_loss": sums["probe_loss"] / self.images,
-            f"{split}_online_probe_{accuracy}": sums["correct"] / self.images,
-        }
-
-    def counters(self) -> dict[str, float]:
-        """The sums, read, as a checkpoint holds them."""
-        loss, correct, probe_loss = read_scalars(self.loss, self.correct, self.probe_loss)
-        return {
-            "loss": loss,
-            "correct": correct,
-            "probe_loss": probe_loss,
-            "images": self.images,
-        }
-
-    @classmethod
-    def of_counters(cls, counters: Mapping[str, float]) -> EpochSums:
-        """The inverse of :meth:`counters`.
-
-        A sum that an older version did not keep is NaN for the epoch that is under way, so that its
-        mean is left out.
-        """
-        missing = math.nan if counters["images"] else 0.0
-        loss, correct, probe_loss = (
-            torch.tensor(counters.get(name, missing), dtype=torch.float64)
-            for name in ("loss", "correct", "probe_loss")
-        )
-        return cls(loss, correct, probe_loss, counters["images"])
+from pmae.transfer import LateLoss
 
 
 class PretrainModule(pl.LightningModule):
@@ -133,9 +69,9 @@ class PretrainModule(pl.LightningModule):
         )
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
-        self.sums = EpochSums()
+        self.sums = EpochSums(objective.bands.names)
         self.loss = LateLoss()
-        self._step_sums: dict[str, Tensor] = {}
+        self._step_sums: Tensor | None = None
         self._ahead: Iterator[Batch] = iter(())
         self._ahead_micro_step = -1
         self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
@@ -161,20 +97,19 @@ class PretrainModule(pl.LightningModule):
         augmentation, draw = self._draws(step, batch.object_masks)
         pixels = augmentation.part(rows).apply(batch.images)
         masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
-        loss, features = self._loss(self._standardize(pixels), masked)
+        score, features = self._score(self._standardize(pixels), masked)
         logits = self.probe(features)
         probe_loss = classification_loss(logits, batch.labels)
         of_images = len(pixels) / self.plan.images_per_step
         of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
-        self._add_to_step(
-            loss=loss.detach().double() * of_masked,
-            correct=correct_predictions(logits, batch.labels),
-            probe_loss=probe_loss.detach().double() * of_images,
-            moments=OnlineProbe.moments(features),
-        )
+        correct = correct_predictions(logits, batch.labels)
+        loss_weight = of_masked * self.plan.images_per_step
+        sums = step_sums(score, loss_weight, correct, probe_loss, len(pixels))
+        sums = torch.cat([sums, self.probe.moments(features)])
+        self._step_sums = sums if self._step_sums is None else self._step_sums + sums
         if self.plan.ends_step(micro_step):
             self._end_step(step, draw)
-        return (loss * of_masked + probe_loss * of_images) * self.plan.num_parts
+        return (score.loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
     def _draws(self, step: int, object_masks: Tensor | None) -> tuple[AugmentationDraw, Draw]:
         """Crops, flips and masks of a step's whole batch, whichever part of it is seen here.
@@ -196,24 +131,19 @@ class PretrainModule(pl.LightningModule):
             self._drawn = (step, augmentation, draw)
         return self._drawn[1:]
 
-    def _add_to_step(self, **sums: Tensor) -> None:
-        """Add a part of a step to what its parts before it told."""
-        before = self._step_sums
-        self._step_sums = {name: before.get(name, 0) + value for name, value in sums.items()}
-
     def _end_step(self, step: int, draw: Draw) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
-        sums, self._step_sums = self._step_sums, {}
+        assert self._step_sums is not None
+        sums, self._step_sums = self._step_sums, None
         if self.plan.devices > 1:
-            sums = _summed_over_devices(sums)
-        moments = sums.pop("moments")
-        if self.probe.standardized:
-            self.probe.follow(moments, self.plan.images_per_step, step)
+            distributed.all_reduce(sums)
+        sums, moments = sums.tensor_split([len(self.sums.values)])
+        self.probe.follow(moments, self.plan.images_per_step, step)
         self.last_draw = draw
         # The first device alone speaks for the run, and its end is the end of the others.
         if self.rank == 0:
-            self.loss.put(step + 1, sums["loss"])
-        self.sums.add(self.plan.images_per_step, **sums)
+            self.loss.put(step + 1, sums[0] / self.plan.images_per_step)
+        self.sums.add(sums)
 
     def _batch(self, micro_step: int) -> Batch:
         """The images of a part; those of the parts after it are read ahead."""
@@ -230,11 +160,12 @@ class PretrainModule(pl.LightningModule):
         indices = self.plan.batch_indices(self.spec.seed, step)
         return indices[self.plan.rows(micro_step, self.rank)]
 
-    def _loss(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+    def _score(self, images: Tensor, masked: Tensor) -> tuple[Score, Tensor]:
         """The masked loss, and the CLS tokens ``(batch, embed_dim)`` of what the encoder saw."""
+        masked_images = self.objective.mask(images, masked)
         with self._autocast():
-            prediction, cls = self.objective.predict(self.model, images, masked)
-        return self.objective.loss(prediction.float(), images, masked), cls
+            prediction, cls = self.objective.predict(self.model, masked_images)
+        return self.objective.score(prediction.float(), masked_images), cls
 
     def _whole_features(self, images: Tensor) -> Tensor:
         """CLS tokens ``(batch, embed_dim)`` of images of which nothing is masked."""
@@ -257,22 +188,19 @@ class PretrainModule(pl.LightningModule):
         features, of spec version 1, what the masks leave of them.
         """
         self.eval()
-        sums = EpochSums()
+        sums = EpochSums(self.objective.bands.names)
         for index, held in enumerate(self.data.val.in_order(self.spec.batch_size)):
             batch = held.to(self.device)
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
-            loss, features = self._loss(images, draw.masked)
+            score, features = self._score(images, draw.masked)
             if self.probe.standardized:
                 features = self._whole_features(images)
             logits = self.probe(features)
-            sums.add(
-                len(images),
-                loss=loss,
-                correct=correct_predictions(logits, batch.labels),
-                probe_loss=classification_loss(logits, batch.labels),
-            )
+            probe_loss = classification_loss(logits, batch.labels)
+            correct = correct_predictions(logits, batch.labels)
+            sums.add(step_sums(score, len(images), correct, probe_loss, len(images)))
         self.train()
         return sums.means("val", self.probe_accuracy)
 
@@ -334,13 +262,4 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        self.sums = EpochSums.of_counters(state.counters)
-
-
-def _summed_over_devices(sums: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each of the float64 tensors summed over the devices, in one exchange."""
-    flat = torch.cat([value.flatten() for value in sums.values()])
-    distributed.all_reduce(flat)
-    parts = flat.split([value.numel() for value in sums.values()])
-    pairs = zip(sums.items(), parts, strict=True)
-    return {name: part.view(value.shape) for (name, value), part in pairs}
+        self.sums = EpochSums(self.objective.bands.names, state.counters)

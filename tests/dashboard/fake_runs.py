@@ -155,7 +155,8 @@ def series_of(epoch: int, number: int) -> dict[str, MetricSeries]:
 def metrics_of(run: Run, names: list[str]) -> Metrics:
     """Those of its curves that have a point."""
     series = series_of(epoch_of(run), run.number)
-    return Metrics(run_id=run.id, series=[series[n] for n in names if n in series and series[n].step])
+    found = [series[name] for name in names if name in series]
+    return Metrics(run_id=run.id, series=[each for each in found if each.step])
 
 
 def checkpoints_of(run: Run) -> list[Checkpoint]:
