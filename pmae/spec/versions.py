@@ -23,9 +23,18 @@ def upgrade_spec(fields: Any) -> Any:
     if not isinstance(fields, Mapping) or fields.get("version") != 1:
         return fields
     upgraded = {**fields, "version": SPEC_VERSION}
-    if fields.get("method", "pmae") == "pmae":
-        upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
+    upgraded["masking"] = _upgraded_masking(fields)
     return upgraded
+
+
+def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
+    """A share of the variance, by the rule nearest; of objects, patches of one are masked."""
+    masking = fields.get("masking", {})
+    if fields.get("method", "pmae") == "pmae":
+        return _with_missing(masking, {"ratio_of": "variance", "count": "nearest"})
+    if isinstance(masking, Mapping) and masking.get("strategy") == "segmentation":
+        return _with_missing(masking, {"predict": "object"})
+    return masking
 
 
 def _with_missing(part: Any, values: Mapping[str, Any]) -> Any:
