@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,33 @@ class PixelStatistics:
     def to(self, device: torch.device) -> PixelStatistics:
         """A copy on ``device``."""
         return PixelStatistics(self.mean.to(device), self.std.to(device))
+
+
+def check_pixels(images: Tensor | np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+    """Refuse what are no pixels of images of that shape.
+
+    Args:
+        images: ``(n, channels, height, width)``, uint8, or floats in [0, 1].
+        shape: ``(channels, height, width)``.
+
+    Returns:
+        The images as they are, as a tensor.
+
+    Raises:
+        ValueError: another shape, type or range.
+    """
+    pixels = torch.as_tensor(images)
+    if pixels.ndim != 4 or tuple(pixels.shape[1:]) != shape:
+        raise ValueError(
+            f"images of shape {tuple(pixels.shape)}; valid is (n, {', '.join(map(str, shape))})"
+        )
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if not pixels.is_floating_point():
+        raise ValueError(f"images of type {pixels.dtype}; valid are uint8, or floats in [0, 1]")
+    if len(pixels) and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError("float images are to be in [0, 1], or give them as uint8")
+    return pixels
 
 
 def pixel_statistics(batches: Iterable[Tensor], floor: float) -> PixelStatistics:

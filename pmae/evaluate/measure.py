@@ -20,7 +20,7 @@ from pmae.evaluate.results import (
     mean_and_std,
     optional_mean,
 )
-from pmae.evaluate.subject import Subject, Target, transfer_target
+from pmae.evaluate.subject import Subject, Target, labelled, transfer_target
 from pmae.models import Encoder
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, EvaluationSpec, FinetuneSpec, KnnSpec
@@ -55,6 +55,7 @@ class Evaluations:
     tick: Tick
     seed: int | None = None
     _targets: dict[DatasetSpec, Target] = field(default_factory=dict)
+    _labelled: dict[tuple[DatasetSpec | None, float], Target] = field(default_factory=dict)
     _features: dict[tuple[object, ...], Features] = field(default_factory=dict)
 
     def measure(self, evaluation: EvaluationSpec, source: Source, key: str) -> EvaluationResult:
@@ -70,7 +71,7 @@ class Evaluations:
             SpecError: more neighbours than there are training images.
         """
         began = time.monotonic()
-        target = self._target(evaluation.dataset)
+        target = self._target(evaluation)
         seed = self.subject.spec.seed if self.seed is None else self.seed
         count = 1 if isinstance(evaluation, KnnSpec) else evaluation.num_seeds
         seeds = list(range(seed, seed + count))
@@ -107,9 +108,12 @@ class Evaluations:
         )
 
     def close(self) -> None:
-        """Release what other data sets hold for reading ahead."""
+        """Release what other images than the subject's own hold for reading ahead."""
         for target in self._targets.values():
             target.data.close()
+        for (dataset, fraction), target in self._labelled.items():
+            if dataset is None and fraction < 1:
+                target.data.train.close()
 
     def _probed(self, spec: ProbeSpec, target: Target, source: Source, seed: int) -> Outcome:
         train, val, test = (
@@ -175,10 +179,11 @@ class Evaluations:
         self, spec: ProbeSpec | KnnSpec, target: Target, source: Source, split: str
     ) -> Features:
         pixels = source == "raw_pixels"
-        key = (source, target.digest, split, *(() if pixels else (spec.features, spec.layers)))
+        images = target.data.split(split)
+        which = (source, target.digest, split, len(images))
+        key = (*which, *(() if pixels else (spec.features, spec.layers)))
         if key not in self._features:
             self.tick()
-            images = target.data.split(split)
             self._features[key] = (
                 raw_pixels(images)
                 if pixels
@@ -188,12 +193,18 @@ class Evaluations:
             )
         return self._features[key]
 
-    def _target(self, dataset: DatasetSpec | None) -> Target:
-        if dataset is None:
-            return self.subject.target
-        if dataset not in self._targets:
-            self._targets[dataset] = transfer_target(self.subject, dataset, self.settings)
-        return self._targets[dataset]
+    def _target(self, evaluation: EvaluationSpec) -> Target:
+        """The images of an evaluation, of which the training ones are those that have a label."""
+        dataset = evaluation.dataset
+        target = self.subject.target
+        if dataset is not None:
+            if dataset not in self._targets:
+                self._targets[dataset] = transfer_target(self.subject, dataset, self.settings)
+            target = self._targets[dataset]
+        key = (dataset, evaluation.label_fraction)
+        if key not in self._labelled:
+            self._labelled[key] = labelled(target, evaluation.label_fraction)
+        return self._labelled[key]
 
     def _encoder(self, source: Source) -> Encoder:
         if source == "untrained_encoder":

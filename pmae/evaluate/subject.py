@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from pmae.checkpoints import (
 )
 from pmae.data.catalog import dataset_facts
 from pmae.data.images import ImageData
+from pmae.data.partition import subset
 from pmae.data.registry import load_data
 from pmae.data.standardize import PixelStatistics, pixel_statistics
 from pmae.errors import CheckpointError, DataError
@@ -103,6 +104,20 @@ class Subject:
             epoch=manifest.epoch,
             sha256=manifest.files[MODEL_FILE].sha256,
         )
+
+
+def labelled(target: Target, fraction: float) -> Target:
+    """The same images, of which only a fraction of the training ones may be trained on.
+
+    Args:
+        target: whose pixel statistics, of all its training images, stay.
+        fraction: above 0 and at most 1; at least one image is kept. Classes are as balanced as they
+            can be, and a smaller fraction keeps a part of what a larger one keeps.
+    """
+    if fraction == 1:
+        return target
+    size = max(1, round(fraction * len(target.data.train)))
+    return replace(target, data=replace(target.data, train=subset(target.data.train, size)))
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:

@@ -35,14 +35,16 @@ def visible_indices(masked: Tensor) -> Tensor:
     Returns:
         int64 ``(batch, num_visible)``.
     """
-    return _visible_first(masked)[:, : int((~masked[0]).sum())]
+    return (~masked).nonzero()[:, 1].view(len(masked), -1)
 
 
 def padded_visible_indices(masked: Tensor) -> tuple[Tensor, Tensor | None]:
     """The indices of the visible patches where images may have different numbers of them.
 
+    How many there are decides the shapes, so on a GPU this waits for the mask.
+
     Args:
-        masked: bool ``(batch, num_patches)``.
+        masked: bool ``(batch, num_patches)``; best on the CPU, where masks are drawn.
 
     Returns:
         int64 ``(batch, num_visible)``, ascending, as many as the image with the most has; the rows
@@ -51,12 +53,8 @@ def padded_visible_indices(masked: Tensor) -> tuple[Tensor, Tensor | None]:
     """
     counts = (~masked).sum(dim=1)
     fewest, most = torch.stack(counts.aminmax()).tolist()
-    visible = _visible_first(masked)[:, :most]
     if fewest == most:
-        return visible, None
+        return visible_indices(masked), None
+    # Stable: each row's visible patches first, ascending, then its masked ones.
+    visible = torch.argsort(masked.to(torch.uint8), dim=1, stable=True)[:, :most]
     return visible, torch.arange(most, device=masked.device) >= counts[:, None]
-
-
-def _visible_first(masked: Tensor) -> Tensor:
-    """The indices of all patches, visible ones first."""
-    return torch.argsort(masked.to(torch.uint8), dim=1, stable=True)

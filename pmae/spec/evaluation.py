@@ -38,6 +38,14 @@ class _Evaluation(SpecModel):
         default="cls",
         description="What represents an image: the CLS token, or the mean of the patch tokens.",
     )
+    label_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Train the classifier on this fraction of the training images, a seeded choice "
+        "with classes balanced, as if the others had no labels; pixels are standardised by all.",
+        examples=[0.01, 0.1],
+    )
 
     def model_post_init(self, _context: object) -> None:
         """Count the protocol as written: without it nothing tells which one a part is of."""

@@ -80,7 +80,7 @@ def _metrics(run_dir: RunDir) -> dict[tuple[str, int], float]:
     "changes",
     [
         {},
-        {"masking": MaskingSpec(ratio=0.3, scope="image")},
+        {"masking": MaskingSpec(ratio=0.3, count="nearest", scope="image")},
         {"method": "mae", "basis": None, "masking": MaskingSpec(ratio=0.75, scope="image")},
     ],
     ids=["pmae", "pmae-image", "mae"],

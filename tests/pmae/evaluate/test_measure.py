@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from pmae.data.images import ImageData, MemorySplit
+from pmae.data.partition import subset
 from pmae.errors import DataError, SpecError
 from pmae.evaluate.features import extract
 from pmae.evaluate.measure import Evaluations
@@ -112,6 +113,32 @@ def test_the_last_of_all_layers_is_the_plain_probe(
     assert by_layer.confusion_matrix == plain.confusion_matrix
     vals = [found.val_top1 for found in by_layer.by_layer]
     assert vals[by_layer.chosen["layer"] - 1] == max(vals)
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [LinearProbeSpec(epochs=3), KnnSpec(k=(2, 3)), FinetuneSpec(epochs=1, batch_size=32)],
+)
+def test_a_fraction_of_the_labels_is_a_balanced_smaller_train_split(
+    evaluations: Evaluations, evaluation: EvaluationSpec
+) -> None:
+    subject = evaluations.subject
+    few = evaluation.model_copy(update={"label_fraction": 0.2})
+    found = measure(evaluations, few)
+    size = round(0.2 * len(subject.target.data.train))
+    assert found.num_train == size
+    assert found.num_test == len(subject.target.data.test)
+
+    kept = subset(subject.target.data.train, size)
+    assert torch.bincount(kept.labels).max() - torch.bincount(kept.labels).min() <= 1
+    data = replace(subject.target.data, train=kept)
+    # Statistics are of all training images, labelled or not.
+    alone = replace(subject, target=replace(subject.target, data=data))
+    others = Evaluations(alone, evaluations.settings, evaluations.tick)
+    expected = measure(others, evaluation)
+    assert found.confusion_matrix == expected.confusion_matrix
+    # The whole train split was not touched by it.
+    assert measure(evaluations, evaluation).num_train == len(subject.target.data.train)
 
 
 def test_several_seeds_give_mean_and_standard_deviation(evaluations: Evaluations) -> None:
