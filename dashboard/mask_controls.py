@@ -97,13 +97,12 @@ def choose(run: Run) -> MaskChoice:
     if strategy == CHOSEN:
         return _chosen(run, parts, address)
     fields: dict[str, Any] = {"strategy": strategy, "scope": trained.scope}
+    what: str | None = "patches"
     if run.method == "pmae":
         what = _count(run, fields, address)
     elif strategy == "segmentation":
         what = _of_objects(run, fields, address)
-    else:
-        what = "patches"
-    if what:
+    if what is not None:
         percent = _ratio(run, what)
         fields["ratio"] = percent / 100
         address["ratio"] = str(percent)

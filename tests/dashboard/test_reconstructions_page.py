@@ -144,7 +144,9 @@ def test_any_strategy_can_be_tried_and_a_link_brings_it_back(
     _choose(view, run, strategy)
     view.app.slider(key=f"recon_ratio_{run.id}").set_value(45).run()
     _, request = asked_for(service)
-    assert request.masking == MaskingSpec(strategy=strategy, ratio=0.45, scope="batch")
+    assert request.masking == MaskingSpec(
+        strategy=strategy, ratio=0.45, ratio_of="variance", count="reference", scope="batch"
+    )
     assert (view.app.query_params["strategy"], view.app.query_params["ratio"]) == (strategy, "45")
     again = app.open("reconstructions", **view.app.query_params)
     again.check()

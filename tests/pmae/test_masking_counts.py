@@ -25,8 +25,8 @@ spectra = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=40).filter(lambda v
 
 
 def _spectrum(values: list[float]) -> np.ndarray:
-    spectrum = np.sort(np.array(values))[::-1]
-    return spectrum / spectrum.sum()
+    spectrum: np.ndarray = np.sort(np.array(values))[::-1] / np.sum(values)
+    return spectrum
 
 
 def _expected(shares: np.ndarray, ratio: float, rule: Count | None) -> set[int]:
