@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pmae.masking.order import mask_first, random_order
+
 
 def random_patch_mask(
     batch: int, num_patches: int, ratio: float, generator: torch.Generator
@@ -21,9 +23,8 @@ def random_patch_mask(
         raise ValueError("masking needs at least 2 patches: one to mask, one to show")
     # 1 - 0.9 is a little less than 0.1, and int() would lose a patch of 10 for it.
     num_visible = min(max(int(num_patches * (1 - ratio) + 1e-9), 1), num_patches - 1)
-    noise = torch.rand(batch, num_patches, generator=generator, dtype=torch.float64)
-    rank = noise.argsort(dim=1).argsort(dim=1)
-    return rank >= num_visible
+    order = random_order(batch, num_patches, generator)
+    return ~mask_first(order, torch.tensor([num_visible]))
 
 
 def visible_indices(masked: Tensor) -> Tensor:

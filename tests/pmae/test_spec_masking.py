@@ -174,9 +174,7 @@ def test_a_spec_of_version_1_keeps_what_it_meant() -> None:
     masking = resolve(ExperimentSpec.model_validate(fields)).masking
     assert masking == MaskingSpec.model_validate(by_objects | {"predict": "object"})
     patches = {"version": 1, "method": "mae", "dataset": {"name": "digits"}}
-    assert resolve(ExperimentSpec.model_validate(patches)) == resolve(
-        ExperimentSpec.model_validate(patches | {"version": 2})
-    )
+    assert resolve(ExperimentSpec.model_validate(patches)).masking == _resolved("mae", "digits")
 
 
 @pytest.mark.parametrize("field", ["accumulate_steps", "devices"])
