@@ -28,6 +28,9 @@ def upgrade_spec(fields: Any) -> Any:
     if "evaluations" in fields:
         upgraded["evaluations"] = _with_floors(fields["evaluations"])
     upgraded["masking"] = _upgraded_masking(fields)
+    pmae = fields.get("method", "pmae") == "pmae"
+    loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
+    upgraded["loss"] = _with_missing(fields.get("loss", {}), loss)
     return upgraded
 
 

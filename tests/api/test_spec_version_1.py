@@ -73,7 +73,8 @@ def test_its_rules_are_shown_and_written_out(
 
 
 def test_a_later_run_of_the_same_rule_is_expected_to_be_as_fast(api: LiveApi) -> None:
-    run_id = _old_run(api, COMPONENTS)
+    fields = {"dataset": {"name": "digits", "std_floor": 0.1}, "loss": {"scale": "none"}}
+    run_id = _old_run(api, fields)
     with api.sessions.begin() as session:
         claim = run_states.claim(session, worker="w", lease_seconds=60)
         assert claim is not None
@@ -83,7 +84,7 @@ def test_a_later_run_of_the_same_rule_is_expected_to_be_as_fast(api: LiveApi) ->
     api.add_metrics(number, "train_loss", [1.0] * 10)
 
     def measured(count: str) -> str | None:
-        body = COMPONENTS | {"masking": {"count": count}}
+        body = fields | {"masking": {"count": count}}
         answer = api.client.post("/runs", json=body, params={"validate_only": True})
         estimate = SubmitPreview.model_validate_json(answer.content).estimate
         assert estimate is not None
