@@ -19,7 +19,7 @@ class PixelStatistics:
 
     Attributes:
         mean: ``(channels, height, width)`` float32, of pixels in [0, 1].
-        std: the same shape, not below the floor it was computed with.
+        std: the same shape, not below the floor if it has one.
     """
 
     mean: Tensor
@@ -32,6 +32,10 @@ class PixelStatistics:
     def destandardize(self, images: Tensor) -> Tensor:
         """The inverse of :meth:`standardize`."""
         return images * self.std + self.mean
+
+    def with_floor(self, floor: float) -> PixelStatistics:
+        """A copy whose standard deviations are at least ``floor``, of pixels in [0, 1]."""
+        return PixelStatistics(self.mean, self.std.clamp(min=floor))
 
     def to(self, device: torch.device) -> PixelStatistics:
         """A copy on ``device``."""
@@ -65,12 +69,13 @@ def check_pixels(images: Tensor | np.ndarray, shape: tuple[int, int, int]) -> Te
     return pixels
 
 
-def pixel_statistics(batches: Iterable[Tensor], floor: float) -> PixelStatistics:
+def pixel_statistics(batches: Iterable[Tensor]) -> PixelStatistics:
     """Mean and standard deviation of every pixel, in one pass; sums are exact.
+
+    The standard deviation of a pixel that never changes is 0: :meth:`PixelStatistics.with_floor`.
 
     Args:
         batches: images, each ``(batch, channels, height, width)`` uint8.
-        floor: least standard deviation, of pixels in [0, 1]; pixels that never change get it.
 
     Raises:
         ValueError: there are no images.
@@ -89,5 +94,4 @@ def pixel_statistics(batches: Iterable[Tensor], floor: float) -> PixelStatistics
         raise ValueError("there are no images to take statistics of")
     mean = total / count
     variance = (squares / count - mean.square()).clamp(min=0)
-    std = (variance.sqrt() / 255).clamp(min=floor)
-    return PixelStatistics((mean / 255).float(), std.float())
+    return PixelStatistics((mean / 255).float(), (variance.sqrt() / 255).float())
