@@ -27,7 +27,10 @@ def upgrade_spec(fields: Any) -> Any:
         upgraded["dataset"] = _with_missing(fields["dataset"], {"std_floor": 0.02})
     if "evaluations" in fields:
         upgraded["evaluations"] = _with_floors(fields["evaluations"])
-    if fields.get("method", "pmae") == "pmae":
+    pmae = fields.get("method", "pmae") == "pmae"
+    loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
+    upgraded["loss"] = _with_missing(fields.get("loss", {}), loss)
+    if pmae:
         upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
     return upgraded
 

@@ -164,7 +164,7 @@ def test_padding_passes_no_gradient() -> None:
     masked = torch.zeros(2, GRID**2, dtype=torch.bool)
     masked[0, :10], masked[1, :3] = True, True
     objective = PatchObjective(GRID**2, PATCH)
-    prediction, _ = objective.predict(model, images, masked)
+    prediction, _ = objective.predict(model, objective.mask(images, masked))
     prediction.square().sum().backward()
     assert images.grad is not None
     hidden = pixel_mask(masked, PATCH).expand_as(images)
@@ -189,5 +189,5 @@ def test_the_loss_counts_each_masked_patch(mode: Mode) -> None:
             top, left = PATCH * (patch // GRID), PATCH * (patch % GRID)
             box = np.s_[:, top : top + PATCH, left : left + PATCH]
             squares.append((x_hat[box] - x[box]) ** 2)
-    loss = float(objective.loss(prediction, images, draw.masked))
+    loss = float(objective.score(prediction, objective.mask(images, draw.masked)).loss)
     assert loss == pytest.approx(np.mean(squares), rel=1e-5)
