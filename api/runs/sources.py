@@ -15,10 +15,9 @@ from api.evaluations.service import prepare_evaluation
 from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
 from pmae.initial_model import model_differences
+from pmae.layout import CONFIG_FILE
 from pmae.schema import ProblemField
 from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, resolve
-
-_CONFIG_FILE = "config.json"
 
 
 def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, Held | None]:
@@ -121,7 +120,7 @@ def _channels(spec: ExperimentSpec, folder: Path) -> int | None:
     if known is not None:
         return known
     try:
-        channels = json.loads((folder / _CONFIG_FILE).read_bytes())["channels"]
+        channels = json.loads((folder / CONFIG_FILE).read_bytes())["channels"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a broken checkpoint: the trainer verifies it, and says what is wrong
     return channels if isinstance(channels, int) else None
