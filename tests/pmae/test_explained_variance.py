@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pmae.basis.bands import BANDS, Bands
+from pmae.basis.bands import Bands
 from pmae.basis.basis import Basis
 from pmae.epoch_sums import EpochSums, step_sums
+from pmae.events import finite
 from pmae.losses import PATCH_EPSILON
+from pmae.metrics import BANDS
 from pmae.objectives import ComponentObjective, Objective, PatchObjective
 from pmae.patches import patchify
 from pmae.residuals import MeanSquares
@@ -154,13 +156,13 @@ def test_a_band_begins_where_the_variance_before_it_says() -> None:
 
 def test_an_epoch_sums_before_it_divides_and_a_checkpoint_keeps_it() -> None:
     objective = ComponentObjective(_basis())
-    sums = EpochSums(BANDS)
+    sums, correct = EpochSums(BANDS), torch.tensor(2.0, dtype=torch.float64)
     residual, target = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     for seed in range(3):
         images, prediction, masked = _case(seed, SIZE)
         score = objective.score(prediction, objective.mask(images, masked))
         residual, target = residual + score.residual, target + score.target
-        sums.add(step_sums(score, 5, torch.tensor(2.0, dtype=torch.float64), 5))
+        sums.add(step_sums(score, 5, correct, torch.tensor(0.5), 5))
         sums = EpochSums(BANDS, sums.counters())
     means = sums.means("val", "top1")
     expected = {"val_explained_variance": float(1 - residual.sum() / target.sum())} | {
@@ -169,3 +171,18 @@ def test_an_epoch_sums_before_it_divides_and_a_checkpoint_keeps_it() -> None:
     }
     assert means.items() >= expected.items()
     assert means["val_online_probe_top1"] == pytest.approx(0.4)
+
+
+def test_an_epoch_of_which_a_checkpoint_knows_too_little_has_no_figure() -> None:
+    older = {"loss": 3.0, "correct": 2.0, "images": 5.0}
+    sums = EpochSums(BANDS, older)
+    objective = ComponentObjective(_basis())
+    images, prediction, masked = _case(0, SIZE)
+    score = objective.score(prediction, objective.mask(images, masked))
+    sums.add(step_sums(score, 5, torch.tensor(1.0), torch.tensor(0.5), 5))
+    known = finite(sums.means("train", "top1"))
+    assert set(known) == {"train_loss", "train_online_probe_top1"}
+    assert known["train_online_probe_top1"] == pytest.approx(0.3)
+    of_next_epoch = EpochSums(BANDS, dict.fromkeys(older, 0.0))
+    of_next_epoch.add(step_sums(score, 5, torch.tensor(1.0), torch.tensor(0.5), 5))
+    assert "train_explained_variance" in of_next_epoch.means("train", "top1")
