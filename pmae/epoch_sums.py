@@ -16,11 +16,6 @@ EXPLAINED_VARIANCE = "explained_variance"
 _NAMES = ("loss", "correct", "probe_loss", "images")
 
 
-def is_of_band(metric: str) -> bool:
-    """Whether a metric is the explained variance of one band only."""
-    return f"{EXPLAINED_VARIANCE}_" in metric
-
-
 def step_sums(
     score: Score, loss_weight: float, correct: Tensor, probe_loss: Tensor, images: int
 ) -> Tensor:

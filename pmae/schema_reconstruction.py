@@ -38,12 +38,6 @@ _Parts = list[_Index | tuple[_Index, _Index]]
 _Selection = Annotated[_Parts, Field(min_length=1, max_length=10_000, examples=[[[0, 9], 12]])]
 
 
-def band_title(name: str) -> str:
-    """A band of the spectrum for people: ``0_50`` is "0 to 50 %"."""
-    low, high = name.split("_")
-    return f"{low} to {high} %"
-
-
 class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
-from pmae.epoch_sums import EpochSums, is_of_band
+from pmae.epoch_sums import EpochSums
 from pmae.errors import TimeLimitError
 from pmae.evaluate.run import Evaluator
 from pmae.events import (
@@ -22,6 +22,7 @@ from pmae.events import (
 )
 from pmae.filming import Film
 from pmae.layout import LeaseDir
+from pmae.metrics import BAND_METRICS
 from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, trainer_options
 from pmae.retention import retain
@@ -192,7 +193,7 @@ class StepBoundary(pl.Callback):
         self._epoch_metrics = finite(values)
         self._events.write(MetricsEvent(step=step, epoch=epoch, values=self._epoch_metrics))
         figures = ", ".join(
-            f"{name} {value:.4f}" for name, value in values.items() if not is_of_band(name)
+            f"{name} {value:.4f}" for name, value in values.items() if name not in BAND_METRICS
         )
         _log.info("epoch %d/%d: %s", epoch, plan.epochs, figures)
 

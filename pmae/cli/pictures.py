@@ -18,8 +18,9 @@ from pmae.client.environment import connect
 from pmae.errors import CommandError
 from pmae.faults import fault
 from pmae.files import write_file
+from pmae.metrics import band_title
 from pmae.schema import Reconstruction, ReconstructionRequest
-from pmae.schema_reconstruction import MOST_IMAGES, band_title
+from pmae.schema_reconstruction import MOST_IMAGES
 
 _PART = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _LONGEST_RANGE = 10_000

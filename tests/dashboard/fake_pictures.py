@@ -145,6 +145,8 @@ class FakePictures:
         }
         squares = ((prediction - target) @ hidden.T) ** 2
         errors = squares.mean(axis=1)
+        left, asked = squares.sum(axis=1), ((target @ hidden.T) ** 2).sum(axis=1)
+        share = float(1 - left.sum() / asked.sum())
         return Reconstruction(
             checkpoint_id=checkpoint.id,
             run_id=checkpoint.run_id,
@@ -165,9 +167,12 @@ class FakePictures:
                         for name, panel in panels.items()
                     },
                     masked_error=float(errors[row]),
+                    explained_variance=float(1 - left[row] / asked[row]),
                 )
                 for row, index in enumerate(indices)
             ],
+            explained_variance=share,
+            explained_variance_by_band={"0_50": share + 0.1, "50_80": share, "80_95": share - 0.1},
             residuals=Residuals(
                 index=masked.tolist(),
                 residual=squares.mean(axis=0).tolist(),
