@@ -39,6 +39,7 @@ from pmae.residuals import MeanSquares
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec, resolve
+from pmae.spec.masking import masking_like
 
 _BATCH = 256
 
@@ -292,11 +293,15 @@ class LoadedModel:
     def resolved_masking(self, masking: MaskingSpec | None) -> MaskingSpec:
         """``masking`` with what it leaves out; None: as the run was trained.
 
+        What a ratio counts, and by which rule, is as the run was trained unless ``masking`` names
+        it; so is what segmentation predicts.
+
         Raises:
             SpecError: it does not suit the method, or what the basis holds.
         """
         if masking is None:
             return self.spec.masking
+        masking = masking_like(masking, self.spec.masking)
         masking = resolve(self.spec.model_copy(update={"masking": masking})).masking
         if isinstance(self.objective, ComponentObjective):
             check_reach(masking, self.objective.basis)

@@ -23,6 +23,7 @@ from pmae.basis.projection import Projection
 from pmae.losses import masked_component_loss, masked_patch_loss, patch_moments
 from pmae.masking import (
     Selection,
+    background_patch_mask,
     block_component_mask,
     bottom_component_mask,
     chosen_mask,
@@ -188,8 +189,8 @@ class ComponentObjective:
     ) -> Draw:
         """One mask for the batch, or one for each image (``masking.scope``)."""
         variance, per_image = self.basis.explained_variance_ratio, masking.scope == "image"
-        assert masking.count is not None, "the masking is not resolved"
         count = masking.count
+        assert count or masking.ratio_of == "components", "the masking is not resolved"
         low, high = masking.ratio_range
         ratios = draw_ratios((low, high), batch if per_image and low < high else 1, generator)
         if masking.strategy == "top":
@@ -307,13 +308,15 @@ class PatchObjective:
     def _draw_by_objects(
         self, masking: MaskingSpec, generator: torch.Generator, object_masks: Tensor
     ) -> Draw:
-        assert masking.mode is not None
+        assert masking.mode
+        assert masking.predict, "the masking is not resolved"
         shown = objects_in_patches(object_masks, self.patch_size).cpu()
         ratios = torch.ones(1, dtype=torch.float64)
-        if masking.mode == "partial":
+        if masking.ratio is not None:
             ratios = draw_ratios(masking.ratio_range, len(shown), generator)
-        masked = object_patch_mask(shown, masking.mode, ratios, generator)
-        ratio = float(ratios.mean()) if masking.mode == "partial" else None
+        draw = object_patch_mask if masking.predict == "object" else background_patch_mask
+        masked = draw(shown, masking.mode, ratios, generator)
+        ratio = None if masking.ratio is None else float(ratios.mean())
         return Draw(masked, ratio, float(masked.float().mean()))
 
     @cached_property
