@@ -8,7 +8,7 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 from pmae.checkpoints import TrainingState
-from pmae.data.augment import AugmentationDraw, draw_augmentation
-from pmae.data.images import Batch, ImageData
+from pmae.data.images import ImageData
 from pmae.data.standardize import PixelStatistics
+from pmae.feed import Feed
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import Draw, Objective
@@ -105,6 +105,7 @@ class PretrainModule(pl.LightningModule):
         self.objective = objective
         self.rank = rank
         self.plan = StepPlan.of(spec, len(data.train))
+        self._feed = Feed(spec, self.plan, data.train, objective, rank)
         self.model = MaskedAutoencoder.of(spec, data.image_shape[0])
         self.probe = nn.Linear(self.model.encoder.embed_dim, data.num_classes)
         nn.init.zeros_(self.probe.weight)
@@ -114,9 +115,6 @@ class PretrainModule(pl.LightningModule):
         self.sums = EpochSums()
         self.loss = LateLoss()
         self._step_sums = (_zero(), _zero())
-        self._ahead: Iterator[Batch] = iter(())
-        self._ahead_micro_step = -1
-        self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
         self.last_draw: Draw | None = None
 
     # What a step computes
@@ -134,41 +132,18 @@ class PretrainModule(pl.LightningModule):
         Raises:
             NonFiniteLossError: the loss of the whole batch before this one was NaN or infinite.
         """
-        step, rows = micro_step // self.plan.accumulate_steps, self.plan.rows(micro_step, self.rank)
-        batch = self._batch(micro_step).to(self.device)
-        augmentation, draw = self._draws(step, batch.object_masks)
-        pixels = augmentation.part(rows).apply(batch.images)
-        masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
-        loss, logits = self._losses(self._standardize(pixels), masked)
-        of_images = len(pixels) / self.plan.images_per_step
-        of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
+        part = self._feed.part(micro_step, self.device)
+        pixels = part.augmentation.apply(part.batch.images)
+        loss, logits = self._losses(self._standardize(pixels), part.masked)
+        labels = part.batch.labels
         told, correct = self._step_sums
-        told = told + loss.detach().double() * of_masked
-        self._step_sums = told, correct + correct_predictions(logits, batch.labels)
+        told = told + loss.detach().double() * part.share_of_masked
+        self._step_sums = told, correct + correct_predictions(logits, labels)
         if self.plan.ends_step(micro_step):
-            self._end_step(step, draw)
-        probe_loss = classification_loss(logits, batch.labels)
-        return (loss * of_masked + probe_loss * of_images) * self.plan.num_parts
-
-    def _draws(self, step: int, object_masks: Tensor | None) -> tuple[AugmentationDraw, Draw]:
-        """Crops, flips and masks of a step's whole batch, whichever part of it is seen here.
-
-        Where masks follow objects the whole batch is seen: a resolved spec cuts it into no parts.
-        """
-        if self._drawn is None or self._drawn[0] != step:
-            seed, images = self.spec.seed, self.plan.images_per_step
-            augmentation = draw_augmentation(
-                images,
-                *self.data.image_shape[1:],
-                self.spec.augmentation,
-                generator(seed, "augment", step),
-            )
-            if object_masks is not None:
-                object_masks = augmentation.apply_to_object_masks(object_masks)
-            noise = generator(seed, "mask", step)
-            draw = self.objective.draw(images, self.spec.masking, noise, object_masks)
-            self._drawn = (step, augmentation, draw)
-        return self._drawn[1:]
+            self._end_step(micro_step // self.plan.accumulate_steps, part.draw)
+        probe_loss = classification_loss(logits, labels)
+        weighted = loss * part.share_of_masked + probe_loss * part.share_of_images
+        return weighted * self.plan.num_parts
 
     def _end_step(self, step: int, draw: Draw) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
@@ -183,21 +158,6 @@ class PretrainModule(pl.LightningModule):
         if self.rank == 0:
             self.loss.put(step + 1, loss)
         self.sums.add(loss, correct, self.plan.images_per_step)
-
-    def _batch(self, micro_step: int) -> Batch:
-        """The images of a part; those of the parts after it are read ahead."""
-        if micro_step != self._ahead_micro_step:
-            self._ahead = self.data.train.batches(
-                self._part_indices(each)
-                for each in range(micro_step, self.plan.total_steps * self.plan.accumulate_steps)
-            )
-        self._ahead_micro_step = micro_step + 1
-        return next(self._ahead)
-
-    def _part_indices(self, micro_step: int) -> Tensor:
-        step = micro_step // self.plan.accumulate_steps
-        indices = self.plan.batch_indices(self.spec.seed, step)
-        return indices[self.plan.rows(micro_step, self.rank)]
 
     def _losses(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         bf16 = self.spec.precision == "bf16"
