@@ -99,9 +99,7 @@ PROBE_LOSS_LINES = (
 CURVE_CHARTS = (
     CurveChart("loss", "Loss", LOSS_LINES),
     CurveChart("explained", "Explained share of the masked variance", EXPLAINED_LINES, least=-1.0),
-    CurveChart(
-        "bands", "Explained share by band of the spectrum, validation", BAND_LINES, least=-1.0
-    ),
+    CurveChart("bands", "Explained share by band, validation", BAND_LINES, least=-1.0),
     CurveChart("probe", "Online probe, top-1", PROBE_LINES),
     CurveChart("label_probe", "Online probe, labels that are right", LABEL_PROBE_LINES),
     CurveChart("probe_loss", "Online probe, loss", PROBE_LOSS_LINES),
