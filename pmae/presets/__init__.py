@@ -1,7 +1,8 @@
 """Presets: named specs. Each says its command, its cost and what to expect.
 
-``small`` and ``study`` ones run on one CPU core; their figures are this project's own. The family
-``paper`` has the paper's experiments; what is published is labelled so. Names are stable.
+``small`` and ``study`` ones run on one CPU core; their figures are this project's own. ``elpv``
+ones are on photographs. The family ``paper`` has the paper's experiments; what is published is
+labelled so. Names are stable.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import difflib
 
 from pmae.errors import SpecError
+from pmae.presets.elpv import ELPV_PRESETS
 from pmae.presets.family import Family, Parameter
 from pmae.presets.paper import PAPER, PAPER_ALIASES
 from pmae.presets.preset import Preset
@@ -16,13 +18,14 @@ from pmae.presets.small import SMALL_PRESETS
 from pmae.presets.study import STUDY_PRESETS
 from pmae.presets.study_family import STUDY
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in SMALL_PRESETS}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*SMALL_PRESETS, *ELPV_PRESETS)}
 """Those that stand for themselves."""
 FAMILIES: dict[str, Family] = {family.name: family for family in (PAPER, STUDY)}
 """Those that take parameters."""
 _UNLISTED: dict[str, Preset] = {preset.name: preset for preset in STUDY_PRESETS}
 
 __all__ = [
+    "ELPV_PRESETS",
     "FAMILIES",
     "PRESETS",
     "SMALL_PRESETS",
