@@ -85,10 +85,12 @@ BAND_LINES = tuple(
     for band, dash in zip(BANDS, _BAND_DASHES, strict=True)
 )
 PROBE_LINES = (
+    Line("val_knn_top1", "k-NN, validation", width=1.0, color=QUIET),
     Line.of_split("train_online_probe_top1"),
     Line.of_split("val_online_probe_top1"),
 )
 LABEL_PROBE_LINES = (
+    Line("val_knn_accuracy", "k-NN, validation", width=1.0, color=QUIET),
     Line.of_split("train_online_probe_accuracy"),
     Line.of_split("val_online_probe_accuracy"),
 )
@@ -96,13 +98,23 @@ PROBE_LOSS_LINES = (
     Line.of_split("train_online_probe_loss"),
     Line.of_split("val_online_probe_loss"),
 )
+RANK_LINES = (
+    Line("val_rankme", "RankMe", dash=(5, 3)),
+    Line("val_feature_rank", "without the mean"),
+)
+SHARE_LINES = (
+    Line("val_feature_ten_share", "first ten", dash=(5, 3)),
+    Line("val_feature_first_share", "first"),
+)
 CURVE_CHARTS = (
     CurveChart("loss", "Loss", LOSS_LINES),
     CurveChart("explained", "Explained share of the masked variance", EXPLAINED_LINES, least=-1.0),
     CurveChart("bands", "Explained share by band, validation", BAND_LINES, least=-1.0),
-    CurveChart("probe", "Online probe, top-1", PROBE_LINES),
-    CurveChart("label_probe", "Online probe, labels that are right", LABEL_PROBE_LINES),
+    CurveChart("probe", "Online probe and k-NN, top-1", PROBE_LINES),
+    CurveChart("label_probe", "Online probe and k-NN, labels that are right", LABEL_PROBE_LINES),
     CurveChart("probe_loss", "Online probe, loss", PROBE_LOSS_LINES),
+    CurveChart("rank", "Effective rank of the features, validation", RANK_LINES),
+    CurveChart("share", "Variance in the features' first components", SHARE_LINES),
 )
 """Of the run page, in its order; one without a point is left out."""
 CURVE_METRICS = tuple(line.metric for chart in CURVE_CHARTS for line in chart.lines)

@@ -19,6 +19,7 @@ _NEWEST = "Newest first"
 _ORDERING = (
     "val_online_probe_top1",
     "val_online_probe_accuracy",
+    "val_knn_top1",
     "val_explained_variance",
     "val_loss",
 )

@@ -78,6 +78,13 @@ def _of_both_splits(
     ]
 
 
+def _of_validation(
+    name: str, title: str, better: Better | None, unit: str | None = None
+) -> list[Metric]:
+    """A metric that an epoch has of the validation images only."""
+    return _of_both_splits(name, title, better, unit)[1:]
+
+
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -106,6 +113,13 @@ METRICS: Mapping[str, Metric] = {
         *_of_both_splits("online_probe_loss", "Online probe's loss", "lower", "nats"),
         *_of_both_splits("online_probe_top1", "Online probe", "higher", "fraction"),
         *_of_both_splits("online_probe_accuracy", "Online probe, labels", "higher", "fraction"),
+        *_of_validation("knn_top1", "k-NN", "higher", "fraction"),
+        *_of_validation("knn_accuracy", "k-NN, labels", "higher", "fraction"),
+        *_of_validation("rankme", "RankMe", "higher"),
+        *_of_validation("feature_rank", "Effective rank of the features", "higher"),
+        *_of_validation("feature_first_share", "First component's share", None, "fraction"),
+        *_of_validation("feature_ten_share", "First ten components' share", None, "fraction"),
+        *_of_validation("feature_std", "Features' deviation", None),
         Metric(
             name="top1",
             title="Linear probe, test",

@@ -9,7 +9,7 @@ import numpy as np
 
 from pmae.events import FileFacts
 from pmae.metrics import BAND_METRICS
-from pmae.presets import PRESETS
+from pmae.presets import get_preset
 from pmae.schema import (
     TERMINAL_STATES,
     Checkpoint,
@@ -257,7 +257,7 @@ def history_of(run: Run) -> History:
 
 def preset_view(name: str) -> PresetView:
     """A preset as the API shows it."""
-    preset = PRESETS[name]
+    preset = get_preset(name)
     return PresetView(
         name=name,
         summary=preset.summary,
