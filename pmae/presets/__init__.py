@@ -1,7 +1,7 @@
 """Presets: named specs. Each says its command, its cost and what to expect.
 
-``small`` and ``study`` ones run on one CPU core; their figures are this project's own. ``paper``
-ones are the cells of the paper's table; what is published is labelled so. Names are stable.
+``small`` ones run on one CPU core; their figures are this project's own. ``paper`` ones are the
+cells of the paper's table; what is published is labelled so. Names are stable.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from pmae.errors import SpecError
 from pmae.presets.paper import PAPER_PRESETS
 from pmae.presets.preset import Preset
 from pmae.presets.small import SMALL_PRESETS
-from pmae.presets.study import STUDY_PRESETS
 
-PRESETS: dict[str, Preset] = {
-    preset.name: preset for preset in (*SMALL_PRESETS, *STUDY_PRESETS, *PAPER_PRESETS)
-}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*SMALL_PRESETS, *PAPER_PRESETS)}
 
-__all__ = ["PAPER_PRESETS", "PRESETS", "SMALL_PRESETS", "STUDY_PRESETS", "Preset", "get_preset"]
+__all__ = ["PAPER_PRESETS", "PRESETS", "SMALL_PRESETS", "Preset", "get_preset"]
 
 
 def get_preset(name: str) -> Preset:
