@@ -83,7 +83,9 @@ def _subject() -> Subject:
     )
     data = load_data(spec.dataset, StorageSettings())
     images = (batch.images for batch in data.train.in_order(256))
-    target = Target(data, pixel_statistics(images, 0.2), spec.augmentation, data.digest())
+    target = Target(
+        data, pixel_statistics(images).with_floor(0.2), spec.augmentation, data.digest()
+    )
     model = MaskedAutoencoder(spec.model, image_size=8, channels=1, seed=0)
     return Subject(spec, model.encoder, target, step=0, epoch=0.0, sha256="")
 

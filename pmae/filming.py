@@ -54,6 +54,5 @@ def _reconstruct(module: PretrainModule) -> tuple[Parts, PixelStatistics, list[s
     module.eval()
     parts, _ = reconstruct(module.model, module.objective, images, draw.masked.to(module.device))
     module.train()
-    on_cpu = Parts(parts.original.cpu(), parts.target.cpu(), parts.prediction.cpu())
     labels = [data.label_text(label) for label in batch.labels]
-    return on_cpu, PixelStatistics(statistics.mean.cpu(), statistics.std.cpu()), labels
+    return parts.cpu(), statistics.to(torch.device("cpu")), labels

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Self, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -25,13 +25,15 @@ from pmae.checkpoints import (
 )
 from pmae.data.catalog import dataset_facts
 from pmae.data.outside import ImageSource, read_outside_image
-from pmae.data.standardize import PixelStatistics
+from pmae.data.standardize import PixelStatistics, check_pixels
 from pmae.errors import BasisError, ImageError, SpecError
+from pmae.evaluate.features import FeatureKind, encode_blocks
 from pmae.masking import Selection
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import ComponentObjective, Draw, Objective, objective_for
 from pmae.reconstruct import Parts, ReconstructionResult, panels, reconstruct
 from pmae.references import find_checkpoint
+from pmae.residuals import MeanSquares
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec, resolve
@@ -63,8 +65,9 @@ class LoadedModel:
         folder: of the checkpoint.
         manifest: its name, step and files.
         config: the run's spec, and what its data were.
-        model: in eval mode, on the CPU.
-        statistics: per-pixel mean and standard deviation of the images it was trained on.
+        model: in eval mode.
+        statistics: per-pixel mean and standard deviation of the images it was trained on; on the
+            CPU.
     """
 
     folder: Path
@@ -89,9 +92,21 @@ class LoadedModel:
         """``(channels, height, width)`` of the images it takes."""
         return self.config.channels, self.spec.resolution, self.spec.resolution
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and computes."""
+        return self.model.encoder.cls_token.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the model; itself. What it is given may lie anywhere, and answers are on the CPU."""
+        if self.device != torch.device(device):
+            self.model.to(device)
+            self.__dict__.pop("objective", None)  # its basis is where the model was
+        return self
+
     @cached_property
     def basis(self) -> Basis | None:
-        """The components that were masked; None for MAE. Read when it is first asked for.
+        """The components that were masked, on the CPU; None for MAE. Read when first asked for.
 
         Raises:
             BasisError: it lies neither in a folder ``bases`` beside the checkpoint or above it,
@@ -113,12 +128,13 @@ class LoadedModel:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the run masked, and its loss.
+        """What the run masked, and its loss, on the model's device.
 
         Raises:
             BasisError: see :attr:`basis`.
         """
-        return objective_for(self.spec, self.basis)
+        basis = self.basis
+        return objective_for(self.spec, None if basis is None else basis.to(self.device))
 
     def preprocess(self, images: Tensor | np.ndarray) -> Tensor:
         """Standardise images as in training.
@@ -127,39 +143,58 @@ class LoadedModel:
             images: ``(n, channels, height, width)``, uint8, or floats in [0, 1].
 
         Returns:
-            The same shape, float32.
+            The same shape, float32, where the images are.
 
         Raises:
             ValueError: another shape, type or range.
         """
-        pixels = torch.as_tensor(images)
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"images of shape {tuple(pixels.shape)}; valid is (n, "
-                f"{', '.join(map(str, self.image_shape))})"
-            )
+        pixels = check_pixels(images, self.image_shape)
         if pixels.dtype == torch.uint8:
             pixels = pixels / 255
-        elif not pixels.is_floating_point():
-            raise ValueError(f"images of type {pixels.dtype}; valid are uint8, or floats in [0, 1]")
-        elif len(pixels) and not (pixels.min() >= 0 and pixels.max() <= 1):
-            raise ValueError("float images are to be in [0, 1], or give them as uint8")
-        return self.statistics.standardize(pixels.float())
+        return self.statistics.to(pixels.device).standardize(pixels.float())
 
     @torch.no_grad()
-    def encode(self, images: Tensor | np.ndarray, *, batch_size: int = _BATCH) -> Tensor:
-        """Represent images by their CLS tokens.
+    def encode(
+        self,
+        images: Tensor | np.ndarray,
+        *,
+        features: FeatureKind = "cls",
+        layer: int | None = None,
+        device: torch.device | str | None = None,
+        batch_size: int = _BATCH,
+    ) -> Tensor:
+        """Represent images by what the encoder makes of all of their patches.
 
         Args:
             images: as :meth:`preprocess` takes them.
+            features: ``cls``: the CLS token; ``mean``: the mean of the patch tokens; ``tokens``:
+                all of them, the CLS token first.
+            layer: after which block, from 1 to the model's depth, and then through the encoder's
+                last norm; default: the last. It is the ``layer`` that an evaluation names.
+            device: to compute on, where the model then stays; default: where it is.
             batch_size: how many go through the encoder at once.
 
         Returns:
-            ``(n, embed_dim)`` float32.
+            ``(n, embed_dim)``, or ``(n, 1 + num_patches, embed_dim)`` for ``tokens``; float32 on
+            the CPU.
+
+        Raises:
+            ValueError: images of another shape, type or range, or there is no such layer or kind of
+                features.
         """
-        encoder = self.model.encoder
-        batches = self.preprocess(images).split(batch_size)
-        return torch.cat([encoder(batch)[:, 0] for batch in batches])
+        encoder = self.to(device or self.device).model.encoder
+        depth = len(encoder.blocks)
+        layer = depth if layer is None else layer
+        if not 1 <= layer <= depth:
+            raise ValueError(f"layer {layer}: valid are 1 to {depth}, the last")
+        if features not in ("cls", "mean", "tokens"):
+            raise ValueError(f"features {features!r}; valid are cls, mean and tokens")
+        batches = check_pixels(images, self.image_shape).split(batch_size)
+        encoded = (
+            encode_blocks(encoder, self.preprocess(batch.to(self.device)), features, [layer - 1])
+            for batch in batches
+        )
+        return torch.cat([found.cpu() for (found,) in encoded])
 
     def read_image(self, source: ImageSource) -> Tensor:
         """Make an image of no data set what those of the run's data set are.
@@ -209,15 +244,15 @@ class LoadedModel:
 
         Returns:
             The parts, in standardised pixels (``statistics.destandardize`` brings ``original``,
-            ``visible`` and ``full`` back), and each image's loss ``(n,)``.
+            ``visible`` and ``full`` back) with the mask that was drawn (``masked``), and each
+            image's loss ``(n,)``; all on the CPU.
 
         Raises:
             BasisError: see :attr:`basis`.
             SpecError: a masking that does not suit the method or the images, or parts that there
                 are not.
         """
-        pixels, draw = self.preprocess(images), self._draw(len(images), None, **mask)
-        parts, squares = reconstruct(self.model, self.objective, pixels, draw.masked)
+        parts, squares = self._predict(images, self._draw(len(images), None, **mask))
         return parts, squares.per_image
 
     def picture(
@@ -238,8 +273,8 @@ class LoadedModel:
             BasisError: see :attr:`basis`.
             SpecError: as in :meth:`reconstruct`.
         """
-        pixels, draw = self.preprocess(images), self._draw(len(images), object_masks, **mask)
-        parts, squares = reconstruct(self.model, self.objective, pixels, draw.masked)
+        draw = self._draw(len(images), object_masks, **mask)
+        parts, squares = self._predict(images, draw)
         return ReconstructionResult(
             panels=panels(parts, self.statistics),
             labels=None,
@@ -264,6 +299,12 @@ class LoadedModel:
             check_reach(masking, self.objective.basis)
         return masking
 
+    def _predict(self, images: Tensor | np.ndarray, draw: Draw) -> tuple[Parts, MeanSquares]:
+        pixels = self.preprocess(check_pixels(images, self.image_shape).to(self.device))
+        masked = draw.masked.to(self.device)
+        parts, squares = reconstruct(self.model, self.objective, pixels, masked)
+        return parts.cpu(), squares.cpu()
+
     def _draw(self, batch: int, object_masks: Tensor | None, **mask: Unpack[MaskOptions]) -> Draw:
         """What to mask in each image of a batch."""
         given = {"components": mask.get("components"), "patches": mask.get("patches")}
@@ -287,10 +328,12 @@ class LoadedModel:
         return self.objective.draw(batch, masking, noise, object_masks)
 
 
-def load_model(reference: str | Path, settings: StorageSettings | None = None) -> LoadedModel:
+def load_model(
+    reference: str | Path, settings: StorageSettings | None, device: torch.device | str | None
+) -> LoadedModel:
     """See :func:`pmae.load`."""
     settings = settings or StorageSettings()
-    return read_model(find_checkpoint(reference, settings.runs_dir), settings)
+    return read_model(find_checkpoint(reference, settings.runs_dir), settings).to(device or "cpu")
 
 
 def read_model(folder: Path, settings: StorageSettings) -> LoadedModel:

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from pmae.basis.basis import Basis
 from pmae.patches import patchify
+from pmae.transfer import to_device
 
 
 def masked_component_loss(
@@ -28,8 +29,8 @@ def masked_component_loss(
     """
     error = (prediction - target).flatten(1)
     if masked.ndim == 1:
-        return (error @ basis.components[masked].T).square().mean()
-    return basis.transform(error)[masked].square().mean()
+        return (error @ basis.masked_components(masked).T).square().mean()
+    return _masked_mean(basis.transform(error).square(), masked)
 
 
 def masked_patch_loss(
@@ -47,7 +48,17 @@ def masked_patch_loss(
         A scalar: the mean over all pixels of masked patches.
     """
     error = patchify(prediction - target, patch_size)
-    return error[masked].square().mean()
+    return _masked_mean(error.square().mean(dim=2), masked)
+
+
+def _masked_mean(values: Tensor, masked: Tensor) -> Tensor:
+    """The mean of ``(batch, n)`` values where ``masked`` is True.
+
+    A product and a sum: picking values out would wait for their number, and add up their gradients
+    in an order of its own.
+    """
+    masked = to_device(masked, values.device)
+    return (values * masked).sum() / masked.sum()
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 Both objectives have the same methods, so that training, validation and reconstructions need not
 know which one they serve. With ``P`` the projection on what is masked, ``hidden_part`` is ``P x``.
+
+A mask may lie on the CPU, where it was drawn, or beside the images. From the CPU no method waits
+for the device: what is masked, and how much, is then known before the device is asked for anything.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from pmae.masking import (
 from pmae.models import MaskedAutoencoder
 from pmae.patches import patchify, pixel_mask
 from pmae.spec import ExperimentSpec, MaskingSpec
+from pmae.transfer import to_device
 
 
 class Objective(Protocol):
@@ -64,7 +68,7 @@ class Objective(Protocol):
             batch: how many images.
             masking: resolved.
             generator: on the CPU.
-            object_masks: ``(batch, height, width)`` uint8, on any device; for segmentation only.
+            object_masks: ``(batch, height, width)`` uint8, on the CPU; for segmentation only.
         """
 
     def hidden_part(self, images: Tensor, masked: Tensor) -> Tensor:
@@ -213,13 +217,15 @@ class PatchObjective:
 
     def hidden_part(self, images: Tensor, masked: Tensor) -> Tensor:
         """The masked patches, zero elsewhere."""
-        return images * pixel_mask(masked, self.patch_size)
+        return images * pixel_mask(to_device(masked, images.device), self.patch_size)
 
     def predict(
         self, model: MaskedAutoencoder, images: Tensor, masked: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The encoder sees the visible patches only."""
-        prediction, cls = model(images, *padded_visible_indices(masked))
+        visible, padding = padded_visible_indices(masked)
+        padding = None if padding is None else to_device(padding, images.device)
+        prediction, cls = model(images, to_device(visible, images.device), padding)
         return prediction, cls
 
     def loss(self, prediction: Tensor, images: Tensor, masked: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ from pmae.checkpoints import (
     read_manifest,
     read_state,
 )
+from pmae.data.floor import floor_warning, train_statistics
 from pmae.data.images import ImageData
 from pmae.data.registry import load_data
-from pmae.data.standardize import PixelStatistics, pixel_statistics
+from pmae.data.standardize import PixelStatistics
 from pmae.environment import choose_precision, emulation_warning, environment, require_compiler
 from pmae.errors import CheckpointError
 from pmae.evaluate.run import Evaluator
@@ -49,7 +50,6 @@ from pmae.spec import ExperimentSpec
 from pmae.supervision import StopSignal
 from pmae.training_loop import pretrain
 
-_STATISTICS_BATCH = 1024
 _PROGRESS_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def run(
     resume: tuple[int, TrainingState] | None = None
     if checkpoint:
         resume = (read_manifest(checkpoint).step, read_state(checkpoint))
-    statistics = _statistics(spec, data, resume[1] if resume else None)
+    spec, statistics = _statistics(spec, data, resume[1] if resume else None, events)
     basis, digest = _basis(spec, data, data_digest, statistics, settings, events, resumed_config)
     config = CheckpointConfig(
         spec=spec,
@@ -148,13 +148,22 @@ def run(
 
 
 def _statistics(
-    spec: ExperimentSpec, data: ImageData, resumed: TrainingState | None
-) -> PixelStatistics:
-    """Of the train split; a checkpoint has them, which saves a pass over the images."""
+    spec: ExperimentSpec, data: ImageData, resumed: TrainingState | None, events: EventWriter
+) -> tuple[ExperimentSpec, PixelStatistics]:
+    """Statistics of the train split, and the spec with the floor that they have.
+
+    A checkpoint has both, which saves a pass over the images.
+    """
     if resumed:
-        return PixelStatistics(resumed.weights["pixel_mean"], resumed.weights["pixel_std"])
-    batches = (batch.images for batch in data.train.in_order(_STATISTICS_BATCH))
-    return pixel_statistics(batches, spec.dataset.std_floor)
+        pixels = PixelStatistics(resumed.weights["pixel_mean"], resumed.weights["pixel_std"])
+        return spec, pixels
+    given = spec.dataset.std_floor
+    pixels, floor = train_statistics(data.train, given, spec.augmentation)
+    at_floor = floor_warning(pixels, floor, chosen=given is None)
+    if at_floor:
+        events.write(WarningEvent(message=at_floor))
+    dataset = spec.dataset.model_copy(update={"std_floor": floor})
+    return spec.model_copy(update={"dataset": dataset}), pixels
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ class _Begin:
     """Where a trainer begins: at a checkpoint of the run, at another run's weights, or at neither.
 
     Attributes:
-        spec: with its precision chosen.
+        spec: with its precision chosen, and its floor where a checkpoint has it.
         checkpoint: of the run, to resume from.
         config: of that checkpoint.
         skipped: why newer checkpoints were passed over.
@@ -185,7 +194,8 @@ def _begin(
     if checkpoint:
         config = read_config(checkpoint)
         # What was chosen when training began stays, whatever this machine would choose.
-        spec = spec.model_copy(update={"precision": config.spec.precision})
+        dataset = spec.dataset.model_copy(update={"std_floor": config.spec.dataset.std_floor})
+        spec = spec.model_copy(update={"precision": config.spec.precision, "dataset": dataset})
         return _Begin(spec, checkpoint, config, skipped, None, config.init_digest)
     initial = read_initial_weights(spec, settings)
     digest = initial.digest if initial else None

@@ -8,9 +8,9 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +21,6 @@ from pmae.checkpoints import TrainingState
 from pmae.data.augment import AugmentationDraw, draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
-from pmae.errors import NonFiniteLossError
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import Draw, Objective
@@ -29,30 +28,52 @@ from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
+from pmae.transfer import LateLoss, read_scalars
 
 ONLINE_PROBE_LR = 1e-3
 
 
+def _zero() -> Tensor:
+    return torch.zeros((), dtype=torch.float64)
+
+
 @dataclass
 class EpochSums:
-    """Running sums over the finished steps of the current epoch; part of a checkpoint."""
+    """Running sums over the finished steps of the current epoch; part of a checkpoint.
 
-    loss: float = 0.0
-    correct: float = 0.0
+    They stay on the device that computes, float64, until somebody reads them: that waits for it.
+    """
+
+    loss: Tensor = field(default_factory=_zero)
+    correct: Tensor = field(default_factory=_zero)
     images: float = 0.0
 
-    def add(self, loss: float, correct: float, images: int) -> None:
-        """Count one step."""
-        self.loss += loss * images
-        self.correct += correct
+    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
+        """Count one step: its mean loss, the sum of what its probe has right, and its images."""
+        self.loss = self.loss + loss.double() * images
+        self.correct = self.correct + correct
         self.images += images
 
     def means(self, split: str, accuracy: str) -> dict[str, float]:
         """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
+        sums = self.counters()
         return {
-            f"{split}_loss": self.loss / self.images,
-            f"{split}_online_probe_{accuracy}": self.correct / self.images,
+            f"{split}_loss": sums["loss"] / self.images,
+            f"{split}_online_probe_{accuracy}": sums["correct"] / self.images,
         }
+
+    def counters(self) -> dict[str, float]:
+        """The sums, read, as a checkpoint holds them."""
+        loss, correct = read_scalars(self.loss, self.correct)
+        return {"loss": loss, "correct": correct, "images": self.images}
+
+    @classmethod
+    def of_counters(cls, counters: Mapping[str, float]) -> EpochSums:
+        """The inverse of :meth:`counters`."""
+        loss, correct = (
+            torch.tensor(counters[name], dtype=torch.float64) for name in ("loss", "correct")
+        )
+        return cls(loss, correct, counters["images"])
 
 
 class PretrainModule(pl.LightningModule):
@@ -91,12 +112,12 @@ class PretrainModule(pl.LightningModule):
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
         self.sums = EpochSums()
-        self._step_sums = [0.0, 0.0]
+        self.loss = LateLoss()
+        self._step_sums = (_zero(), _zero())
         self._ahead: Iterator[Batch] = iter(())
         self._ahead_micro_step = -1
         self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
         self.last_draw: Draw | None = None
-        self.last_loss = math.nan
 
     # What a step computes
 
@@ -111,7 +132,7 @@ class PretrainModule(pl.LightningModule):
             micro_step: from 0.
 
         Raises:
-            NonFiniteLossError: the loss of the whole batch is NaN or infinite.
+            NonFiniteLossError: the loss of the whole batch before this one was NaN or infinite.
         """
         step, rows = micro_step // self.plan.accumulate_steps, self.plan.rows(micro_step, self.rank)
         batch = self._batch(micro_step).to(self.device)
@@ -121,8 +142,9 @@ class PretrainModule(pl.LightningModule):
         loss, logits = self._losses(self._standardize(pixels), masked)
         of_images = len(pixels) / self.plan.images_per_step
         of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
-        self._step_sums[0] += loss.item() * of_masked
-        self._step_sums[1] += correct_predictions(logits, batch.labels).item()
+        told, correct = self._step_sums
+        told = told + loss.detach().double() * of_masked
+        self._step_sums = told, correct + correct_predictions(logits, batch.labels)
         if self.plan.ends_step(micro_step):
             self._end_step(step, draw)
         probe_loss = classification_loss(logits, batch.labels)
@@ -151,15 +173,15 @@ class PretrainModule(pl.LightningModule):
     def _end_step(self, step: int, draw: Draw) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
         loss, correct = self._step_sums
-        self._step_sums = [0.0, 0.0]
+        self._step_sums = _zero(), _zero()
         if self.plan.devices > 1:
-            sums = torch.tensor([loss, correct], dtype=torch.float64, device=self.device)
+            sums = torch.stack([loss, correct])
             distributed.all_reduce(sums)
-            loss, correct = sums.tolist()
-        self.last_draw, self.last_loss = draw, loss
+            loss, correct = sums.unbind()
+        self.last_draw = draw
         # The first device alone speaks for the run, and its end is the end of the others.
-        if self.rank == 0 and not math.isfinite(loss):
-            raise NonFiniteLossError(step + 1)
+        if self.rank == 0:
+            self.loss.put(step + 1, loss)
         self.sums.add(loss, correct, self.plan.images_per_step)
 
     def _batch(self, micro_step: int) -> Batch:
@@ -178,9 +200,8 @@ class PretrainModule(pl.LightningModule):
         return indices[self.plan.rows(micro_step, self.rank)]
 
     def _losses(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        masked = masked.to(self.device)
         bf16 = self.spec.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
             prediction, cls = self.objective.predict(self.model, images, masked)
         loss = self.objective.loss(prediction.float(), images, masked)
         return loss, self.probe(cls.float().detach())
@@ -199,8 +220,7 @@ class PretrainModule(pl.LightningModule):
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
             loss, logits = self._losses(images, draw.masked)
-            correct = correct_predictions(logits, batch.labels).item()
-            sums.add(loss.item(), correct, len(images))
+            sums.add(loss, correct_predictions(logits, batch.labels), len(images))
         self.train()
         return sums.means("val", self.probe_accuracy)
 
@@ -251,7 +271,7 @@ class PretrainModule(pl.LightningModule):
         return TrainingState(
             weights={name: value.detach().cpu() for name, value in self.state_dict().items()},
             optimizer=self._optimizer().state_dict(),
-            counters=dict(vars(self.sums)),
+            counters=self.sums.counters(),
         )
 
     def load_weights(self, state: TrainingState) -> None:
@@ -262,5 +282,4 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        counted = {name: state.counters[name] for name in vars(EpochSums())}
-        self.sums = EpochSums(**counted)
+        self.sums = EpochSums.of_counters(state.counters)

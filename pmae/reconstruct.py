@@ -24,11 +24,27 @@ PANELS = ("original", "visible", "target", "prediction", "full", "error")
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of some images, all ``(n, channels, height, width)`` float32, standardised."""
+    """The parts of some images under their masks.
+
+    ``(n, channels, height, width)`` float32, standardised, but for the masks.
+
+    Attributes:
+        original: ``x``.
+        target: ``P x``.
+        prediction: ``P x_hat``.
+        masked: bool ``(n, num_total)``, True = masked: which components or patches ``P`` keeps.
+            :func:`pmae.masking.selection_of` writes a row of it down.
+    """
 
     original: Tensor
     target: Tensor
     prediction: Tensor
+    masked: Tensor
+
+    def cpu(self) -> Parts:
+        """Copy to the CPU."""
+        tensors = (self.original, self.target, self.prediction, self.masked)
+        return Parts(*(tensor.cpu() for tensor in tensors))
 
     @property
     def visible(self) -> Tensor:
@@ -82,14 +98,15 @@ def reconstruct(
         The parts, and the mean squares of each component or patch.
     """
     prediction, _ = objective.predict(model, images, masked)
+    squares = objective.mean_squares(torch.cat([prediction - images, images]))
+    residual, target = squares.chunk(2)
     parts = Parts(
         original=images,
         target=objective.hidden_part(images, masked),
         prediction=objective.hidden_part(prediction, masked),
+        masked=masked.expand_as(residual),
     )
-    squares = objective.mean_squares(torch.cat([prediction - images, images]))
-    residual, target = squares.chunk(2)
-    return parts, MeanSquares(residual, target, masked.expand_as(residual))
+    return parts, MeanSquares(residual, target, parts.masked)
 
 
 def panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:

@@ -22,6 +22,10 @@ class MeanSquares:
     target: Tensor
     masked: Tensor
 
+    def cpu(self) -> MeanSquares:
+        """Copy to the CPU."""
+        return MeanSquares(self.residual.cpu(), self.target.cpu(), self.masked.cpu())
+
     @property
     def per_image(self) -> Tensor:
         """The loss of each image, ``(n,)``: the mean over what is masked."""

@@ -34,10 +34,8 @@ _EXAMPLE_PNG = (
 )
 """A PNG of 8 x 8 pixels."""
 _Index = Annotated[int, Field(ge=0)]
-_Selection = Annotated[
-    list[_Index | tuple[_Index, _Index]],
-    Field(min_length=1, max_length=10_000, examples=[[[0, 9], 12]]),
-]
+_Parts = list[_Index | tuple[_Index, _Index]]
+_Selection = Annotated[_Parts, Field(min_length=1, max_length=10_000, examples=[[[0, 9], 12]])]
 
 
 class _Request(BaseModel):
@@ -177,6 +175,11 @@ class ReconstructedImage(_Answer):
     masked_error: float = Field(
         description="The loss of this image: mean square over what is masked."
     )
+    masked: _Parts | None = Field(
+        default=None,
+        description="What is masked in this image, where the images' masks differ; else null, and "
+        "`masked` of the answer says it.",
+    )
 
 
 class FilmFrame(_Answer):
@@ -240,5 +243,12 @@ class Reconstruction(_Answer):
         description="Components (PMAE) or patches (MAE) masked in the first image."
     )
     num_total: int
+    masked: _Parts | None = Field(
+        default=None,
+        description="What is masked in every image: numbers from 0, and ranges [first, last] that "
+        "hold both ends. Sent as `components` (PMAE) or `patches` (MAE) it is the same mask. Null "
+        "if the images' masks differ: then each image has its own.",
+        examples=[[[0, 9], 12]],
+    )
     images: list[ReconstructedImage]
     residuals: Residuals

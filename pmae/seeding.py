@@ -21,6 +21,7 @@ Purpose = Literal[
     "probe_augment",
     "split",
     "subset",
+    "std_floor",
     "reconstruct",
     "val",
     "filmstrip",

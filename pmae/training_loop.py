@@ -172,7 +172,7 @@ class StepBoundary(pl.Callback):
             return
         assert module.last_draw is not None
         values = {
-            "loss": module.last_loss,
+            "loss": module.loss.read(),
             "lr": module.learning_rate(step - 1),
             "masked_share": module.last_draw.masked_share,
         }
@@ -182,6 +182,7 @@ class StepBoundary(pl.Callback):
     def _end_epoch(self, module: PretrainModule, step: int) -> None:
         plan = module.plan
         epoch = step // plan.steps_per_epoch
+        module.loss.read()  # of a step whose loss is not finite no epoch's figures are told
         values = module.sums.means("train", module.probe_accuracy)
         module.sums = EpochSums()
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
@@ -205,7 +206,7 @@ class StepBoundary(pl.Callback):
                 total=plan.total_steps,
                 epoch=step // plan.steps_per_epoch,
                 total_epochs=plan.epochs,
-                loss=module.last_loss,
+                loss=module.loss.read(),
                 images_per_second=steps_per_second * plan.images_per_step,
                 eta_seconds=(plan.total_steps - step) / steps_per_second,
             )
@@ -225,6 +226,7 @@ class StepBoundary(pl.Callback):
         waiting = self._evaluator.due(step / plan.steps_per_epoch)
         if not (kept or due or waiting or out_of_time or self._stop.requested):
             return
+        module.loss.read()  # no checkpoint holds a step whose loss is not finite
         state = module.training_state()
         # Who resumes a run that ran out of time means to give it as much again.
         seconds = 0.0 if out_of_time else self._trained_seconds()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pmae.reconstruct import ReconstructionResult
 
 RETRY_AFTER_SECONDS = 2
+WrittenMask = list[int | tuple[int, int]]
 _T = TypeVar("_T")
 
 
@@ -153,6 +154,7 @@ def _wire(
     checkpoint: StoredCheckpoint, request: ReconstructionRequest, result: ReconstructionResult
 ) -> Reconstruction:
     asked = request.images
+    shared, masks = _masks(result)
     images = [
         ReconstructedImage(
             index=row if isinstance(asked, UploadedImages) else asked.indices[row],
@@ -162,6 +164,7 @@ def _wire(
                 for name, panel in result.panels.items()
             },
             masked_error=error,
+            masked=masks[row] if masks is not None else None,
         )
         for row, error in enumerate(result.masked_error)
     ]
@@ -176,9 +179,20 @@ def _wire(
         masked_share=result.masked_share,
         num_masked=result.num_masked,
         num_total=result.num_total,
+        masked=shared,
         images=images,
         residuals=_residuals(result),
     )
+
+
+def _masks(result: ReconstructionResult) -> tuple[WrittenMask | None, list[WrittenMask] | None]:
+    """The mask of all images, or each image's own."""
+    from pmae.masking import selection_of
+
+    masked = result.mean_squares.masked
+    if bool((masked == masked[0]).all()):
+        return selection_of(masked[0]), None
+    return None, [selection_of(row) for row in masked]
 
 
 def _residuals(result: ReconstructionResult) -> Residuals:

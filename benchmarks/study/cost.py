@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 
 from pmae.basis.fit import fit_basis
+from pmae.data.floor import train_statistics
 from pmae.data.registry import load_data
-from pmae.data.standardize import pixel_statistics
 from pmae.objectives import objective_for
 from pmae.pretrain import PretrainModule
 from pmae.settings import StorageSettings
@@ -37,8 +37,7 @@ def step_costs(specs: Mapping[str, ExperimentSpec]) -> dict[str, float]:
 def _step(spec: ExperimentSpec) -> Callable[[int], None]:
     """The training step of a resolved spec, the online probe and the optimiser included."""
     data = load_data(spec.dataset, StorageSettings())
-    batches = (batch.images for batch in data.train.in_order(1024))
-    pixels = pixel_statistics(batches, spec.dataset.std_floor)
+    pixels, _ = train_statistics(data.train, spec.dataset.std_floor, spec.augmentation)
     basis = fit_basis(spec, data.train, pixels, lambda *_: None) if spec.basis else None
     module = PretrainModule(spec, data, pixels, objective_for(spec, basis))
     optimizer = module.configure_optimizers()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pmae.transfer import to_device
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -56,6 +58,15 @@ class Basis:
         """``x = z V^T``: ``(batch, num_components)`` to ``(batch, num_pixels)``."""
         return coordinates @ self.components
 
+    def masked_components(self, masked: Tensor) -> Tensor:
+        """The rows of ``components`` that a mask hides: ``(num_masked, num_pixels)``.
+
+        Args:
+            masked: bool ``(num_components,)``; from the CPU, nothing waits for the device.
+        """
+        index = masked.nonzero()[:, 0]
+        return self.components.index_select(0, to_device(index, self.components.device))
+
     def project(self, images: Tensor, masked: Tensor) -> Tensor:
         """The part of each image that its masked components hold, the projection ``P x``.
 
@@ -70,10 +81,10 @@ class Basis:
         """
         flat = images.flatten(1)
         if masked.ndim == 1:
-            chosen = self.components[masked]
+            chosen = self.masked_components(masked)
             part = (flat @ chosen.T) @ chosen
         else:
-            part = self.inverse_transform(self.transform(images) * masked)
+            part = self.inverse_transform(self.transform(images) * to_device(masked, images.device))
         return part.view_as(images)
 
     def to(self, device: torch.device) -> Basis:

@@ -31,14 +31,16 @@ Report = Callable[[int, int], None]
 
 
 def fit_key(spec: ExperimentSpec, data_digest: str) -> FitKey:
-    """What the basis of a resolved PMAE spec is made of."""
-    basis = _basis_of(spec)
+    """What the basis of a resolved PMAE spec, whose floor has been chosen, is made of."""
+    basis, std_floor = _basis_of(spec), spec.dataset.std_floor
+    if std_floor is None:
+        raise ValueError("dataset.std_floor is not chosen; pmae.data.floor.train_statistics does")
     augmented = basis.kind == "pca_augmented"
     return FitKey(
         kind=basis.kind,
         data_digest=data_digest,
         resolution=spec.resolution,
-        std_floor=spec.dataset.std_floor,
+        std_floor=std_floor,
         num_components=basis.num_components,
         solver="randomized" if basis.solver == "randomized" else None,
         fit_images=basis.fit_images,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from pmae.client.environment import connect
 from pmae.errors import CommandError
 from pmae.faults import fault
 from pmae.files import write_file
-from pmae.schema import ReconstructionRequest
+from pmae.schema import Reconstruction, ReconstructionRequest
 from pmae.schema_reconstruction import MOST_IMAGES
 
 _PART = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
@@ -60,6 +61,12 @@ def reconstruct(
         str | None, typer.Option(help="MAE: mask exactly these patches, row by row: 0-9,12.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of a drawn mask.")] = 0,
+    mask: Annotated[
+        bool,
+        typer.Option(
+            "--mask", help="Print what was masked too, as --components or --patches takes it."
+        ),
+    ] = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """Reconstruct images under a mask, and write one labelled picture."""
@@ -80,11 +87,16 @@ def reconstruct(
         raise typer.BadParameter(f"{where}: {fault(first)}") from error
     _check_output(output)
     with connect(api_url) as client:
+        checkpoint_id = find_checkpoint(client, checkpoint)
         try:
-            picture = client.reconstruct_png(find_checkpoint(client, checkpoint), request)
+            picture = client.reconstruct_png(checkpoint_id, request)
+            # The same request gives the same masks.
+            answer = client.reconstruct(checkpoint_id, request) if mask else None
         except ApiError as error:
             raise _named(error, image or []) from error
     _save(output, picture)
+    for line in _mask_lines(answer) if answer else ():
+        typer.echo(line)
 
 
 def filmstrip(
@@ -149,6 +161,23 @@ def _selection(text: str, option: str) -> list[int | tuple[int, int]]:
         first = int(found[1])
         chosen.append(first if found[2] is None else (first, int(found[2])))
     return chosen
+
+
+def _mask_lines(answer: Reconstruction) -> Iterator[str]:
+    """The options that mask the same again; one line, or one for each image."""
+    option = "--components" if answer.method == "pmae" else "--patches"
+    if answer.masked is not None:
+        yield f"{option} {_written(answer.masked)}"
+    for image in answer.images:
+        if image.masked is not None:
+            yield f"image {image.index}: {option} {_written(image.masked)}"
+
+
+def _written(masked: list[int | tuple[int, int]]) -> str:
+    """``[(0, 9), 12]`` as the options have it: ``0-9,12``."""
+    return ",".join(
+        str(part) if isinstance(part, int) else f"{part[0]}-{part[1]}" for part in masked
+    )
 
 
 def _indices(text: str, option: str) -> list[int]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pmae.errors import DataError
+from pmae.transfer import to_device
 
 
 class Batch(NamedTuple):
@@ -34,16 +35,12 @@ class Batch(NamedTuple):
     object_masks: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on ``device``; to a GPU it is copied while the GPU goes on computing."""
-        if device.type != "cuda":
-            return self
-        parts = (None if part is None else part.pin_memory() for part in self)
-        images, labels, masks = (
-            None if part is None else part.to(device, non_blocking=True) for part in parts
-        )
-        assert images is not None
-        assert labels is not None
-        return Batch(images, labels, masks)
+        """Images and labels on ``device``, copied while it goes on computing.
+
+        Object masks stay on the CPU, where masks are drawn by them.
+        """
+        images, labels = to_device(self.images, device), to_device(self.labels, device)
+        return Batch(images, labels, self.object_masks)
 
 
 class Split(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class PixelStatistics:
 
     Attributes:
         mean: ``(channels, height, width)`` float32, of pixels in [0, 1].
-        std: the same shape, not below the floor it was computed with.
+        std: the same shape, not below the floor if it has one.
     """
 
     mean: Tensor
@@ -32,17 +33,49 @@ class PixelStatistics:
         """The inverse of :meth:`standardize`."""
         return images * self.std + self.mean
 
+    def with_floor(self, floor: float) -> PixelStatistics:
+        """A copy whose standard deviations are at least ``floor``, of pixels in [0, 1]."""
+        return PixelStatistics(self.mean, self.std.clamp(min=floor))
+
     def to(self, device: torch.device) -> PixelStatistics:
         """A copy on ``device``."""
         return PixelStatistics(self.mean.to(device), self.std.to(device))
 
 
-def pixel_statistics(batches: Iterable[Tensor], floor: float) -> PixelStatistics:
+def check_pixels(images: Tensor | np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+    """Refuse what are no pixels of images of that shape.
+
+    Args:
+        images: ``(n, channels, height, width)``, uint8, or floats in [0, 1].
+        shape: ``(channels, height, width)``.
+
+    Returns:
+        The images as they are, as a tensor.
+
+    Raises:
+        ValueError: another shape, type or range.
+    """
+    pixels = torch.as_tensor(images)
+    if pixels.ndim != 4 or tuple(pixels.shape[1:]) != shape:
+        raise ValueError(
+            f"images of shape {tuple(pixels.shape)}; valid is (n, {', '.join(map(str, shape))})"
+        )
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if not pixels.is_floating_point():
+        raise ValueError(f"images of type {pixels.dtype}; valid are uint8, or floats in [0, 1]")
+    if len(pixels) and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError("float images are to be in [0, 1], or give them as uint8")
+    return pixels
+
+
+def pixel_statistics(batches: Iterable[Tensor]) -> PixelStatistics:
     """Mean and standard deviation of every pixel, in one pass; sums are exact.
+
+    The standard deviation of a pixel that never changes is 0: :meth:`PixelStatistics.with_floor`.
 
     Args:
         batches: images, each ``(batch, channels, height, width)`` uint8.
-        floor: least standard deviation, of pixels in [0, 1]; pixels that never change get it.
 
     Raises:
         ValueError: there are no images.
@@ -61,5 +94,4 @@ def pixel_statistics(batches: Iterable[Tensor], floor: float) -> PixelStatistics
         raise ValueError("there are no images to take statistics of")
     mean = total / count
     variance = (squares / count - mean.square()).clamp(min=0)
-    std = (variance.sqrt() / 255).clamp(min=floor)
-    return PixelStatistics((mean / 255).float(), std.float())
+    return PixelStatistics((mean / 255).float(), (variance.sqrt() / 255).float())

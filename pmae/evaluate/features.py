@@ -2,14 +2,15 @@
 
 An image's feature is its CLS token or the mean of its patch tokens, after the encoder's last norm.
 The features of an earlier block go through that same norm, so that the last block's are the ones
-that a plain probe sees.
+that a plain probe sees. :meth:`pmae.loading.LoadedModel.encode` gives the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from pmae.spec.evaluation import Layers, Pooling
 
 _BATCH = 256
 _STD_FLOOR = 1e-6
+FeatureKind = Pooling | Literal["tokens"]
+"""What represents an image: one of its tokens, their mean, or all of them."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,20 @@ class Features:
     labels: Tensor
 
 
-def pooled(tokens: Tensor, pooling: Pooling) -> Tensor:
-    """``(batch, 1 + num_patches, dim)`` after the norm, the CLS token first: ``(batch, dim)``."""
-    return tokens[:, 0] if pooling == "cls" else tokens[:, 1:].mean(dim=1)
+def pooled(tokens: Tensor, features: FeatureKind) -> Tensor:
+    """Reduce an image's tokens to its feature.
+
+    Args:
+        tokens: ``(batch, 1 + num_patches, dim)`` after the norm, the CLS token first.
+        features: ``cls``, ``mean`` (of the patch tokens; CLS is none), or ``tokens``: all as they
+            are.
+
+    Returns:
+        ``(batch, dim)``, or the shape of ``tokens``.
+    """
+    if features == "tokens":
+        return tokens
+    return tokens[:, 0] if features == "cls" else tokens[:, 1:].mean(dim=1)
 
 
 def encode(encoder: Encoder, images: Tensor, pooling: Pooling, layers: Layers) -> Tensor:
@@ -53,20 +67,37 @@ def encode(encoder: Encoder, images: Tensor, pooling: Pooling, layers: Layers) -
     Returns:
         ``(1, batch, dim)``, or ``(depth, batch, dim)`` with the last block's last.
     """
-    if layers == "last":
-        return pooled(encoder(images), pooling)[None]
+    depth = len(encoder.blocks)
+    blocks = range(depth) if layers == "all" else (depth - 1,)
+    return torch.stack(encode_blocks(encoder, images, pooling, blocks))
+
+
+def encode_blocks(
+    encoder: Encoder, images: Tensor, features: FeatureKind, blocks: Sequence[int]
+) -> list[Tensor]:
+    """The features of some images after chosen blocks, in one pass.
+
+    Args:
+        encoder: of ``depth`` blocks.
+        images: ``(batch, channels, height, width)``, standardised, on the encoder's device.
+        features: what represents an image.
+        blocks: rising numbers from 0 to ``depth - 1``.
+
+    Returns:
+        For each of ``blocks`` ``(batch, dim)``; ``(batch, 1 + num_patches, dim)`` of all tokens.
+    """
+    if list(blocks) == [len(encoder.blocks) - 1]:
+        return [pooled(encoder(images), features)]
     found: list[Tensor] = []
 
     def keep(_block: nn.Module, _inputs: object, tokens: Tensor) -> None:
-        found.append(pooled(encoder.norm(tokens), pooling))
+        found.append(pooled(encoder.norm(tokens), features))
 
-    handles = [block.register_forward_hook(keep) for block in encoder.blocks]
-    try:
+    with ExitStack() as handles:
+        for block in blocks:
+            handles.enter_context(encoder.blocks[block].register_forward_hook(keep))
         encoder(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return torch.stack(found)
+    return found
 
 
 @contextmanager

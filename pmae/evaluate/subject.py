@@ -19,16 +19,15 @@ from pmae.checkpoints import (
     read_weights,
 )
 from pmae.data.catalog import dataset_facts
+from pmae.data.floor import train_statistics
 from pmae.data.images import ImageData
 from pmae.data.partition import subset
 from pmae.data.registry import load_data
-from pmae.data.standardize import PixelStatistics, pixel_statistics
+from pmae.data.standardize import PixelStatistics
 from pmae.errors import CheckpointError, DataError
 from pmae.models import Encoder, MaskedAutoencoder
 from pmae.settings import StorageSettings
 from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec
-
-_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -142,11 +141,7 @@ def transfer_target(subject: Subject, dataset: DatasetSpec, settings: StorageSet
             f"{data.name} has images of {channels} channels, the encoder takes {needed}; choose "
             "another data set for the evaluation"
         )
-    batches = (batch.images for batch in data.train.in_order(_BATCH))
     flip = dataset_facts(dataset.name).horizontal_flip
-    return Target(
-        data=data,
-        statistics=pixel_statistics(batches, dataset.std_floor),
-        augmentation=subject.spec.augmentation.model_copy(update={"horizontal_flip": flip}),
-        digest=data.digest(),
-    )
+    augmentation = subject.spec.augmentation.model_copy(update={"horizontal_flip": flip})
+    statistics, _ = train_statistics(data.train, dataset.std_floor, augmentation)
+    return Target(data, statistics, augmentation, data.digest())

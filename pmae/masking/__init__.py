@@ -6,7 +6,7 @@ strategy.
 
 from __future__ import annotations
 
-from pmae.masking.chosen import Selection, chosen_mask
+from pmae.masking.chosen import Selection, chosen_mask, selection_of
 from pmae.masking.components import (
     block_component_mask,
     bottom_component_mask,
@@ -30,6 +30,7 @@ __all__ = [
     "padded_visible_indices",
     "random_component_mask",
     "random_patch_mask",
+    "selection_of",
     "top_component_mask",
     "visible_indices",
 ]

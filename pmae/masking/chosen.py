@@ -1,4 +1,4 @@
-"""Masks that somebody wrote down."""
+"""Masks that somebody wrote down, and how a drawn one is written down."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ def chosen_mask(selection: Selection, num_total: int, *, what: str) -> Tensor:
             field=(what,),
         )
     return masked
+
+
+def selection_of(masked: Tensor) -> list[int | tuple[int, int]]:
+    """Write a mask down, the inverse of :func:`chosen_mask`.
+
+    Args:
+        masked: bool ``(num_total,)``, True = masked.
+
+    Returns:
+        Rising numbers, and ranges ``(first, last)`` of neighbours that hold both ends.
+    """
+    padded = torch.nn.functional.pad(masked.to(torch.int8), (1, 1)).diff()
+    firsts = (padded == 1).nonzero()[:, 0].tolist()
+    lasts = ((padded == -1).nonzero()[:, 0] - 1).tolist()
+    ranges = zip(firsts, lasts, strict=True)
+    return [first if first == last else (first, last) for first, last in ranges]
 
 
 def _written(part: int | tuple[int, int]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pmae.masking.order import PIECE, mask_first, random_order
 from pmae.masking.ratios import num_masked_for_ratio
 from pmae.spec.masking import Count
 
@@ -41,11 +42,13 @@ def random_component_mask(
     """
     num_components = _checked(explained_variance_ratio)
     rows = 1 if batch is None else batch
-    noise = torch.rand(rows, num_components, generator=generator, dtype=torch.float64)
-    order = noise.argsort(dim=1)
-    counts = num_masked_for_ratio(explained_variance_ratio[order], ratio, count)
-    rank = order.argsort(dim=1)
-    masked = rank < counts[:, None]
+    wanted = torch.as_tensor(ratio, dtype=torch.float64).expand(rows)
+    masked = torch.empty(rows, num_components, dtype=torch.bool)
+    piece_rows = max(1, PIECE // num_components)
+    for some, out in zip(wanted.split(piece_rows), masked.split(piece_rows), strict=True):
+        order = random_order(len(some), num_components, generator)
+        shares = explained_variance_ratio.index_select(0, order.flatten()).view_as(order)
+        out.copy_(mask_first(order, num_masked_for_ratio(shares, some, count)))
     return masked[0] if batch is None else masked
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pmae.masking.order import mask_first, random_order
+
 
 def random_patch_mask(
     batch: int, num_patches: int, ratio: float, generator: torch.Generator
@@ -21,9 +23,8 @@ def random_patch_mask(
         raise ValueError("masking needs at least 2 patches: one to mask, one to show")
     # 1 - 0.9 is a little less than 0.1, and int() would lose a patch of 10 for it.
     num_visible = min(max(int(num_patches * (1 - ratio) + 1e-9), 1), num_patches - 1)
-    noise = torch.rand(batch, num_patches, generator=generator, dtype=torch.float64)
-    rank = noise.argsort(dim=1).argsort(dim=1)
-    return rank >= num_visible
+    order = random_order(batch, num_patches, generator)
+    return ~mask_first(order, torch.tensor([num_visible]))
 
 
 def visible_indices(masked: Tensor) -> Tensor:
@@ -35,14 +36,16 @@ def visible_indices(masked: Tensor) -> Tensor:
     Returns:
         int64 ``(batch, num_visible)``.
     """
-    return _visible_first(masked)[:, : int((~masked[0]).sum())]
+    return (~masked).nonzero()[:, 1].view(len(masked), -1)
 
 
 def padded_visible_indices(masked: Tensor) -> tuple[Tensor, Tensor | None]:
     """The indices of the visible patches where images may have different numbers of them.
 
+    How many there are decides the shapes, so on a GPU this waits for the mask.
+
     Args:
-        masked: bool ``(batch, num_patches)``.
+        masked: bool ``(batch, num_patches)``; best on the CPU, where masks are drawn.
 
     Returns:
         int64 ``(batch, num_visible)``, ascending, as many as the image with the most has; the rows
@@ -51,12 +54,8 @@ def padded_visible_indices(masked: Tensor) -> tuple[Tensor, Tensor | None]:
     """
     counts = (~masked).sum(dim=1)
     fewest, most = torch.stack(counts.aminmax()).tolist()
-    visible = _visible_first(masked)[:, :most]
     if fewest == most:
-        return visible, None
+        return visible_indices(masked), None
+    # Stable: each row's visible patches first, ascending, then its masked ones.
+    visible = torch.argsort(masked.to(torch.uint8), dim=1, stable=True)[:, :most]
     return visible, torch.arange(most, device=masked.device) >= counts[:, None]
-
-
-def _visible_first(masked: Tensor) -> Tensor:
-    """The indices of all patches, visible ones first."""
-    return torch.argsort(masked.to(torch.uint8), dim=1, stable=True)

@@ -25,12 +25,14 @@ class DatasetSpec(SpecModel):
         description="Use only this many training images (a seeded choice, classes balanced).",
     )
 
-    std_floor: float = Field(
-        default=0.02,
+    std_floor: float | None = Field(
+        default=None,
         gt=0,
         le=1,
         description="Least standard deviation of a pixel that standardisation divides by, where "
-        "black is 0 and white is 1: pixels that hardly ever change would blow up otherwise.",
+        "black is 0 and white is 1: pixels that hardly ever change would blow up otherwise. "
+        "Default: the least one, from 0.02, at which augmented training images have at most 1.5 "
+        "times unit variance; checkpoints record it in their spec.",
     )
 
     @field_validator("name")

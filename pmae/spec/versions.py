@@ -23,9 +23,25 @@ def upgrade_spec(fields: Any) -> Any:
     if not isinstance(fields, Mapping) or fields.get("version") != 1:
         return fields
     upgraded = {**fields, "version": SPEC_VERSION}
+    if "dataset" in fields:
+        upgraded["dataset"] = _with_missing(fields["dataset"], {"std_floor": 0.02})
+    if "evaluations" in fields:
+        upgraded["evaluations"] = _with_floors(fields["evaluations"])
     if fields.get("method", "pmae") == "pmae":
         upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
     return upgraded
+
+
+def _with_floors(evaluations: Any) -> Any:
+    """Evaluations with the floor of version 1 for the data sets that they name."""
+    if not isinstance(evaluations, list | tuple):
+        return evaluations
+    return [
+        {**each, "dataset": _with_missing(each["dataset"], {"std_floor": 0.02})}
+        if isinstance(each, Mapping) and "dataset" in each
+        else each
+        for each in evaluations
+    ]
 
 
 def _with_missing(part: Any, values: Mapping[str, Any]) -> Any:

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from api.checkpoints.reconstructions import Reconstructor
 from api.errors import BusyError
 from api.settings import ApiSettings
+from pmae.cli.app import app
 from pmae.schema import ImageChoice, Reconstruction, ReconstructionRequest
 from pmae.spec import ExperimentSpec, MaskingSpec, resolve
 from tests.api.live import LiveApi
@@ -125,7 +127,8 @@ def test_any_strategy_whatever_it_was_trained_with(
     api: LiveApi, checkpoint: str, strategy: str
 ) -> None:
     request = ReconstructionRequest(
-        images=ImageChoice(indices=[0, 1, 2]), masking=MaskingSpec(strategy=strategy, ratio=0.5)
+        images=ImageChoice(indices=[0, 1, 2]),
+        masking=MaskingSpec(strategy=strategy, ratio=0.5, count="nearest"),
     )
     response = api.client.post(
         f"/checkpoints/{checkpoint}/reconstructions", json=request.model_dump(mode="json")
@@ -163,6 +166,45 @@ def test_exactly_the_components_that_are_named(api: LiveApi, checkpoint: str) ->
     assert sheet.headers["content-type"] == "image/png"
     drawn = api.client.post(url, json={"images": body["images"]}, params={"format": "png"})
     assert sheet.content != drawn.content
+
+
+def test_the_mask_comes_back_so_that_it_can_be_sent_again(api: LiveApi, checkpoint: str) -> None:
+    url = f"/checkpoints/{checkpoint}/reconstructions"
+
+    def ask(**body: object) -> Reconstruction:
+        response = api.client.post(url, json={"images": {"indices": [0, 1]}} | body)
+        assert response.status_code == 200, response.text
+        return Reconstruction.model_validate_json(response.content)
+
+    drawn = ask(seed=3)
+    assert drawn.masked is not None
+    assert all(image.masked is None for image in drawn.images)
+    again = ask(components=drawn.masked, seed=4)
+    assert again.masked == drawn.masked
+    assert again.images == drawn.images
+    assert ask(components=[2, [0, 1], 9]).masked == [(0, 2), 9]
+    own = ask(masking={"scope": "image"})
+    assert own.masked is None
+    first, second = (image.masked for image in own.images)
+    assert first != second
+    assert ask(components=second).images[1].panels == own.images[1].panels
+
+
+def test_the_command_prints_the_mask(
+    api: LiveApi, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PMAE_API_URL", api.url)
+    sheet, again = str(tmp_path / "a.png"), str(tmp_path / "b.png")
+    command = ["reconstruct", checkpoint, sheet, "--images", "0-1", "--seed", "3", "--mask"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    path, mask = done.output.splitlines()
+    assert path == sheet
+    option, written = mask.split(" ")
+    assert option == "--components"
+    same = ["reconstruct", checkpoint, again, "--images", "0-1", option, written]
+    assert CliRunner().invoke(app, same).exit_code == 0
+    assert Path(again).read_bytes() == Path(sheet).read_bytes()
 
 
 def test_a_checkpoint_that_is_gone_or_unusable(api: LiveApi, checkpoint: str) -> None:

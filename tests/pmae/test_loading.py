@@ -21,10 +21,12 @@ from pmae.evaluate.features import extract
 from pmae.events import EventWriter
 from pmae.layout import RunDir
 from pmae.loaded_checkpoint import LoadedCheckpoint
-from pmae.loading import LoadedModel
+from pmae.loading import LoadedModel, MaskOptions
+from pmae.masking import selection_of
 from pmae.pipeline import run
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec
+from pmae.spec.evaluation import Pooling
 from pmae.supervision import StopSignal
 
 pytestmark = [
@@ -43,7 +45,8 @@ def trained(storage: StorageSettings, tiny_spec: ExperimentSpec) -> Iterator[Run
     lease = run_dir.lease(1)
     lease.path.mkdir(parents=True)
     events = EventWriter(lease.events)
-    spec = tiny_spec.model_copy(update={"epochs": 2, "evaluations": ()})
+    model = tiny_spec.model.model_copy(update={"depth": 2})
+    spec = tiny_spec.model_copy(update={"epochs": 2, "evaluations": (), "model": model})
     run(run_dir, lease, spec, storage, events, StopSignal())
     events.close()
     yield run_dir
@@ -64,6 +67,68 @@ def test_it_encodes_as_the_probe_does(trained: RunDir, storage: StorageSettings)
     by_id = f"{RUN_ID}-{FINAL.removeprefix('step-')}"
     for reference in (f"{RUN_ID}/{FINAL}", by_id, trained.path, str(loaded.folder)):
         assert torch.equal(pmae.load(reference, storage).encode(images), loaded.encode(images))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_any_layer_is_what_an_evaluation_sees_of_it(
+    trained: RunDir, storage: StorageSettings, pooling: Pooling
+) -> None:
+    loaded = pmae.load(RUN_ID, storage)
+    val = load_data(loaded.spec.dataset, storage).val
+    images = val.take(torch.arange(7)).images
+    expected = extract(loaded.model.encoder, val, loaded.statistics, pooling, "all").values[:, :7]
+    depth = len(expected)
+    assert depth > 1
+    for layer in range(1, depth + 1):
+        found = loaded.encode(images, features=pooling, layer=layer, batch_size=3)
+        torch.testing.assert_close(found, expected[layer - 1])
+        tokens = loaded.encode(images, features="tokens", layer=layer, batch_size=2)
+        assert tokens.shape == (7, 1 + loaded.model.encoder.num_patches, found.shape[1])
+        reduced = tokens[:, 0] if pooling == "cls" else tokens[:, 1:].mean(dim=1)
+        torch.testing.assert_close(reduced, found)
+    torch.testing.assert_close(loaded.encode(images, features=pooling), expected[-1])
+    for layer in (0, -1, depth + 1):
+        with pytest.raises(ValueError, match=f"valid are 1 to {depth}"):
+            loaded.encode(images, layer=layer)
+    with pytest.raises(ValueError, match="cls, mean and tokens"):
+        loaded.encode(images, features="max")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_cpu_does(trained: RunDir, storage: StorageSettings) -> None:
+    loaded = pmae.load(RUN_ID, storage)
+    images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    features, (parts, losses) = loaded.encode(images), loaded.reconstruct(images, seed=3)
+    there = pmae.load(RUN_ID, storage, device="cuda")
+    assert there.device.type == "cuda"
+    torch.testing.assert_close(there.encode(images), features, atol=1e-3, rtol=1e-3)
+    again, same_losses = there.reconstruct(images, seed=3)
+    assert torch.equal(again.masked, parts.masked)
+    torch.testing.assert_close(same_losses, losses, atol=1e-3, rtol=1e-3)
+    assert loaded.encode(images.cuda(), device="cuda").device.type == "cpu"
+    assert loaded.device.type == "cuda"
+
+
+def test_the_mask_that_was_drawn_can_be_used_again(
+    trained: RunDir, storage: StorageSettings, tmp_path: Path
+) -> None:
+    by_components = pmae.load(RUN_ID, storage)
+    by_patches = pmae.load(_mae_like(by_components, tmp_path), storage)
+    images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
+    for model in (by_components, by_patches):
+        field = model.objective.parts_name
+        parts, losses = model.reconstruct(images, masking=MaskingSpec(scope="image"), seed=4)
+        assert parts.masked.shape == (3, model.objective.num_total)
+        assert not torch.equal(parts.masked[0], parts.masked[1])
+        for row in range(3):
+            selection = selection_of(parts.masked[row])
+            given: MaskOptions = (
+                {"components": selection} if field == "components" else {"patches": selection}
+            )
+            again, loss = model.reconstruct(images[row : row + 1], **given)
+            assert torch.equal(again.masked[0], parts.masked[row])
+            torch.testing.assert_close(again.prediction[0], parts.prediction[row])
+            torch.testing.assert_close(loss[0], losses[row])
 
 
 def test_it_reconstructs_as_the_service_does(trained: RunDir, storage: StorageSettings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from pmae.masking import (
     block_component_mask,
     bottom_component_mask,
     chosen_mask,
+    selection_of,
     top_component_mask,
 )
 from pmae.objectives import ComponentObjective, PatchObjective
@@ -167,6 +170,16 @@ def test_a_written_mask_holds_exactly_what_is_written(parts: list[int | tuple[in
     draw = PatchObjective(20, 2).given(parts, 3)
     assert draw.masked.shape == (3, 20)
     assert draw.masked_share == pytest.approx(len(wanted) / 20)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=30).filter(lambda v: 0 < sum(v) < len(v)))
+def test_a_mask_written_down_is_the_mask_again(values: list[bool]) -> None:
+    masked = torch.tensor(values)
+    written = selection_of(masked)
+    assert torch.equal(chosen_mask(written, len(values), what="patches"), masked)
+    ends = [(part, part) if isinstance(part, int) else part for part in written]
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(ends)), "as short as can be"
+    assert all(isinstance(part, int) or part[0] < part[1] for part in written)
 
 
 @pytest.mark.parametrize("part", [20, -1, (3, 20), (3, 1), (0, 10**15)])

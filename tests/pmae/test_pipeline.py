@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pmae.checkpoints import newest_valid, read_config, read_manifest
+from pmae.checkpoints import newest_valid, read_config, read_manifest, read_state
 from pmae.environment import choose_precision, computes_bf16, require_compiler
 from pmae.errors import CheckpointError, SpecError, TimeLimitError, TrainingError
 from pmae.events import EventWriter, MetricsEvent, StartEvent, WarningEvent, read_events
@@ -80,7 +80,7 @@ def _metrics(run_dir: RunDir) -> dict[tuple[str, int], float]:
     "changes",
     [
         {},
-        {"masking": MaskingSpec(ratio=0.3, scope="image")},
+        {"masking": MaskingSpec(ratio=0.3, count="nearest", scope="image")},
         {"method": "mae", "basis": None, "masking": MaskingSpec(ratio=0.75, scope="image")},
     ],
     ids=["pmae", "pmae-image", "mae"],
@@ -200,7 +200,7 @@ def test_the_precision_that_was_chosen_stays(
         [e.message for e in read_events(lease.events) if isinstance(e, WarningEvent)]
         for lease in RunDir(tmp_path / "run").leases()
     )
-    assert first == []
+    assert not any("bf16" in message for message in first)
     assert any("emulates bf16" in message for message in second)
 
 
@@ -219,3 +219,29 @@ def test_a_batch_is_cut_into_equal_parts_only(
         _with(spec, **changes)
     assert caught.value.field == (field,)
     assert valid in str(caught.value)
+
+
+def test_the_floor_chosen_is_told_recorded_and_kept_on_resume(
+    tmp_path: Path, spec: ExperimentSpec, train: Train
+) -> None:
+    dataset = spec.dataset.model_copy(update={"std_floor": None})
+    stops = spec.model_copy(update={"dataset": dataset, "max_hours": 1e-9})
+    with pytest.raises(TimeLimitError):
+        train(tmp_path / "run", stops)
+    run_dir = train(tmp_path / "run", stops.model_copy(update={"max_hours": None}))
+    folder, _ = newest_valid(run_dir)
+    assert folder is not None
+    floor = read_config(folder).spec.dataset.std_floor
+    assert floor is not None
+    std = read_state(folder).weights["pixel_std"]
+    assert float(std.min()) == pytest.approx(floor)
+    at_floor = int((std <= torch.tensor(floor)).sum())
+    assert at_floor > 0
+    told = [
+        e.message
+        for e in read_events(run_dir.leases()[-1].events)
+        if isinstance(e, WarningEvent) and "std_floor" in e.message
+    ]
+    assert len(told) == 1
+    assert f"{at_floor} of {std.numel()} pixels" in told[0]
+    assert f"{floor:g}" in told[0]

@@ -14,7 +14,7 @@ from pmae.data.standardize import pixel_statistics
 def digits() -> Tensor:
     """The train split of the digits, standardised: ``(n, 1, 8, 8)``."""
     images = load_digits().train.in_memory().images
-    return pixel_statistics([images], 0.1).standardize(images / 255)
+    return pixel_statistics([images]).with_floor(0.1).standardize(images / 255)
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,7 @@ def test_a_fit_repeated_in_another_store_gives_the_same_basis(
 
 
 def _statistics(train: Split) -> PixelStatistics:
-    return pixel_statistics([train.in_memory().images], 0.1)
+    return pixel_statistics([train.in_memory().images]).with_floor(0.1)
 
 
 def _fit(spec: ExperimentSpec, train: Split) -> Basis:

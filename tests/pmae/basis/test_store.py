@@ -57,7 +57,7 @@ def test_the_key_of_an_exact_pca_is_what_it_always_was(tmp_path: Path, digits: T
 
 
 def _key(basis: dict[str, Any], fields: dict[str, Any] | None = None, digest: str = "d") -> str:
-    written = {"dataset": {"name": "digits"}, "basis": basis} | (fields or {})
+    written = {"dataset": {"name": "digits", "std_floor": 0.1}, "basis": basis} | (fields or {})
     spec = ExperimentSpec.model_validate(written)
     return fit_key(resolve(spec), digest).digest
 
@@ -68,7 +68,7 @@ def test_the_key_tells_apart_what_decides_a_basis() -> None:
     keys = [
         _key({}),
         _key({}, digest="other images"),
-        _key({}, {"dataset": {"name": "digits", "resolution": 16}}),
+        _key({}, {"dataset": {"name": "digits", "std_floor": 0.1, "resolution": 16}}),
         _key({}, {"dataset": {"name": "digits", "std_floor": 0.3}}),
         _key({"num_components": 8}),
         _key({"fit_images": 50}),

@@ -20,7 +20,7 @@ def subject(tiny_spec: ExperimentSpec, storage: StorageSettings) -> Subject:
     model = tiny_spec.model.model_copy(update={"depth": 3})
     spec = tiny_spec.model_copy(update={"model": model})
     data = load_data(spec.dataset, storage)
-    statistics = pixel_statistics((b.images for b in data.train.in_order(256)), 0.1)
+    statistics = pixel_statistics(b.images for b in data.train.in_order(256)).with_floor(0.1)
     torch.manual_seed(0)
     encoder = MaskedAutoencoder(spec.model, image_size=8, channels=1, seed=5).encoder
     target = Target(data, statistics, spec.augmentation, data.digest())
