@@ -118,7 +118,7 @@ def test_the_rule_tells_apart_what_differs_on_the_same_seeds_and_nothing_else(
         name = case.name.rpartition("/")[2]
         # Seeds differ by far more than methods do; paired, three points stand out.
         value = 0.8 + shared[case.spec.seed] + gain.get(name, 0.0) + noise.normal(0, 0.003)
-        untrained = _figure(value - 0.2, source="untrained_encoder")
+        untrained = _figure(value - 0.2 + noise.normal(0, 0.003), source="untrained_encoder")
         results.add(_record(case, _figure(value), untrained))
     found = {c.second: c for c in compare(results, DIGITS)}
     assert found["mae"].ahead == "pmae"
