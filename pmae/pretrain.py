@@ -8,9 +8,8 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,59 +20,17 @@ from pmae.checkpoints import TrainingState
 from pmae.data.augment import AugmentationDraw, draw_augmentation
 from pmae.data.images import Batch, ImageData
 from pmae.data.standardize import PixelStatistics
+from pmae.epoch_sums import EpochSums, step_sums
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
-from pmae.objectives import Draw, Objective
+from pmae.objectives import Draw, Objective, Score
 from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
-from pmae.transfer import LateLoss, read_scalars
+from pmae.transfer import LateLoss
 
 ONLINE_PROBE_LR = 1e-3
-
-
-def _zero() -> Tensor:
-    return torch.zeros((), dtype=torch.float64)
-
-
-@dataclass
-class EpochSums:
-    """Running sums over the finished steps of the current epoch; part of a checkpoint.
-
-    They stay on the device that computes, float64, until somebody reads them: that waits for it.
-    """
-
-    loss: Tensor = field(default_factory=_zero)
-    correct: Tensor = field(default_factory=_zero)
-    images: float = 0.0
-
-    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
-        """Count one step: its mean loss, the sum of what its probe has right, and its images."""
-        self.loss = self.loss + loss.double() * images
-        self.correct = self.correct + correct
-        self.images += images
-
-    def means(self, split: str, accuracy: str) -> dict[str, float]:
-        """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
-        sums = self.counters()
-        return {
-            f"{split}_loss": sums["loss"] / self.images,
-            f"{split}_online_probe_{accuracy}": sums["correct"] / self.images,
-        }
-
-    def counters(self) -> dict[str, float]:
-        """The sums, read, as a checkpoint holds them."""
-        loss, correct = read_scalars(self.loss, self.correct)
-        return {"loss": loss, "correct": correct, "images": self.images}
-
-    @classmethod
-    def of_counters(cls, counters: Mapping[str, float]) -> EpochSums:
-        """The inverse of :meth:`counters`."""
-        loss, correct = (
-            torch.tensor(counters[name], dtype=torch.float64) for name in ("loss", "correct")
-        )
-        return cls(loss, correct, counters["images"])
 
 
 class PretrainModule(pl.LightningModule):
@@ -111,9 +68,9 @@ class PretrainModule(pl.LightningModule):
         nn.init.zeros_(self.probe.bias)
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
-        self.sums = EpochSums()
+        self.sums = EpochSums(objective.bands.names)
         self.loss = LateLoss()
-        self._step_sums = (_zero(), _zero())
+        self._step_sums: Tensor | None = None
         self._ahead: Iterator[Batch] = iter(())
         self._ahead_micro_step = -1
         self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
@@ -139,16 +96,16 @@ class PretrainModule(pl.LightningModule):
         augmentation, draw = self._draws(step, batch.object_masks)
         pixels = augmentation.part(rows).apply(batch.images)
         masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
-        loss, logits = self._losses(self._standardize(pixels), masked)
+        score, logits = self._losses(self._standardize(pixels), masked)
         of_images = len(pixels) / self.plan.images_per_step
         of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
-        told, correct = self._step_sums
-        told = told + loss.detach().double() * of_masked
-        self._step_sums = told, correct + correct_predictions(logits, batch.labels)
+        correct = correct_predictions(logits, batch.labels)
+        sums = step_sums(score, of_masked * self.plan.images_per_step, correct, len(pixels))
+        self._step_sums = sums if self._step_sums is None else self._step_sums + sums
         if self.plan.ends_step(micro_step):
             self._end_step(step, draw)
         probe_loss = classification_loss(logits, batch.labels)
-        return (loss * of_masked + probe_loss * of_images) * self.plan.num_parts
+        return (score.loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
     def _draws(self, step: int, object_masks: Tensor | None) -> tuple[AugmentationDraw, Draw]:
         """Crops, flips and masks of a step's whole batch, whichever part of it is seen here.
@@ -172,17 +129,15 @@ class PretrainModule(pl.LightningModule):
 
     def _end_step(self, step: int, draw: Draw) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
-        loss, correct = self._step_sums
-        self._step_sums = _zero(), _zero()
+        assert self._step_sums is not None
+        sums, self._step_sums = self._step_sums, None
         if self.plan.devices > 1:
-            sums = torch.stack([loss, correct])
             distributed.all_reduce(sums)
-            loss, correct = sums.unbind()
         self.last_draw = draw
         # The first device alone speaks for the run, and its end is the end of the others.
         if self.rank == 0:
-            self.loss.put(step + 1, loss)
-        self.sums.add(loss, correct, self.plan.images_per_step)
+            self.loss.put(step + 1, sums[0] / self.plan.images_per_step)
+        self.sums.add(sums)
 
     def _batch(self, micro_step: int) -> Batch:
         """The images of a part; those of the parts after it are read ahead."""
@@ -199,12 +154,13 @@ class PretrainModule(pl.LightningModule):
         indices = self.plan.batch_indices(self.spec.seed, step)
         return indices[self.plan.rows(micro_step, self.rank)]
 
-    def _losses(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(self, images: Tensor, masked: Tensor) -> tuple[Score, Tensor]:
+        masked_images = self.objective.mask(images, masked)
         bf16 = self.spec.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            prediction, cls = self.objective.predict(self.model, images, masked)
-        loss = self.objective.loss(prediction.float(), images, masked)
-        return loss, self.probe(cls.float().detach())
+            prediction, cls = self.objective.predict(self.model, masked_images)
+        score = self.objective.score(prediction.float(), masked_images)
+        return score, self.probe(cls.float().detach())
 
     def _standardize(self, pixels: Tensor) -> Tensor:
         return PixelStatistics(self.pixel_mean, self.pixel_std).standardize(pixels)
@@ -213,14 +169,15 @@ class PretrainModule(pl.LightningModule):
     def validate(self) -> dict[str, float]:
         """Loss and online probe on the validation split, under the same masks at every epoch."""
         self.eval()
-        sums = EpochSums()
+        sums = EpochSums(self.objective.bands.names)
         for index, held in enumerate(self.data.val.in_order(self.spec.batch_size)):
             batch = held.to(self.device)
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
-            loss, logits = self._losses(images, draw.masked)
-            sums.add(loss, correct_predictions(logits, batch.labels), len(images))
+            score, logits = self._losses(images, draw.masked)
+            correct = correct_predictions(logits, batch.labels)
+            sums.add(step_sums(score, len(images), correct, len(images)))
         self.train()
         return sums.means("val", self.probe_accuracy)
 
@@ -282,4 +239,4 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        self.sums = EpochSums.of_counters(state.counters)
+        self.sums = EpochSums(self.objective.bands.names, state.counters)

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
+from pmae.epoch_sums import EpochSums
 from pmae.errors import TimeLimitError
 from pmae.evaluate.run import Evaluator
 from pmae.events import (
@@ -21,7 +22,7 @@ from pmae.events import (
 )
 from pmae.filming import Film
 from pmae.layout import LeaseDir
-from pmae.pretrain import EpochSums, PretrainModule
+from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, trainer_options
 from pmae.retention import retain
 from pmae.supervision import StopSignal
@@ -184,7 +185,7 @@ class StepBoundary(pl.Callback):
         epoch = step // plan.steps_per_epoch
         module.loss.read()  # of a step whose loss is not finite no epoch's figures are told
         values = module.sums.means("train", module.probe_accuracy)
-        module.sums = EpochSums()
+        module.sums = EpochSums(module.objective.bands.names)
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
         if due or (module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)):
             values |= module.validate()

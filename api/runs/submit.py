@@ -31,7 +31,7 @@ from api.storage import refuse_when_full
 from pmae.presets import SMALL_PRESETS
 from pmae.schema import Run
 from pmae.schema_runs import SubmitPreview
-from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec
+from pmae.spec import EvaluateSpec, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
@@ -236,7 +236,7 @@ def rerun_run(
         return queue_run(
             services,
             principal,
-            RUN_SPEC.validate_python(row.spec),
+            sources.stored_spec(row),
             preset=row.preset,
             priority=row.priority,
             rerun_of=row.id,

@@ -22,6 +22,7 @@ from pmae.spec.evaluation import (
     MlpProbeSpec,
 )
 from pmae.spec.experiment import ExperimentSpec, Method, resolve
+from pmae.spec.loss import LossSpec
 from pmae.spec.masking import MaskingSpec
 from pmae.spec.model import MODEL_PRESETS, ModelSpec
 from pmae.spec.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
@@ -41,6 +42,7 @@ __all__ = [
     "FinetuneSpec",
     "KnnSpec",
     "LinearProbeSpec",
+    "LossSpec",
     "MaskingSpec",
     "Method",
     "MlpProbeSpec",

@@ -13,6 +13,7 @@ from pmae.spec.basis import BasisSpec, resolve_basis
 from pmae.spec.checkpoint import CheckpointSpec, check_retention
 from pmae.spec.dataset import DatasetSpec
 from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
+from pmae.spec.loss import LossSpec, resolve_loss
 from pmae.spec.masking import MaskingSpec, resolve_masking
 from pmae.spec.model import ModelSpec, resolve_model
 from pmae.spec.optimization import (
@@ -46,6 +47,7 @@ class ExperimentSpec(SpecModel):
     dataset: DatasetSpec
     basis: BasisSpec | None = Field(default=None, description="PMAE only; default: pca.")
     masking: MaskingSpec = MaskingSpec()
+    loss: LossSpec = LossSpec()
     model: ModelSpec = ModelSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
@@ -149,6 +151,7 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
             spec.basis, spec.method, resolution=resolution, channels=facts.channels
         ),
         "masking": resolve_masking(spec.masking, spec.method, facts),
+        "loss": resolve_loss(spec.loss, spec.method),
         "model": resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size),
         "schedule": resolve_schedule(spec.schedule, spec.epochs),
         "augmentation": resolve_augmentation(spec.augmentation, facts.horizontal_flip),

@@ -27,9 +27,21 @@ def upgrade_spec(fields: Any) -> Any:
         upgraded["dataset"] = _with_missing(fields["dataset"], {"std_floor": 0.02})
     if "evaluations" in fields:
         upgraded["evaluations"] = _with_floors(fields["evaluations"])
-    if fields.get("method", "pmae") == "pmae":
-        upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
+    upgraded["masking"] = _upgraded_masking(fields)
+    pmae = fields.get("method", "pmae") == "pmae"
+    loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
+    upgraded["loss"] = _with_missing(fields.get("loss", {}), loss)
     return upgraded
+
+
+def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
+    """A share of the variance, by the rule nearest; of objects, patches of one are masked."""
+    masking = fields.get("masking", {})
+    if fields.get("method", "pmae") == "pmae":
+        return _with_missing(masking, {"ratio_of": "variance", "count": "nearest"})
+    if isinstance(masking, Mapping) and masking.get("strategy") == "segmentation":
+        return _with_missing(masking, {"predict": "object"})
+    return masking
 
 
 def _with_floors(evaluations: Any) -> Any:
