@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -12,24 +13,30 @@ from pmae.transfer import to_device
 
 EXPLAINED_VARIANCE = "explained_variance"
 """Name of the metric after ``train_`` or ``val_``; ``_<band>`` may follow."""
-_NAMES = ("loss", "correct", "images")
+_NAMES = ("loss", "correct", "probe_loss", "images")
 
 
-def step_sums(score: Score, loss_weight: float, correct: Tensor, images: int) -> Tensor:
+def step_sums(
+    score: Score, loss_weight: float, correct: Tensor, probe_loss: Tensor, images: int
+) -> Tensor:
     """The sums over the images of a step, or of a part of it, on the device that computed them.
 
     Args:
         score: of the images.
         loss_weight: by which the loss counts, the number of images for a whole batch.
         correct: how many the online probe classifies right, a float64 scalar.
+        probe_loss: the online probe's, the mean over the images.
         images: how many there are.
 
     Returns:
-        float64 ``(3 + 2 * bands,)``: loss, correct, images, and each band's residual and target.
+        float64 ``(4 + 2 * bands,)``: loss, correct, the probe's loss, images, and each band's
+        residual and target.
     """
     loss = score.loss.detach().double() * loss_weight
     count = torch.full_like(loss, images)
-    return torch.cat([torch.stack([loss, correct, count]), score.residual, score.target])
+    of_probe = probe_loss.detach().double() * images
+    means = torch.stack([loss, correct, of_probe, count])
+    return torch.cat([means, score.residual, score.target])
 
 
 class EpochSums:
@@ -39,7 +46,9 @@ class EpochSums:
 
     Args:
         bands: names of the bands by which the explained variance is told apart.
-        counters: what :meth:`counters` of a checkpoint gave; what it lacks counts from now on.
+        counters: what :meth:`counters` of a checkpoint gave. What an older version's lacks counts
+            from now on, but for the probe's loss, which is a mean: of the epoch that is under way
+            it is unknown (NaN).
 
     Attributes:
         values: float64, as :func:`step_sums` lays them out.
@@ -49,7 +58,9 @@ class EpochSums:
         self._bands = bands
         parts = [f"{kind}_{band}" for kind in ("residual", "target") for band in bands]
         self._names = (*_NAMES, *parts)
-        values = [(counters or {}).get(name, 0.0) for name in self._names]
+        known = dict(counters or {})
+        known.setdefault("probe_loss", math.nan if known.get("images") else 0.0)
+        values = [known.get(name, 0.0) for name in self._names]
         self.values = torch.tensor(values, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:
@@ -71,8 +82,8 @@ class EpochSums:
             accuracy: what the online probe's is called.
         """
         values = self.values.cpu()
-        loss, correct, images = values[:3].tolist()
-        residual, target = values[3:].chunk(2)
+        loss, correct, probe_loss, images = values[: len(_NAMES)].tolist()
+        residual, target = values[len(_NAMES) :].chunk(2)
         explained = {f"{split}_{EXPLAINED_VARIANCE}": (residual.sum(), target.sum())}
         if len(self._bands) > 1:
             for band, left, whole in zip(self._bands, residual, target, strict=True):
@@ -80,5 +91,6 @@ class EpochSums:
         return {
             f"{split}_loss": loss / images,
             f"{split}_online_probe_{accuracy}": correct / images,
+            f"{split}_online_probe_loss": probe_loss / images,
             **{name: 1 - float(r / t) for name, (r, t) in explained.items() if t > 0},
         }

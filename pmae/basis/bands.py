@@ -8,9 +8,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-BANDS = ("0_50", "50_80", "80_95", "95_100")
-"""From which to which per cent of the total variance a band goes, greatest components first."""
+from pmae.metrics import BANDS
+
 _EDGES = (0.50, 0.80, 0.95)
+"""Shares of the total variance between the bands, greatest components first."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Bands:
 
     @classmethod
     def of_spectrum(cls, explained_variance_ratio: Tensor) -> Self:
-        """The bands :data:`BANDS` of a basis.
+        """The bands :data:`pmae.metrics.BANDS` of a basis.
 
         A component belongs to the band in which it begins: what decides is the share of the total
         variance that the components before it hold. So the first always is in the first band, and

@@ -25,6 +25,7 @@ from pmae.spec.experiment import ExperimentSpec, Method, resolve
 from pmae.spec.loss import LossSpec
 from pmae.spec.masking import MaskingSpec
 from pmae.spec.model import MODEL_PRESETS, ModelSpec
+from pmae.spec.monitor import MonitorSpec
 from pmae.spec.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
 from pmae.spec.run import RUN_SPEC, RunSpec, load_spec
 
@@ -47,6 +48,7 @@ __all__ = [
     "Method",
     "MlpProbeSpec",
     "ModelSpec",
+    "MonitorSpec",
     "OptimizerSpec",
     "RunSpec",
     "ScheduleSpec",

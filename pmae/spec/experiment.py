@@ -16,6 +16,7 @@ from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evalua
 from pmae.spec.loss import LossSpec, resolve_loss
 from pmae.spec.masking import MaskingSpec, resolve_masking
 from pmae.spec.model import ModelSpec, resolve_model
+from pmae.spec.monitor import MonitorSpec
 from pmae.spec.optimization import (
     AugmentationSpec,
     OptimizerSpec,
@@ -101,6 +102,7 @@ class ExperimentSpec(SpecModel):
     validate_every_epochs: PositiveInt = Field(
         default=1, description="Epochs between two passes over the validation split."
     )
+    monitor: MonitorSpec = MonitorSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     evaluations: tuple[EvaluationSpec, ...] = Field(
         default=(LinearProbeSpec(),),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 SPEC_VERSION: Final = 2
+_MONITOR: Final = {"online_probe": "raw"}
 
 
 def upgrade_spec(fields: Any) -> Any:
@@ -31,6 +32,7 @@ def upgrade_spec(fields: Any) -> Any:
     pmae = fields.get("method", "pmae") == "pmae"
     loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
     upgraded["loss"] = _with_missing(fields.get("loss", {}), loss)
+    upgraded["monitor"] = _with_missing(fields.get("monitor", {}), _MONITOR)
     return upgraded
 
 

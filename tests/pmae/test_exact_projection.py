@@ -48,7 +48,7 @@ def _seen(images: Tensor, spec: ExperimentSpec) -> tuple[Tensor, Tensor]:
     given: list[Tensor] = []
     module.model.encoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     with torch.no_grad():
-        module._losses(images, masked)
+        module._score(images, masked)
     coordinates = images.double().flatten(1) @ basis.components[masked].double().T
     return given[0].flatten(1), coordinates
 

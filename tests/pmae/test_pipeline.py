@@ -88,7 +88,7 @@ def _metrics(run_dir: RunDir) -> dict[tuple[str, int], float]:
 def test_a_batch_in_parts_makes_the_same_steps(
     changes: dict[str, Any], tmp_path: Path, spec: ExperimentSpec, train: Train
 ) -> None:
-    spec = spec.model_copy(update=changes)
+    spec = _with(spec, **changes)
     whole = train(tmp_path / "whole", spec)
     parts = train(tmp_path / "parts", spec.model_copy(update={"accumulate_steps": 4}))
     assert _metrics(parts).keys() == _metrics(whole).keys()
