@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,8 +23,7 @@ from pmae.basis.basis import Basis
 from pmae.errors import PmaeError
 from pmae.events import EventWriter
 from pmae.layout import RunDir
-from pmae.models import MaskedAutoencoder
-from pmae.objectives import ComponentObjective, Objective
+from pmae.objectives import ComponentObjective, MaskedImages, Objective
 from pmae.pipeline import run
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, resolve
@@ -35,19 +34,17 @@ from pmae.supervision import EXIT_STOPPED, StopRequested, StopSignal
 class NoiseObjective(ComponentObjective):
     """Predict the masked components from the whole image under noise of their energy."""
 
-    def predict(
-        self, model: MaskedAutoencoder, images: Tensor, masked: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def mask(self, images: Tensor, masked: Tensor) -> MaskedImages:
         """The encoder sees the image plus noise.
 
         The noise is a function of the images alone, so of (seed, step), as a resumed run needs it.
         """
-        energy = self.hidden_part(images, masked).square().mean()
-        digest = zlib.crc32(images.detach().cpu().contiguous().numpy().tobytes())
+        batch = super().mask(images, masked)
+        energy = (images - batch.visible).square().mean()
+        digest = zlib.crc32(images.cpu().contiguous().numpy().tobytes())
         generator = torch.Generator().manual_seed(digest)
         noise = torch.randn(images.shape, generator=generator).to(images.device)
-        prediction, cls = model(images + noise * energy.sqrt())
-        return prediction, cls
+        return replace(batch, visible=images + noise * energy.sqrt())
 
 
 def noise_objective(_spec: ExperimentSpec, basis: Basis | None) -> Objective:
