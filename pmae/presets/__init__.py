@@ -1,7 +1,8 @@
 """Presets: named specs. Each says its command, its cost and what to expect.
 
-``small`` ones run on one CPU core; their figures are this project's own. ``paper`` ones are the
-cells of the paper's table; what is published is labelled so. Names are stable.
+``small`` ones run on one CPU core; their figures are this project's own. ``elpv`` ones are on
+photographs. ``paper`` ones are the cells of the paper's table; what is published is labelled so.
+Names are stable.
 """
 
 from __future__ import annotations
@@ -9,13 +10,23 @@ from __future__ import annotations
 import difflib
 
 from pmae.errors import SpecError
+from pmae.presets.elpv import ELPV_PRESETS
 from pmae.presets.paper import PAPER_PRESETS
 from pmae.presets.preset import Preset
 from pmae.presets.small import SMALL_PRESETS
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*SMALL_PRESETS, *PAPER_PRESETS)}
+PRESETS: dict[str, Preset] = {
+    preset.name: preset for preset in (*SMALL_PRESETS, *ELPV_PRESETS, *PAPER_PRESETS)
+}
 
-__all__ = ["PAPER_PRESETS", "PRESETS", "SMALL_PRESETS", "Preset", "get_preset"]
+__all__ = [
+    "ELPV_PRESETS",
+    "PAPER_PRESETS",
+    "PRESETS",
+    "SMALL_PRESETS",
+    "Preset",
+    "get_preset",
+]
 
 
 def get_preset(name: str) -> Preset:

@@ -7,13 +7,20 @@ import re
 import pytest
 
 from pmae.errors import SpecError
-from pmae.presets import PAPER_PRESETS, PRESETS, SMALL_PRESETS, get_preset
+from pmae.presets import (
+    ELPV_PRESETS,
+    PAPER_PRESETS,
+    PRESETS,
+    SMALL_PRESETS,
+    get_preset,
+)
 from pmae.published import DATASETS, ROWS, published, published_top1
 from pmae.spec import ExperimentSpec, FinetuneSpec, resolve
 
 
 def test_names_are_their_own_and_every_preset_resolves() -> None:
-    assert len(PRESETS) == len(SMALL_PRESETS) + len(PAPER_PRESETS)
+    families = (SMALL_PRESETS, ELPV_PRESETS, PAPER_PRESETS)
+    assert len(PRESETS) == sum(map(len, families))
     for name, preset in PRESETS.items():
         assert preset.name == preset.spec.name == name
         assert re.fullmatch(r"[a-z0-9_.]{1,64}", name)
