@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from pmae.events import FileFacts
-from pmae.presets import PRESETS
+from pmae.presets import get_preset
 from pmae.schema import (
     TERMINAL_STATES,
     Checkpoint,
@@ -245,7 +245,7 @@ def history_of(run: Run) -> History:
 
 def preset_view(name: str) -> PresetView:
     """A preset as the API shows it."""
-    preset = PRESETS[name]
+    preset = get_preset(name)
     return PresetView(
         name=name,
         summary=preset.summary,
