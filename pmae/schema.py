@@ -240,15 +240,29 @@ class Spectrum(_Wire):
     )
 
 
+class PresetParameter(_Wire):
+    """A parameter of a family of presets."""
+
+    name: str
+    meaning: str
+    valid: str = Field(description="Its values, or what one looks like.")
+    default: str
+
+
 class PresetView(_Wire):
     """A named spec."""
 
-    name: str
+    name: str = Field(description="Of a family's: with its parameters, `paper?dataset=cifar10`.")
     summary: str
     command: str = Field(default="", description="Trains it in a terminal, without a service.")
     cost: str
     expect: str
     spec: ExperimentSpec
+    parameters: list[PresetParameter] = Field(
+        default=[],
+        description="Of a family: what can be said after its name. `spec`, `cost` and `expect` are "
+        "of the values that the name gives, and of the defaults.",
+    )
 
 
 class DatasetView(_Wire):
