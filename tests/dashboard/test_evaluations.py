@@ -34,7 +34,7 @@ def test_one_protocol_needs_no_name() -> None:
 
 
 def test_a_curve_has_the_splits_that_there_are() -> None:
-    curve = {"epochs": [1, 2], "train_loss": [0.5, 0.4], "test_loss": [0.7, 0.6]}
+    curve = {"epochs": [1.0, 2.0], "train_loss": [0.5, 0.4], "test_loss": [0.7, 0.6]}
     frame = probe_curves.curve_frame(curve, "loss")
     assert list(frame["line"]) == ["train", "train", "test", "test"]
     assert list(frame["value"]) == [0.5, 0.4, 0.7, 0.6]
