@@ -41,6 +41,7 @@ from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec, load_spec, resolve
+from pmae.spec.sizes import check_submission
 from pmae.supervision import (
     DISK_FULL,
     EXIT_DISK_FULL,
@@ -109,7 +110,9 @@ def _arguments() -> argparse.Namespace:
 def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     run_dir = RunDir(arguments.run_dir.absolute())
     if arguments.spec:
-        _write_spec(run_dir, _resolved(load_spec(arguments.spec)))
+        submitted = _resolved(load_spec(arguments.spec))
+        check_submission(submitted)
+        _write_spec(run_dir, submitted)
     spec = _read_spec(run_dir)
     lease = _take_lease(run_dir, arguments.lease)
     events = EventWriter(lease.events)

@@ -21,7 +21,6 @@ from pmae.estimate import (
     checkpoint_bytes,
     decoder_parameters,
     encoder_parameters,
-    known_train_images,
     steps_per_epoch,
     training_memory,
 )
@@ -34,6 +33,7 @@ from pmae.schema_runs import (
 )
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec
+from pmae.spec.sizes import check_sizes, known_train_images
 
 _ASSUMED_CHANNELS = 3
 _EPOCH_METRIC = "train_loss"
@@ -73,9 +73,21 @@ def preview_response(
         cost = None if isinstance(spec, EvaluateSpec) else estimate(session, spec)
         slots = Slots(session, silence_seconds=settings.lease_seconds)
     devices = 1 if isinstance(spec, EvaluateSpec) else spec.devices
-    warnings = [*_missing_data(spec, settings), slots.why_none(spec.kind, devices)]
+    warnings = [
+        *_fitted_sizes(spec),
+        *_missing_data(spec, settings),
+        slots.why_none(spec.kind, devices),
+    ]
     preview = SubmitPreview(spec=spec, estimate=cost, warnings=[*filter(None, warnings)])
     return Response(preview.model_dump_json(), media_type="application/json")
+
+
+def _fitted_sizes(spec: RunSpec) -> list[str]:
+    """A sentence for each field that is fitted to the number of training images, if it is known."""
+    if isinstance(spec, EvaluateSpec):
+        return []
+    num_train = known_train_images(spec.dataset)
+    return [] if num_train is None else check_sizes(spec, num_train)
 
 
 def _missing_data(spec: RunSpec, settings: StorageSettings) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pmae.data.catalog import dataset_facts
-from pmae.estimate import known_train_images, num_parameters, steps_per_epoch
+from pmae.estimate import num_parameters, steps_per_epoch
 from pmae.presets.preset import Preset
 from pmae.published import SOURCE, published_top1
 from pmae.spec import (
@@ -27,6 +27,7 @@ from pmae.spec import (
     MlpProbeSpec,
     resolve,
 )
+from pmae.spec.sizes import known_train_images
 
 _DATASETS = ("cifar10", "tiny_imagenet", "dermamnist", "bloodmnist", "pathmnist")
 _METHODS = ("mae", "pmae")
