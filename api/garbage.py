@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from api.db.tables import RunRow
 from pmae.errors import PmaeError
-from pmae.layout import LeaseDir, RunDir
+from pmae.layout import CONFIG_FILE, LeaseDir, RunDir
 from pmae.removal import is_marked
 from pmae.schema import TERMINAL_STATES
 
@@ -27,7 +27,6 @@ Kind = Literal[
 ]
 
 _FITS = "fits"
-_CONFIG_FILE = "config.json"
 
 
 class GarbageError(PmaeError):
@@ -207,7 +206,7 @@ def _count(lease: LeaseDir) -> int:
 
 
 def _named_by_checkpoints(run: Path) -> Iterator[str]:
-    for config in run.glob(f"lease-*/*/*/{_CONFIG_FILE}"):
+    for config in run.glob(f"lease-*/*/*/{CONFIG_FILE}"):
         try:
             digest = json.loads(config.read_bytes()).get("basis_digest")
         except (FileNotFoundError, ValueError):

@@ -195,13 +195,13 @@ def profile() -> dict[str, float]:
         images = statistics_of.standardize(augment(batch, spec.augmentation, crops))
         began = lap("input", began)
         masked = objective.draw(BATCH, spec.masking, generator(0, "mask", step)).masked
-        visible = images - objective.hidden_part(images, masked)
+        masked_images = objective.mask(images, masked)
         began = lap("masking", began)
-        tokens = model.encoder(visible)
+        tokens = model.encoder(masked_images.visible)
         began = lap("encoder, forward", began)
         prediction = model.decoder(tokens)
         began = lap("decoder, forward", began)
-        loss = objective.loss(prediction, images, masked)
+        loss = objective.score(prediction, masked_images).loss
         began = lap("loss", began)
         gradient = torch.autograd.grad(loss, tokens, retain_graph=True)[0]
         lap("(a second pass, for the split of the backward)", began)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from pmae.metrics import METRICS
 from pmae.schema import Metrics, MetricSeries, Reconstruction, Spectrum
 
 HEIGHT = 330
@@ -36,6 +38,33 @@ class Line:
     width: float = 2.0
     color: str | None = None
 
+    @classmethod
+    def of_split(cls, metric: str) -> Self:
+        """A metric of epochs, by the split that it is measured on: train images are dashed."""
+        if METRICS[metric].split == "train":
+            return cls(metric, "train", dash=(5, 3))
+        return cls(metric, "validation")
+
+
+@dataclass(frozen=True)
+class CurveChart:
+    """A chart of the run page.
+
+    Attributes:
+        key: of its widget.
+        title: above it.
+        lines: of metrics of one unit.
+    """
+
+    key: str
+    title: str
+    lines: tuple[Line, ...]
+
+    @property
+    def percent(self) -> bool:
+        """Whether its values are fractions."""
+        return METRICS[self.lines[0].metric].is_fraction
+
 
 QUIET = "#9aa3b2"
 """Of what stands behind: neither light nor dark drowns it."""
@@ -45,10 +74,37 @@ LOSS_LINES = (
     Line("val_loss", "validation"),
 )
 PROBE_LINES = (
-    Line("train_online_probe_top1", "train", dash=(5, 3)),
-    Line("val_online_probe_top1", "validation"),
+    Line("val_knn_top1", "k-NN, validation", width=1.0, color=QUIET),
+    Line.of_split("train_online_probe_top1"),
+    Line.of_split("val_online_probe_top1"),
 )
-CURVE_METRICS = tuple(line.metric for line in LOSS_LINES + PROBE_LINES)
+LABEL_PROBE_LINES = (
+    Line("val_knn_accuracy", "k-NN, validation", width=1.0, color=QUIET),
+    Line.of_split("train_online_probe_accuracy"),
+    Line.of_split("val_online_probe_accuracy"),
+)
+PROBE_LOSS_LINES = (
+    Line.of_split("train_online_probe_loss"),
+    Line.of_split("val_online_probe_loss"),
+)
+RANK_LINES = (
+    Line("val_rankme", "RankMe", dash=(5, 3)),
+    Line("val_feature_rank", "without the mean"),
+)
+SHARE_LINES = (
+    Line("val_feature_ten_share", "first ten", dash=(5, 3)),
+    Line("val_feature_first_share", "first"),
+)
+CURVE_CHARTS = (
+    CurveChart("loss", "Loss", LOSS_LINES),
+    CurveChart("probe", "Online probe and k-NN, top-1", PROBE_LINES),
+    CurveChart("label_probe", "Online probe and k-NN, labels that are right", LABEL_PROBE_LINES),
+    CurveChart("probe_loss", "Online probe, loss", PROBE_LOSS_LINES),
+    CurveChart("rank", "Effective rank of the features, validation", RANK_LINES),
+    CurveChart("share", "Variance in the features' first components", SHARE_LINES),
+)
+"""Of the run page, in its order; one without a point is left out."""
+CURVE_METRICS = tuple(line.metric for chart in CURVE_CHARTS for line in chart.lines)
 
 
 def smoothed(values: Sequence[float], weight: float) -> list[float]:

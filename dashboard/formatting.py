@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from pmae.metrics import METRICS
 from pmae.schema import Checkpoint, Evaluation, RunSummary
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -15,6 +17,8 @@ _FEATURES = {
 }
 _PROTOCOLS = {"linear": "linear", "mlp": "MLP", "knn": "k-NN", "finetune": "fine-tuning"}
 _METHODS = {"pmae": "PMAE", "mae": "MAE"}
+ONLINE_PROBE = ("val_online_probe_top1", "val_online_probe_accuracy")
+"""A run has one of these metrics: its data have classes, or several binary labels."""
 
 
 def duration(seconds: float) -> str:
@@ -48,6 +52,17 @@ def clock(at: datetime) -> str:
 def percent(share: float) -> str:
     """A share from 0 to 1 as ``91.2 %``."""
     return f"{100 * share:.1f} %"
+
+
+def metric(name: str, value: float) -> str:
+    """A metric's value: a fraction in percent, anything else by :func:`figure`."""
+    return percent(value) if METRICS[name].is_fraction else figure(value)
+
+
+def newest(values: Mapping[str, float], *names: str) -> str:
+    """The value of the first of these metrics that is there."""
+    found = next((name for name in names if name in values), None)
+    return "–" if found is None else metric(found, values[found])
 
 
 def figure(value: float) -> str:
@@ -108,9 +123,11 @@ def protocol_label(evaluation: Evaluation) -> str:
 
 
 def top1(evaluation: Evaluation) -> str:
-    """``91.2 %``, or ``91.2 % ± 0.3`` over several seeds."""
+    """``91.2 %``, or ``91.2 % ± 0.3`` over several seeds; and balanced, where classes differ."""
     std = evaluation.details.get("top1_std")
-    return percent(evaluation.top1) + ("" if std is None else f" ± {100 * std:.1f}")
+    shown = percent(evaluation.top1) + ("" if std is None else f" ± {100 * std:.1f}")
+    balanced = evaluation.telling_balanced_accuracy
+    return shown if balanced is None else f"{shown} (balanced {percent(balanced)})"
 
 
 def run_seconds(run: RunSummary, now: datetime | None = None) -> float | None:

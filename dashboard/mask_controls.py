@@ -11,20 +11,39 @@ import streamlit as st
 from dashboard.number_ranges import NumbersError, parse_parts
 from pmae.schema import Run
 from pmae.spec import ExperimentSpec, MaskingSpec
-from pmae.spec.masking import strategies
+from pmae.spec.masking import RATIO_MODES, strategies
 
 CHOSEN = "chosen"
 """Choice that masks exactly what the reader lists."""
-MODES = {
-    "complete": "all of its patches",
-    "partial": "a share of its patches",
-    "random": "as many random patches",
+PREDICTED = {
+    "background": "the background, objects are shown",
+    "object": "one object, the rest is shown",
 }
+"""What segmentation masks."""
+MODES = {
+    "background": {
+        "complete": "no patch of an object",
+        "partial": "a share of the objects, something of each is shown",
+        "random": "a share of the objects, at random",
+    },
+    "object": {
+        "complete": "all of its patches",
+        "partial": "a share of its patches",
+        "random": "as many random patches",
+    },
+}
+"""By what is predicted: which of the objects' patches are masked."""
+COUNTS = {
+    "reference": "variance, one component fewer (reference)",
+    "nearest": "variance, the nearest number",
+    "components": "the number of components",
+}
+"""What a share counts, and by which rule."""
 _LABELS = {
     "top": "Greatest variance (top)",
     "bottom": "Least variance (bottom)",
     "block": "A block of the spectrum",
-    "segmentation": "One object (segmentation)",
+    "segmentation": "By objects (segmentation)",
 }
 _EXAMPLE = "0-9, 12"
 
@@ -50,7 +69,7 @@ class MaskChoice:
 def take(run_id: str, came: Mapping[str, str]) -> None:
     """Start from the address; what it does not say, or says wrongly, is the run's own."""
     state = st.session_state
-    for name in ("strategy", "mode", "masked"):
+    for name in ("strategy", "count", "predict", "mode", "masked"):
         state[_key(name, run_id)] = came.get(name)
     percent = came.get("ratio", "")
     if percent.isdecimal() and 1 <= int(percent) <= 99:
@@ -77,20 +96,56 @@ def choose(run: Run) -> MaskChoice:
     address = {} if strategy == trained.strategy else {"strategy": strategy}
     if strategy == CHOSEN:
         return _chosen(run, parts, address)
-    fields: dict[str, Any] = {"strategy": strategy, "scope": trained.scope, "mode": None}
-    what = "variance" if run.method == "pmae" else "patches"
-    if strategy == "segmentation":
-        default = trained.mode or "complete"
-        mode = _select("Of the object", MODES, default, _key("mode", run.id))
-        address |= {} if mode == default else {"mode": mode}
-        fields["mode"], what = mode, "object's patches"
-    if fields["mode"] in (None, "partial"):
+    fields: dict[str, Any] = {"strategy": strategy, "scope": trained.scope}
+    what: str | None = "patches"
+    if run.method == "pmae":
+        what = _count(run, fields, address)
+    elif strategy == "segmentation":
+        what = _of_objects(run, fields, address)
+    if what is not None:
         percent = _ratio(run, what)
         fields["ratio"] = percent / 100
         address["ratio"] = str(percent)
     if strategy in ("top", "bottom"):
         fields["scope"] = "batch"  # one ratio masks the same components of every image
     return MaskChoice({"masking": MaskingSpec.model_validate(fields)}, address)
+
+
+def _count(run: Run, fields: dict[str, Any], address: dict[str, str]) -> str:
+    """Choose what the ratio counts, as the run was trained at first; what it is a share of."""
+    trained = _trained(run)
+    default = trained.count or "components"
+    count = _select("A share of", COUNTS, default, _key("count", run.id))
+    if count != default:
+        address["count"] = count
+    if count == "components":
+        fields["ratio_of"] = "components"
+        return "components"
+    fields |= {"ratio_of": "variance", "count": count}
+    return "variance"
+
+
+def _of_objects(run: Run, fields: dict[str, Any], address: dict[str, str]) -> str | None:
+    """Choose what of the objects is masked; what a ratio is a share of, None if none is needed."""
+    trained = _trained(run)
+    predict = _select(
+        "Predicted", PREDICTED, trained.predict or "background", _key("predict", run.id)
+    )
+    mode = _select(
+        "Masked of the objects" if predict == "background" else "Masked of the object",
+        MODES[predict],
+        trained.mode or "complete",
+        _key("mode", run.id),
+    )
+    fields |= {"predict": predict, "mode": mode}
+    if predict != trained.predict:
+        address["predict"] = predict
+    if mode != trained.mode:
+        address["mode"] = mode
+    taking = RATIO_MODES["background" if predict == "background" else "object"]
+    if mode not in taking:
+        return None
+    return "objects' patches" if predict == "background" else "object's patches"
 
 
 def _chosen(run: Run, parts: str, address: dict[str, str]) -> MaskChoice:

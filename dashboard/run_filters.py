@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import streamlit as st
 
+from pmae.metrics import METRICS
 from pmae.schema import RunKind, RunState
 
 _STATES = get_args(RunState)
@@ -15,13 +16,20 @@ _KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate
 _METHODS = {"PMAE": "pmae", "MAE": "mae"}
 _Order = Literal["asc", "desc"]
 _NEWEST = "Newest first"
+_ORDERING = ("val_online_probe_top1", "val_online_probe_accuracy", "val_knn_top1", "val_loss")
+"""Metrics that runs are ordered by, the best first."""
 _ORDERS: dict[str, tuple[str, _Order]] = {
     _NEWEST: ("created", "desc"),
     "Oldest first": ("created", "asc"),
     "Ended last": ("finished", "desc"),
     "Best linear probe": ("top1", "desc"),
-    "Best online probe": ("metric:val_online_probe_top1", "desc"),
-    "Lowest validation loss": ("metric:val_loss", "asc"),
+    **{
+        f"Best {METRICS[name].title[0].lower()}{METRICS[name].title[1:]}": (
+            f"metric:{name}",
+            "asc" if METRICS[name].better == "lower" else "desc",
+        )
+        for name in _ORDERING
+    },
     "Name": ("name", "asc"),
     "Priority": ("priority", "desc"),
 }

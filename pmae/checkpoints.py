@@ -19,7 +19,7 @@ import hashlib
 import io
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,11 +32,9 @@ from torch import Tensor
 from pmae.errors import CheckpointError
 from pmae.events import CheckpointEvent, Event, FileFacts, parse_event, split_lines
 from pmae.files import publish_folder
-from pmae.layout import MANIFEST_FILE, LeaseDir, RunDir
+from pmae.layout import CONFIG_FILE, MANIFEST_FILE, MODEL_FILE, LeaseDir, RunDir
 from pmae.spec import ExperimentSpec
 
-MODEL_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 TRAINER_FILE = "trainer.pt"
 EVENTS_FILE = "events.jsonl"
 _MODEL = "model."
@@ -186,14 +184,20 @@ def parse_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"{folder}: the manifest is broken: {error}") from error
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, only: Collection[str] | None = None) -> Manifest:
     """Read and verify a checkpoint.
+
+    Args:
+        folder: of the checkpoint.
+        only: the files to verify; default: all.
 
     Raises:
         CheckpointError: it has no manifest, or a file that is not what the manifest says.
     """
     manifest = parse_manifest(folder)
     for name, facts in manifest.files.items():
+        if only is not None and name not in only:
+            continue
         try:
             with (folder / name).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -118,9 +118,12 @@ def _kept_by_block(width: int, mlp_ratio: float) -> int:
 
 
 def _visible(spec: ExperimentSpec, patches: int) -> int:
-    """Patches that the encoder sees: MAE's only the visible ones, of a range the most."""
+    """Patches that the encoder sees: MAE's only the visible ones, of a range the most.
+
+    Masks that follow objects may leave all but one visible.
+    """
     ratio = spec.masking.ratio
-    if spec.method == "pmae" or ratio is None:
+    if spec.method == "pmae" or ratio is None or spec.masking.needs_object_masks:
         return patches
     return math.ceil(patches * (1 - (ratio[0] if isinstance(ratio, tuple) else ratio)))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pmae.checkpoints import MODEL_FILE, model_weights, read_manifest, read_weights
+from pmae.checkpoints import model_weights, read_manifest, read_weights
 from pmae.errors import CheckpointError
+from pmae.layout import MODEL_FILE
 from pmae.models import MaskedAutoencoder
 from pmae.references import find_checkpoint
 from pmae.settings import StorageSettings

@@ -23,8 +23,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+MODEL_FILE = "model.safetensors"
+"""Of a checkpoint: the weights."""
+CONFIG_FILE = "config.json"
+"""Of a checkpoint: the spec, and the digests of its data and its basis."""
 MANIFEST_FILE = "manifest.json"
 """A checkpoint exists when it does; it names the files and their SHA-256."""
+BASES_FOLDER = "bases"
+"""Of fitted bases, one folder each: of the service, or in a folder of a downloaded checkpoint."""
 PINNED_FILE = "pinned"
 """An empty file in a checkpoint's folder: it is not removed to make room."""
 _LEASE = re.compile(r"lease-(\d{4,})")

@@ -23,11 +23,13 @@ from pmae.checkpoints import (
     read_manifest,
     read_weights,
 )
+from pmae.client.cache import cached_checkpoint, is_address
 from pmae.data.catalog import dataset_facts
 from pmae.data.outside import ImageSource, read_outside_image
 from pmae.data.standardize import PixelStatistics, check_pixels
 from pmae.errors import BasisError, ImageError, SpecError
 from pmae.evaluate.features import FeatureKind, encode_blocks
+from pmae.layout import BASES_FOLDER, CONFIG_FILE, MODEL_FILE
 from pmae.masking import Selection
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import ComponentObjective, Draw, Objective, objective_for
@@ -37,6 +39,7 @@ from pmae.residuals import MeanSquares
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec, resolve
+from pmae.spec.masking import masking_like
 
 _BATCH = 256
 
@@ -116,14 +119,15 @@ class LoadedModel:
         if digest is None:
             return None
         above = [self.folder, *self.folder.absolute().parents]
-        stores = [*(folder / "bases" for folder in above), self.settings.bases_dir]
+        stores = [*(folder / BASES_FOLDER for folder in above), self.settings.bases_dir]
         for store in stores:
             if (store / digest).is_dir():
                 return BasisStore(store).load(digest)
         raise BasisError(
-            f"the basis {digest} of {self.folder} is neither in {self.folder / 'bases'}, nor in a "
-            f"folder bases above it, nor in {self.settings.bases_dir}; copy the folder {digest} of "
-            "the service's bases there (encoding images needs no basis)"
+            f"the basis {digest} of {self.folder} is neither in a folder {BASES_FOLDER} there or "
+            f"above it, nor in {self.settings.bases_dir}; `pmae download CHECKPOINT --all` brings "
+            f"it along, or copy the folder {digest} of the service's bases (encoding images needs "
+            "no basis)"
         )
 
     @cached_property
@@ -289,11 +293,15 @@ class LoadedModel:
     def resolved_masking(self, masking: MaskingSpec | None) -> MaskingSpec:
         """``masking`` with what it leaves out; None: as the run was trained.
 
+        What a ratio counts, and by which rule, is as the run was trained unless ``masking`` names
+        it; so is what segmentation predicts.
+
         Raises:
             SpecError: it does not suit the method, or what the basis holds.
         """
         if masking is None:
             return self.spec.masking
+        masking = masking_like(masking, self.spec.masking)
         masking = resolve(self.spec.model_copy(update={"masking": masking})).masking
         if isinstance(self.objective, ComponentObjective):
             check_reach(masking, self.objective.basis)
@@ -333,7 +341,11 @@ def load_model(
 ) -> LoadedModel:
     """See :func:`pmae.load`."""
     settings = settings or StorageSettings()
-    return read_model(find_checkpoint(reference, settings.runs_dir), settings).to(device or "cpu")
+    if is_address(reference):
+        folder = cached_checkpoint(str(reference), settings.cache_dir)
+    else:
+        folder = find_checkpoint(reference, settings.runs_dir)
+    return read_model(folder, settings).to(device or "cpu")
 
 
 def read_model(folder: Path, settings: StorageSettings) -> LoadedModel:
@@ -342,7 +354,8 @@ def read_model(folder: Path, settings: StorageSettings) -> LoadedModel:
     Raises:
         CheckpointError: it is absent or broken.
     """
-    manifest, config = read_manifest(folder), read_config(folder)
+    manifest = read_manifest(folder, only=(CONFIG_FILE, MODEL_FILE))
+    config = read_config(folder)
     weights = read_weights(folder)
     model = MaskedAutoencoder.of(config.spec, config.channels)
     model.load_state_dict(model_weights(weights))

@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pmae.basis.basis import Basis
-from pmae.patches import patchify
-from pmae.transfer import to_device
+PATCH_EPSILON = 1e-6
+"""Added to the variance of a patch, as in MAE's public code."""
 
 
 def masked_component_loss(
-    prediction: Tensor, target: Tensor, basis: Basis, masked: Tensor
+    error: Tensor, masked: Tensor | None, mean_eigenvalue: Tensor | None = None
 ) -> Tensor:
     """PMAE's loss (arXiv 2502.06314, equation 2), in component space and not whitened.
 
-    ``mean over the batch and the masked components l of ((x_hat V - x V)_l)^2``. With ``V = I``
-    and masks of whole patches it is MAE's loss.
+    ``mean over the batch and the masked components l of ((x_hat V - x V)_l)^2``, or of that over
+    the mean eigenvalue of the image's masked components. With ``V = I`` and masks of whole patches
+    it is MAE's loss.
 
     Args:
-        prediction: ``x_hat``, ``(batch, channels, height, width)``.
-        target: ``x``, standardised, the same shape.
-        basis: on the same device.
-        masked: bool, True = masked, ``(num_components,)`` or ``(batch, num_components)``.
+        error: ``(x_hat - x) V``, ``(batch, k)`` fp32.
+        masked: bool ``(batch, k)``, True = masked; None: all ``k``, in every image.
+        mean_eigenvalue: a scalar, or ``(batch, 1)``; default: 1.
 
     Returns:
         A scalar.
     """
-    error = (prediction - target).flatten(1)
-    if masked.ndim == 1:
-        return (error @ basis.masked_components(masked).T).square().mean()
-    return _masked_mean(basis.transform(error).square(), masked)
+    squares = error.square()
+    if mean_eigenvalue is not None:
+        squares = squares / mean_eigenvalue
+    return squares.mean() if masked is None else _masked_mean(squares, masked)
 
 
-def masked_patch_loss(
-    prediction: Tensor, target: Tensor, masked: Tensor, patch_size: int
-) -> Tensor:
-    """MAE's loss (arXiv 2111.06377, section 3), on standardised pixels.
+def masked_patch_loss(error: Tensor, masked: Tensor) -> Tensor:
+    """MAE's loss (arXiv 2111.06377, section 3).
 
     Args:
-        prediction: ``(batch, channels, height, width)``.
-        target: standardised, the same shape.
+        error: prediction minus target, ``(batch, num_patches, patch_dim)`` fp32.
         masked: bool ``(batch, num_patches)``, True = masked.
-        patch_size: edge length in pixels.
 
     Returns:
         A scalar: the mean over all pixels of masked patches.
     """
-    error = patchify(prediction - target, patch_size)
     return _masked_mean(error.square().mean(dim=2), masked)
 
 
@@ -57,8 +52,22 @@ def _masked_mean(values: Tensor, masked: Tensor) -> Tensor:
     A product and a sum: picking values out would wait for their number, and add up their gradients
     in an order of its own.
     """
-    masked = to_device(masked, values.device)
     return (values * masked).sum() / masked.sum()
+
+
+def patch_moments(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each patch, by which ``norm_pix_loss`` normalises it.
+
+    The variance is the unbiased one plus :data:`PATCH_EPSILON`, as in MAE's public code.
+
+    Args:
+        patches: ``(batch, num_patches, patch_dim)``.
+
+    Returns:
+        Two of ``(batch, num_patches, 1)``.
+    """
+    variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
+    return mean, (variance + PATCH_EPSILON).sqrt()
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,72 +8,27 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from pmae.checkpoints import TrainingState
-from pmae.data.augment import AugmentationDraw, draw_augmentation
-from pmae.data.images import Batch, ImageData
+from pmae.data.images import ImageData
 from pmae.data.standardize import PixelStatistics
+from pmae.epoch_sums import EpochSums, step_sums
+from pmae.feed import Feed
 from pmae.losses import classification_loss, correct_predictions
 from pmae.models import MaskedAutoencoder
-from pmae.objectives import Draw, Objective
+from pmae.objectives import Draw, Objective, Score
+from pmae.online_probe import OnlineProbe
 from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
-from pmae.transfer import LateLoss, read_scalars
-
-ONLINE_PROBE_LR = 1e-3
-
-
-def _zero() -> Tensor:
-    return torch.zeros((), dtype=torch.float64)
-
-
-@dataclass
-class EpochSums:
-    """Running sums over the finished steps of the current epoch; part of a checkpoint.
-
-    They stay on the device that computes, float64, until somebody reads them: that waits for it.
-    """
-
-    loss: Tensor = field(default_factory=_zero)
-    correct: Tensor = field(default_factory=_zero)
-    images: float = 0.0
-
-    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
-        """Count one step: its mean loss, the sum of what its probe has right, and its images."""
-        self.loss = self.loss + loss.double() * images
-        self.correct = self.correct + correct
-        self.images += images
-
-    def means(self, split: str, accuracy: str) -> dict[str, float]:
-        """The figures of ``split`` (train or val); ``accuracy`` is what the probe's is called."""
-        sums = self.counters()
-        return {
-            f"{split}_loss": sums["loss"] / self.images,
-            f"{split}_online_probe_{accuracy}": sums["correct"] / self.images,
-        }
-
-    def counters(self) -> dict[str, float]:
-        """The sums, read, as a checkpoint holds them."""
-        loss, correct = read_scalars(self.loss, self.correct)
-        return {"loss": loss, "correct": correct, "images": self.images}
-
-    @classmethod
-    def of_counters(cls, counters: Mapping[str, float]) -> EpochSums:
-        """The inverse of :meth:`counters`."""
-        loss, correct = (
-            torch.tensor(counters[name], dtype=torch.float64) for name in ("loss", "correct")
-        )
-        return cls(loss, correct, counters["images"])
+from pmae.transfer import LateLoss
 
 
 class PretrainModule(pl.LightningModule):
@@ -105,18 +60,18 @@ class PretrainModule(pl.LightningModule):
         self.objective = objective
         self.rank = rank
         self.plan = StepPlan.of(spec, len(data.train))
+        self._feed = Feed(spec, self.plan, data.train, objective, rank)
         self.model = MaskedAutoencoder.of(spec, data.image_shape[0])
-        self.probe = nn.Linear(self.model.encoder.embed_dim, data.num_classes)
-        nn.init.zeros_(self.probe.weight)
-        nn.init.zeros_(self.probe.bias)
+        self.probe = OnlineProbe(
+            self.model.encoder.embed_dim,
+            data.num_classes,
+            standardized=spec.monitor.online_probe == "standardized",
+        )
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
-        self.sums = EpochSums()
+        self.sums = EpochSums(objective.bands.names)
         self.loss = LateLoss()
-        self._step_sums = (_zero(), _zero())
-        self._ahead: Iterator[Batch] = iter(())
-        self._ahead_micro_step = -1
-        self._drawn: tuple[int, AugmentationDraw, Draw] | None = None
+        self._step_sums: Tensor | None = None
         self.last_draw: Draw | None = None
 
     # What a step computes
@@ -134,93 +89,76 @@ class PretrainModule(pl.LightningModule):
         Raises:
             NonFiniteLossError: the loss of the whole batch before this one was NaN or infinite.
         """
-        step, rows = micro_step // self.plan.accumulate_steps, self.plan.rows(micro_step, self.rank)
-        batch = self._batch(micro_step).to(self.device)
-        augmentation, draw = self._draws(step, batch.object_masks)
-        pixels = augmentation.part(rows).apply(batch.images)
-        masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
-        loss, logits = self._losses(self._standardize(pixels), masked)
-        of_images = len(pixels) / self.plan.images_per_step
-        of_masked = of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum())
-        told, correct = self._step_sums
-        told = told + loss.detach().double() * of_masked
-        self._step_sums = told, correct + correct_predictions(logits, batch.labels)
+        part = self._feed.part(micro_step, self.device)
+        pixels = part.augmentation.apply(part.batch.images)
+        score, features = self._score(self._standardize(pixels), part.masked)
+        logits, labels = self.probe(features), part.batch.labels
+        probe_loss = classification_loss(logits, labels)
+        correct = correct_predictions(logits, labels)
+        of_images, of_masked = part.share_of_images, part.share_of_masked
+        loss_weight = of_masked * self.plan.images_per_step
+        sums = step_sums(score, loss_weight, correct, probe_loss, len(pixels))
+        sums = torch.cat([sums, self.probe.moments(features)])
+        self._step_sums = sums if self._step_sums is None else self._step_sums + sums
         if self.plan.ends_step(micro_step):
-            self._end_step(step, draw)
-        probe_loss = classification_loss(logits, batch.labels)
-        return (loss * of_masked + probe_loss * of_images) * self.plan.num_parts
-
-    def _draws(self, step: int, object_masks: Tensor | None) -> tuple[AugmentationDraw, Draw]:
-        """Crops, flips and masks of a step's whole batch, whichever part of it is seen here.
-
-        Where masks follow objects the whole batch is seen: a resolved spec cuts it into no parts.
-        """
-        if self._drawn is None or self._drawn[0] != step:
-            seed, images = self.spec.seed, self.plan.images_per_step
-            augmentation = draw_augmentation(
-                images,
-                *self.data.image_shape[1:],
-                self.spec.augmentation,
-                generator(seed, "augment", step),
-            )
-            if object_masks is not None:
-                object_masks = augmentation.apply_to_object_masks(object_masks)
-            noise = generator(seed, "mask", step)
-            draw = self.objective.draw(images, self.spec.masking, noise, object_masks)
-            self._drawn = (step, augmentation, draw)
-        return self._drawn[1:]
+            self._end_step(micro_step // self.plan.accumulate_steps, part.draw)
+        return (score.loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
     def _end_step(self, step: int, draw: Draw) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
-        loss, correct = self._step_sums
-        self._step_sums = _zero(), _zero()
+        assert self._step_sums is not None
+        sums, self._step_sums = self._step_sums, None
         if self.plan.devices > 1:
-            sums = torch.stack([loss, correct])
             distributed.all_reduce(sums)
-            loss, correct = sums.unbind()
+        sums, moments = sums.tensor_split([len(self.sums.values)])
+        self.probe.follow(moments, self.plan.images_per_step, step)
         self.last_draw = draw
         # The first device alone speaks for the run, and its end is the end of the others.
         if self.rank == 0:
-            self.loss.put(step + 1, loss)
-        self.sums.add(loss, correct, self.plan.images_per_step)
+            self.loss.put(step + 1, sums[0] / self.plan.images_per_step)
+        self.sums.add(sums)
 
-    def _batch(self, micro_step: int) -> Batch:
-        """The images of a part; those of the parts after it are read ahead."""
-        if micro_step != self._ahead_micro_step:
-            self._ahead = self.data.train.batches(
-                self._part_indices(each)
-                for each in range(micro_step, self.plan.total_steps * self.plan.accumulate_steps)
-            )
-        self._ahead_micro_step = micro_step + 1
-        return next(self._ahead)
+    def _score(self, images: Tensor, masked: Tensor) -> tuple[Score, Tensor]:
+        """The masked loss, and the CLS tokens ``(batch, embed_dim)`` of what the encoder saw."""
+        masked_images = self.objective.mask(images, masked)
+        with self._autocast():
+            prediction, cls = self.objective.predict(self.model, masked_images)
+        return self.objective.score(prediction.float(), masked_images), cls
 
-    def _part_indices(self, micro_step: int) -> Tensor:
-        step = micro_step // self.plan.accumulate_steps
-        indices = self.plan.batch_indices(self.spec.seed, step)
-        return indices[self.plan.rows(micro_step, self.rank)]
+    def _whole_features(self, images: Tensor) -> Tensor:
+        """CLS tokens ``(batch, embed_dim)`` of images of which nothing is masked."""
+        with self._autocast():
+            tokens: Tensor = self.model.encoder(images)
+        return tokens[:, 0]
 
-    def _losses(self, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+    def _autocast(self) -> AbstractContextManager[None]:
         bf16 = self.spec.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            prediction, cls = self.objective.predict(self.model, images, masked)
-        loss = self.objective.loss(prediction.float(), images, masked)
-        return loss, self.probe(cls.float().detach())
+        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
 
     def _standardize(self, pixels: Tensor) -> Tensor:
         return PixelStatistics(self.pixel_mean, self.pixel_std).standardize(pixels)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss and online probe on the validation split, under the same masks at every epoch."""
+        """Loss and online probe on the validation split, under the same masks at every epoch.
+
+        A probe on standardised features classifies whole images, as an evaluation does; one on raw
+        features, of spec version 1, what the masks leave of them.
+        """
         self.eval()
-        sums = EpochSums()
+        sums = EpochSums(self.objective.bands.names)
         for index, held in enumerate(self.data.val.in_order(self.spec.batch_size)):
             batch = held.to(self.device)
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
             draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
-            loss, logits = self._losses(images, draw.masked)
-            sums.add(loss, correct_predictions(logits, batch.labels), len(images))
+            score, features = self._score(images, draw.masked)
+            if self.probe.standardized:
+                features = self._whole_features(images)
+            logits = self.probe(features)
+            probe_loss = classification_loss(logits, batch.labels)
+            correct = correct_predictions(logits, batch.labels)
+            sums.add(step_sums(score, len(images), correct, probe_loss, len(images)))
         self.train()
         return sums.means("val", self.probe_accuracy)
 
@@ -239,7 +177,7 @@ class PretrainModule(pl.LightningModule):
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay, "lr": peak},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "lr": peak},
-            {"params": list(self.probe.parameters()), "weight_decay": 0.0, "lr": ONLINE_PROBE_LR},
+            {"params": list(self.probe.parameters()), "weight_decay": 0.0, "lr": self.probe.lr},
         ]
         fused = self.spec.optimizer.implementation == "fused"
         return torch.optim.AdamW(
@@ -283,4 +221,4 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        self.sums = EpochSums.of_counters(state.counters)
+        self.sums = EpochSums(self.objective.bands.names, state.counters)

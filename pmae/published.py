@@ -14,6 +14,8 @@ DATASETS = ("cifar10", "tiny_imagenet", "dermamnist", "bloodmnist", "pathmnist")
 PROBES = ("linear", "mlp", "finetune")
 ROWS = (("mae", "std"), ("mae", "ocl"), ("pmae", "ocl"), ("mae", "rd"), ("pmae", "rd"))
 """Method, and ratio: ``std`` 0.75, ``ocl`` the best one for the task, ``rd`` drawn for a batch."""
+RANDOM_RATIO = (0.1, 0.9)
+"""What ``rd`` draws from."""
 _TOP1 = {
     "linear": """
         41.7 11.5 72.4 73.4 83.4

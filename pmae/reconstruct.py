@@ -97,13 +97,13 @@ def reconstruct(
     Returns:
         The parts, and the mean squares of each component or patch.
     """
-    prediction, _ = objective.predict(model, images, masked)
-    squares = objective.mean_squares(torch.cat([prediction - images, images]))
-    residual, target = squares.chunk(2)
+    batch = objective.mask(images, masked)
+    prediction, _ = objective.predict(model, batch)
+    residual, target = objective.mean_squares(prediction, batch)
     parts = Parts(
         original=images,
         target=objective.hidden_part(images, masked),
-        prediction=objective.hidden_part(prediction, masked),
+        prediction=objective.hidden_part(objective.standardized(prediction, batch), masked),
         masked=masked.expand_as(residual),
     )
     return parts, MeanSquares(residual, target, parts.masked)

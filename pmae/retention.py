@@ -8,6 +8,7 @@ from pathlib import Path
 from pmae.checkpoints import Manifest, parse_manifest
 from pmae.errors import CheckpointError
 from pmae.layout import LeaseDir, RunDir
+from pmae.metrics import METRICS
 from pmae.removal import remove_unless_marked
 from pmae.spec import CheckpointSpec
 
@@ -28,10 +29,10 @@ def superfluous(
     staying = {manifest.step for manifest in by_step[-spec.keep_last :]} | milestone_steps
     measured = [m for m in by_step if spec.keep_best is not None and spec.keep_best in m.metrics]
     if spec.keep_best is not None and measured:
-        sign = 1 if spec.keep_best.endswith("top1") else -1
-        metric = spec.keep_best
+        metric = METRICS[spec.keep_best]
         # Of equal ones the later one.
-        staying.add(max(measured, key=lambda m: (sign * m.metrics[metric], m.step)).step)
+        best = max(measured, key=lambda m: (metric.goodness(m.metrics[metric.name]), m.step))
+        staying.add(best.step)
     return [manifest for manifest in by_step if manifest.step not in staying]
 
 

@@ -124,7 +124,8 @@ class LinkRequest(BaseModel):
 
     file_name: str | None = Field(
         default=None,
-        description="A name in the checkpoint's `files`, or manifest.json; null: all in `files`.",
+        description="A name in the checkpoint's `files`, manifest.json, or bases/<digest>/<file> "
+        "of its basis; null: all in `files`.",
         examples=["model.safetensors"],
     )
 

@@ -125,7 +125,8 @@ class ReconstructionRequest(_Request):
     masking: MaskingSpec | None = Field(
         default=None,
         description="Draw what is masked. Any strategy of the run's method, not only the one it "
-        "was trained with. Default: as the run was trained; a range is drawn from.",
+        "was trained with. Default: as the run was trained; a range is drawn from. `count`, "
+        "`ratio_of` and `predict` that are not named are the run's own.",
     )
     components: _Selection | None = Field(
         default=None,

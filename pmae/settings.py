@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pmae.errors import SettingsError
 from pmae.faults import fault, told_as
+from pmae.layout import BASES_FOLDER
 from pmae.logs import LogFormat
 from pmae.memory import available_bytes
 from pmae.schema import RUN_KINDS, RunKind
@@ -84,6 +85,12 @@ def load_settings(kind: type[_Settings]) -> _Settings:
         raise SettingsError("; ".join(faults)) from None
 
 
+def platform_cache() -> Path:
+    """Folder of what can be fetched again, as the XDG base directory specification has it."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return named if named.is_absolute() else Path.home() / ".cache"
+
+
 class EnvironmentSettings(BaseSettings):
     """Settings that come from ``PMAE_...``, and secrets also from the files of ``PMAE_..._FILE``.
 
@@ -117,6 +124,11 @@ class StorageSettings(EnvironmentSettings):
     artifact_root: Path | None = Field(
         default=None, description="Folder of runs and bases; default: HOME/artifacts."
     )
+    cache: Path | None = Field(
+        default=None,
+        description="Folder of the checkpoints that pmae.load has downloaded; default: pmae in "
+        "XDG_CACHE_HOME, or in ~/.cache.",
+    )
     fashion_mnist_dir: Path | None = Field(
         default=None, description="A folder that holds Fashion-MNIST's four idx files."
     )
@@ -145,6 +157,11 @@ class StorageSettings(EnvironmentSettings):
         return (self.artifact_root or self.home / "artifacts").absolute()
 
     @property
+    def cache_dir(self) -> Path:
+        """Folder of downloaded checkpoints, absolute."""
+        return (self.cache or platform_cache() / "pmae").absolute()
+
+    @property
     def data_memory(self) -> int:
         """Bytes that the images may take in memory."""
         if self.data_memory_bytes is None:
@@ -165,7 +182,7 @@ class StorageSettings(EnvironmentSettings):
     @property
     def bases_dir(self) -> Path:
         """Folder with one sub-folder for each fitted basis."""
-        return self.artifact_dir / "bases"
+        return self.artifact_dir / BASES_FOLDER
 
 
 class LogSettings(EnvironmentSettings):

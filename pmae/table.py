@@ -18,7 +18,7 @@ from typing import Any
 
 from pmae.evaluate.results import mean_and_std
 from pmae.measured import Measured
-from pmae.published import PROBES, ROWS, SOURCE, published
+from pmae.published import PROBES, RANDOM_RATIO, ROWS, SOURCE, published
 from pmae.spec import MaskingSpec
 
 _STD_RATIO = 0.75
@@ -52,13 +52,15 @@ class Row:
 
 
 def variants(method: str, masking: MaskingSpec) -> tuple[str, ...]:
-    """In which rows of the table a run counts; MAE at 0.75 is also a candidate for ``ocl``."""
-    low, high = masking.ratio_range
-    strategy: str = masking.strategy
-    if strategy != "random":
+    """In which rows of the table a run counts; MAE at 0.75 is also a candidate for ``ocl``.
+
+    The paper's ratios are shares of the variance, and its ``rd`` draws them from 0.1 to 0.9.
+    """
+    if masking.strategy != "random" or masking.ratio_of == "components":
         return ()
+    low, high = masking.ratio_range
     if low < high:
-        return ("rd",)
+        return ("rd",) if (low, high) == RANDOM_RATIO else ()
     return ("std", "ocl") if method == "mae" and low == _STD_RATIO else ("ocl",)
 
 

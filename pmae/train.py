@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import logging
 import os
 import sys
@@ -40,8 +41,9 @@ from pmae.events import ErrorEvent, EventWriter
 from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
 from pmae.settings import StorageSettings
-from pmae.spec import RUN_SPEC, EvaluateSpec, RunSpec, load_spec, resolve
+from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, load_spec, resolve
 from pmae.spec.sizes import check_submission
+from pmae.spec.versions import SPEC_VERSION
 from pmae.supervision import (
     DISK_FULL,
     EXIT_DISK_FULL,
@@ -109,11 +111,16 @@ def _arguments() -> argparse.Namespace:
 
 def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     run_dir = RunDir(arguments.run_dir.absolute())
+    version = _stored_version(run_dir)
     if arguments.spec:
-        submitted = _resolved(load_spec(arguments.spec))
-        check_submission(submitted)
+        # Written for a run that an older version began, it means what it meant then.
+        submitted = _resolved(load_spec(arguments.spec, version=version))
+        if version is None:
+            check_submission(submitted)
         _write_spec(run_dir, submitted)
     spec = _read_spec(run_dir)
+    if isinstance(spec, ExperimentSpec) and version not in (None, SPEC_VERSION):
+        write_file(run_dir.spec, spec.model_dump_json(indent=1).encode())
     lease = _take_lease(run_dir, arguments.lease)
     events = EventWriter(lease.events)
     try:
@@ -177,6 +184,16 @@ def _read_spec(run_dir: RunDir) -> RunSpec:
         raise SpecError(f"{run_dir.spec} cannot be read; --spec writes it ({error})") from error
     except ValidationError as error:
         raise SpecError(f"{run_dir.spec}: {error}") from error
+
+
+def _stored_version(run_dir: RunDir) -> int | None:
+    """Version of the spec in the run's folder; None if there is none that names it."""
+    try:
+        fields = json.loads(run_dir.spec.read_bytes())
+    except (OSError, ValueError):
+        return None  # reading it in earnest says what is wrong
+    version = fields.get("version") if isinstance(fields, dict) else None
+    return version if isinstance(version, int) else None
 
 
 def _resolved(spec: RunSpec) -> RunSpec:

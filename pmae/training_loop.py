@@ -10,6 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
+from pmae.data.standardize import PixelStatistics
+from pmae.epoch_sums import EpochSums
 from pmae.errors import TimeLimitError
 from pmae.evaluate.run import Evaluator
 from pmae.events import (
@@ -21,7 +23,8 @@ from pmae.events import (
 )
 from pmae.filming import Film
 from pmae.layout import LeaseDir
-from pmae.pretrain import EpochSums, PretrainModule
+from pmae.monitor import Monitor
+from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, trainer_options
 from pmae.retention import retain
 from pmae.supervision import StopSignal
@@ -55,7 +58,10 @@ def pretrain(
         return
     trained_seconds = state.counters.get(_TRAINED_SECONDS, 0.0) if state else 0.0
     film = Film(lease, module.spec.epochs)
-    boundary = StepBoundary(lease, events, config, stop, evaluator, film, first, trained_seconds)
+    monitor = Monitor(module.spec, module.data)
+    boundary = StepBoundary(
+        lease, events, config, stop, evaluator, film, monitor, first, trained_seconds
+    )
     with stop.deferred(), ranks:
         fit(module, first, [Restore(state), boundary], ranks.accelerator)
 
@@ -112,6 +118,7 @@ class StepBoundary(pl.Callback):
         stop: StopSignal,
         evaluator: Evaluator,
         film: Film,
+        monitor: Monitor,
         first: int,
         trained_seconds: float,
     ) -> None:
@@ -121,6 +128,7 @@ class StepBoundary(pl.Callback):
         self._stop = stop
         self._evaluator = evaluator
         self._film = film
+        self._monitor = monitor
         self._first = first
         self._trained_before = trained_seconds
         self._started = self._saved = time.monotonic()
@@ -184,10 +192,14 @@ class StepBoundary(pl.Callback):
         epoch = step // plan.steps_per_epoch
         module.loss.read()  # of a step whose loss is not finite no epoch's figures are told
         values = module.sums.means("train", module.probe_accuracy)
-        module.sums = EpochSums()
+        module.sums = EpochSums(module.objective.bands.names)
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
-        if due or (module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)):
+        chooses = module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)
+        if due or chooses:
             values |= module.validate()
+        if self._monitor.due(epoch, chooses=chooses):
+            statistics = PixelStatistics(module.pixel_mean, module.pixel_std)
+            values |= self._monitor.measure(module.model.encoder, statistics)
         self._epoch_metrics = finite(values)
         self._events.write(MetricsEvent(step=step, epoch=epoch, values=self._epoch_metrics))
         figures = ", ".join(f"{name} {value:.4f}" for name, value in values.items())

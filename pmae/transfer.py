@@ -17,13 +17,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def read_scalars(*scalars: Tensor) -> list[float]:
-    """The values of scalars of one device, which are waited for once."""
-    if len({scalar.device for scalar in scalars}) > 1:
-        scalars = tuple(scalar.cpu() for scalar in scalars)
-    return torch.stack([scalar.double() for scalar in scalars]).tolist()
-
-
 class LateLoss:
     """The losses of steps, each read when the step after it is under way.
 

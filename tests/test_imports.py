@@ -20,7 +20,9 @@ FORBIDDEN = {
 }
 ONLY: dict[str, dict[str, tuple[str, ...]]] = {
     "worker": {"api": ("api.db",)},
-    "dashboard": {"pmae": ("pmae.client", "pmae.schema", "pmae.spec", "pmae.errors")},
+    "dashboard": {
+        "pmae": ("pmae.client", "pmae.schema", "pmae.spec", "pmae.errors", "pmae.metrics")
+    },
 }
 
 
@@ -47,7 +49,15 @@ def test_import_directions(package: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["api.main", "worker.task", "pmae.client", "pmae.cli.app", "pmae.spec", "dashboard.charts"],
+    [
+        "api.main",
+        "worker.task",
+        "pmae.client",
+        "pmae.cli.app",
+        "pmae.metrics",
+        "pmae.spec",
+        "dashboard.charts",
+    ],
 )
 def test_importing_it_loads_no_torch(module: str) -> None:
     assert "torch" not in _loaded_by(module)

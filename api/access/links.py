@@ -25,7 +25,7 @@ from pmae.schema_access import DownloadLink
 
 _SECRET_FILE = "link-secret"  # noqa: S105 - a file's name
 _SECRET_BYTES = 32
-_FILE_PATH = re.compile(re.escape(API_PREFIX) + r"/checkpoints/([^/]+)/files/([^/]+)")
+_FILE_PATH = re.compile(re.escape(API_PREFIX) + r"/checkpoints/([^/]+)/((?:basis/)?files/[^/]+)")
 
 
 class LinkSigner:
@@ -40,15 +40,21 @@ class LinkSigner:
         self._secret = secret
         self._life_seconds = life_seconds
 
-    def sign(self, checkpoint_id: str, file_name: str, key_id: str | None) -> DownloadLink:
-        """A link to a file, on behalf of a key."""
+    def sign(
+        self, checkpoint_id: str, file_name: str, key_id: str | None, *, of_basis: bool = False
+    ) -> DownloadLink:
+        """Make a link to a file of a checkpoint, or of its basis, on behalf of a key."""
+        folder = "basis/files" if of_basis else "files"
         expires = int(time.time()) + self._life_seconds
         query = {
             "expires": str(expires),
             "signed_by": key_id or "",
-            "signature": self._signature(checkpoint_id, file_name, str(expires), key_id or ""),
+            "signature": self._signature(
+                checkpoint_id, f"{folder}/{file_name}", str(expires), key_id or ""
+            ),
         }
-        path = f"{API_PREFIX}/checkpoints/{quote(checkpoint_id)}/files/{quote(file_name, safe='')}"
+        name = quote(file_name, safe="")
+        path = f"{API_PREFIX}/checkpoints/{quote(checkpoint_id)}/{folder}/{name}"
         return DownloadLink(
             file_name=file_name,
             url=f"{path}?{urlencode(query)}",

@@ -10,11 +10,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from api.access import audit, service, sign_ins
 from api.access.needs import ADMIN, SIGN_IN, VIEWER
 from api.access.principal import PrincipalDep
+from api.checkpoints.basis import find_basis
 from api.checkpoints.service import find_checkpoint
 from api.context import ServicesDep
 from api.openapi import problems
 from api.parameters import CheckpointId, refuse_unknown_parameters
 from pmae.faults import NO_NUL
+from pmae.layout import BASES_FOLDER
 from pmae.schema_access import (
     ApiKeyList,
     ApiKeyRequest,
@@ -177,11 +179,14 @@ def create_links(
     """
     with services.sessions() as session:
         checkpoint = find_checkpoint(session, checkpoint_id, services.settings.runs_dir)
-    names = sorted(checkpoint.view.files)
-    if request is not None and request.file_name is not None:
-        checkpoint.file_facts(request.file_name)
-        names = [request.file_name]
-    signer = services.access.signer
+    signer, asked = services.access.signer, request.file_name if request is not None else None
+    if asked is not None and asked.startswith(f"{BASES_FOLDER}/"):
+        name = find_basis(checkpoint, services.settings.bases_dir).file_at(asked)
+        link = signer.sign(checkpoint_id, name, principal.key_id, of_basis=True)
+        return DownloadLinks(items=[link.model_copy(update={"file_name": asked})])
+    if asked is not None:
+        checkpoint.file_facts(asked)
+    names = sorted(checkpoint.view.files) if asked is None else [asked]
     return DownloadLinks(
         items=[signer.sign(checkpoint_id, name, principal.key_id) for name in names]
     )

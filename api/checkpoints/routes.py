@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from api.access.needs import OWNER, VIEWER
 from api.access.principal import PrincipalDep
 from api.bodies import read_long_body
+from api.checkpoints.basis import find_basis
 from api.checkpoints.download import respond_with_file
 from api.checkpoints.removal import delete_checkpoint
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
@@ -20,6 +21,7 @@ from api.context import Services, ServicesDep
 from api.openapi import binary, problems
 from api.parameters import CheckpointId, refuse_unknown_parameters
 from pmae.schema import Checkpoint, CheckpointChange, Reconstruction, ReconstructionRequest
+from pmae.schema_basis import CheckpointBasis
 
 router = APIRouter(
     prefix="/checkpoints",
@@ -151,6 +153,49 @@ def download_file(
         )
     except FileNotFoundError:
         raise checkpoint.gone() from None
+
+
+@router.get(
+    "/{checkpoint_id}/basis",
+    response_model=CheckpointBasis,
+    summary="Get a checkpoint's basis",
+    responses=problems(
+        not_found="There is no such checkpoint (any more), or it has no basis: `code` is then "
+        "no_basis."
+    ),
+    dependencies=[VIEWER],
+)
+def get_basis(services: ServicesDep, checkpoint_id: CheckpointId) -> CheckpointBasis:
+    """The basis that the checkpoint was trained with, and its files with sizes and SHA-256.
+
+    With the checkpoint's own files it is all that reconstructing on another machine needs.
+    """
+    return find_basis(_find(services, checkpoint_id), services.settings.bases_dir).view()
+
+
+@router.head(
+    "/{checkpoint_id}/basis/files/{file_name}", include_in_schema=False, dependencies=[VIEWER]
+)
+@router.get(
+    "/{checkpoint_id}/basis/files/{file_name}",
+    response_class=Response,
+    summary="Download a file of a basis",
+    responses=_FILE_RESPONSES,
+    dependencies=[VIEWER],
+)
+def download_basis_file(
+    services: ServicesDep,
+    request: Request,
+    checkpoint_id: CheckpointId,
+    file_name: Annotated[str, Path(description="A name in the basis's `files`.")],
+    link: Annotated[LinkParameters, Query()],  # noqa: ARG001 - checked before the route is
+) -> Response:
+    """A file of the basis that the checkpoint was trained with.
+
+    ETag, `Range` and signed links are as for the checkpoint's own files.
+    """
+    basis = find_basis(_find(services, checkpoint_id), services.settings.bases_dir)
+    return basis.respond(file_name, request.headers)
 
 
 @router.post(

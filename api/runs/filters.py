@@ -18,11 +18,13 @@ from api.db.tables import RunRow
 from api.parameters import FilterText
 from api.runs.cursors import DEFAULT_LIMIT, Cursor, Limit
 from pmae.faults import told_as
+from pmae.metrics import METRICS, unknown_metric
 from pmae.schema import RunKind, RunState
 from pmae.spec import Method
 
 METRIC_NAME = r"[A-Za-z0-9_][A-Za-z0-9_./@-]{0,63}"
 _BOUND = re.compile(rf"\s*({METRIC_NAME})\s*(<=|>=|<|>)\s*(\S+)\s*")
+_BY_METRIC = "metric:"
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -38,13 +40,30 @@ def _split(value: object) -> object:
     return [part for text in value for part in text.split(",") if part]
 
 
+def _number(text: str) -> float:
+    """NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _known(name: str) -> str:
+    if name not in METRICS:
+        raise PydanticCustomError("unknown_metric", "{reason}", {"reason": unknown_metric(name)})
+    return name
+
+
+def _check_sort(sort: str) -> str:
+    if sort.startswith(_BY_METRIC):
+        _known(sort.removeprefix(_BY_METRIC))
+    return sort
+
+
 def _parse_bound(text: str) -> tuple[str, str, float]:
     found = _BOUND.fullmatch(text)
-    try:
-        if found is not None and math.isfinite(float(found[3])):
-            return found[1], found[2], float(found[3])
-    except ValueError:
-        pass  # told below, with what would be valid
+    if found is not None and math.isfinite(value := _number(found[3])):
+        return _known(found[1]), found[2], value
     raise PydanticCustomError(
         "metric_bound",
         "{text} is no bound; valid is a metric's name, one of < <= > >=, and a number: "
@@ -108,7 +127,8 @@ class RunFilters(BaseModel):
         max_length=_MostOfOne,
         description="Only runs whose newest value of a metric is within a bound: `val_loss<0.5`, "
         "with `<`, `<=`, `>` or `>=`; given again: all of them. `top1` is the linear probe of the "
-        "trained encoder. A run without the metric is left out.",
+        "trained encoder; the other names are those of the runs' metrics. A run without the "
+        "metric is left out.",
         examples=[["val_loss<0.5", "top1>=0.9"]],
     )
     sort: Annotated[
@@ -119,6 +139,7 @@ class RunFilters(BaseModel):
                 "valid are created, name, top1, finished, priority and metric:<name>",
             )
         ),
+        AfterValidator(_check_sort),
     ] = Field(
         default="created",
         description="created, name, top1, finished, priority, or metric:<name> for the newest "

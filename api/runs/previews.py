@@ -34,6 +34,7 @@ from pmae.schema_runs import (
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec
 from pmae.spec.sizes import check_sizes, known_train_images
+from pmae.spec.versions import SPEC_VERSION
 
 _ASSUMED_CHANNELS = 3
 _EPOCH_METRIC = "train_loss"
@@ -161,6 +162,9 @@ def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
 
 
 def _decides_speed(spec: dict[str, Any]) -> dict[str, Any]:
+    """Of a stored spec; one of an older version is read as it is meant."""
+    if spec.get("version") != SPEC_VERSION:
+        spec = ExperimentSpec.model_validate(spec).model_dump(mode="json")
     return {name: spec.get(name) for name in _DECIDES_SPEED}
 
 

@@ -155,8 +155,8 @@ def resume_run(
         answered = claim_key(session, submission)
         if answered is not None:
             return answered
-        held = sources.hold_again(session, row, services.settings.runs_dir)
-        run_states.resume(session, run_id, actor=principal.actor)
+        spec, held = sources.hold_again(session, row, services.settings.runs_dir)
+        run_states.resume(session, run_id, spec=spec, actor=principal.actor)
         if held:
             held.mark(run_id)
         run = _view(services, session, run_id)

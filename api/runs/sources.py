@@ -13,11 +13,11 @@ from api.db.tables import CheckpointRow, RunRow
 from api.errors import ConflictError, InvalidRequestError, NotFoundError
 from api.evaluations.service import prepare_evaluation
 from pmae.data.catalog import dataset_facts
+from pmae.errors import SpecError
 from pmae.initial_model import model_differences
+from pmae.layout import CONFIG_FILE
 from pmae.schema import ProblemField
-from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec
-
-_CONFIG_FILE = "config.json"
+from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, resolve
 
 
 def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, Held | None]:
@@ -46,21 +46,36 @@ def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, H
     return spec, held
 
 
-def hold_again(session: Session, run: RunRow, runs_dir: Path) -> Held | None:
-    """Of a run that is to be resumed: hold the checkpoint that it needs.
+def stored_spec(run: RunRow) -> RunSpec:
+    """A run's spec in the present format, with everything written out that it left unsaid.
+
+    Raises:
+        ConflictError: this version does not run it.
+    """
+    spec = RUN_SPEC.validate_python(run.spec)
+    try:
+        return spec if isinstance(spec, EvaluateSpec) else resolve(spec)
+    except SpecError as error:
+        raise ConflictError(
+            f"the spec of run {run.id} cannot be run by this version: {error}", code="invalid_spec"
+        ) from error
+
+
+def hold_again(session: Session, run: RunRow, runs_dir: Path) -> tuple[RunSpec, Held | None]:
+    """Of a run that is to be resumed: its spec, and the checkpoint that it needs, held.
 
     A pretraining that has a checkpoint of its own goes on from that, and needs no other.
 
     Raises:
         ConflictError: the checkpoint is not there any more.
     """
-    spec = RUN_SPEC.validate_python(run.spec)
+    spec = stored_spec(run)
     try:
-        return prepare(session, spec, runs_dir)[1]
+        return prepare(session, spec, runs_dir)
     except NotFoundError as error:
         own = select(CheckpointRow.id).where(CheckpointRow.run_number == run.number).limit(1)
         if run.kind == "pretrain" and session.scalar(own) is not None:
-            return None
+            return spec, None
         raise checkpoint_gone(error) from error
 
 
@@ -105,7 +120,7 @@ def _channels(spec: ExperimentSpec, folder: Path) -> int | None:
     if known is not None:
         return known
     try:
-        channels = json.loads((folder / _CONFIG_FILE).read_bytes())["channels"]
+        channels = json.loads((folder / CONFIG_FILE).read_bytes())["channels"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a broken checkpoint: the trainer verifies it, and says what is wrong
     return channels if isinstance(channels, int) else None

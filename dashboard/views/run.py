@@ -15,9 +15,12 @@ from dashboard.run_change import edit
 from dashboard.service import beginning, client, download_urls, live, refresh_seconds
 from dashboard.session import may_change, may_submit
 from dashboard.views import evaluations
+from pmae.metrics import METRICS
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
 MAX_POINTS = 400
+_FIGURES = ("loss", "train_loss", "val_loss", *formatting.ONLINE_PROBE)
+"""Metrics whose newest values stand above the curves."""
 MOST_CHECKPOINTS = 30
 """In the table; they are read again every few seconds, and each has links to its files."""
 
@@ -134,16 +137,10 @@ def _state(shown: Run) -> None:
 def _figures(run: Run) -> Markup:
     last = run.last_metrics
     pairs = [
-        (name, formatting.figure(last[key]))
-        for key, name in (
-            ("loss", "Loss, newest step"),
-            ("train_loss", "Train loss"),
-            ("val_loss", "Validation loss"),
-        )
-        if key in last
+        (METRICS[name].title, formatting.metric(name, last[name]))
+        for name in _FIGURES
+        if name in last
     ]
-    if "val_online_probe_top1" in last:
-        pairs.append(("Online probe", formatting.percent(last["val_online_probe_top1"])))
     if run.top1 is not None:
         pairs.append(("Linear probe, test", formatting.percent(run.top1)))
     seconds = formatting.run_seconds(run)
@@ -173,24 +170,28 @@ def _curves(run: Run) -> None:
         log = st.toggle("Logarithmic loss", key="log_loss")
         smoothing = st.slider("Smoothing of the steps", 0.0, 0.98, step=0.02, key="smoothing")
     color = run_color(run.number)
-    left, right = st.columns(2, gap="medium")
-    for column, lines, title in (
-        (left, charts.LOSS_LINES, "Loss"),
-        (right, charts.PROBE_LINES, "Online probe, top-1"),
-    ):
-        is_loss = lines is charts.LOSS_LINES
-        frame = charts.curve_frame(metrics, lines, smoothing=smoothing)
-        if frame.empty:
-            column.caption(f"{title}: after the first epoch")
-            continue
-        column.altair_chart(
+    frames = {
+        chart: frame
+        for chart in charts.CURVE_CHARTS
+        if not (frame := charts.curve_frame(metrics, chart.lines, smoothing=smoothing)).empty
+    }
+    columns = st.columns(2, gap="medium")
+    for place, (chart, frame) in enumerate(frames.items()):
+        columns[place % 2].altair_chart(
             charts.curves(
-                frame, lines, color=color, title=title, log=log and is_loss, percent=not is_loss
+                frame,
+                chart.lines,
+                color=color,
+                title=chart.title,
+                log=log and chart.key == "loss",
+                percent=chart.percent,
             ),
-            key=f"{'loss' if is_loss else 'probe'}_chart_{run.id}",
+            key=f"{chart.key}_chart_{run.id}",
             on_select="rerun",
             selection_mode=[charts.ZOOM],
         )
+    if len(frames) == 1:
+        columns[1].caption("The online probe's curves appear after the first epoch.")
 
 
 def _outcome(shown: Run) -> None:

@@ -100,8 +100,8 @@ def _row(run: RunSummary) -> Markup:
         name=run.name,
         state=markup.state_badge(run.state, cancelling=run.cancel_requested),
         progress=_progress(run),
-        loss=_metric(run, "val_loss", "train_loss", "loss"),
-        online=_share(run.last_metrics.get("val_online_probe_top1")),
+        loss=formatting.newest(run.last_metrics, "val_loss", "train_loss", "loss"),
+        online=formatting.newest(run.last_metrics, *formatting.ONLINE_PROBE),
         top1=_share(run.top1),
         kind="evaluation · " if run.kind == "evaluate" else "",
         method=formatting.method(run.method),
@@ -125,14 +125,6 @@ def _progress(run: RunSummary) -> Markup:
         short = run.reason if len(run.reason) <= 60 else run.reason[:59] + "…"
         return Markup('<small title="{}">{}</small>').format(run.reason, short)
     return Markup("")
-
-
-def _metric(run: RunSummary, *names: str) -> str:
-    """The first of these metrics that the run has."""
-    for name in names:
-        if name in run.last_metrics:
-            return formatting.figure(run.last_metrics[name])
-    return "–"
 
 
 def _share(value: float | None) -> str:

@@ -1,4 +1,7 @@
-"""A basis and its two maps, ``z = x V`` and ``x = z V^T`` (arXiv 2502.06314, section 3)."""
+"""A basis and its two maps, ``z = x V`` and ``x = z V^T`` (arXiv 2502.06314, section 3).
+
+Both are computed in IEEE fp32, under autocast too (:mod:`pmae.basis.exact`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pmae.transfer import to_device
+from pmae.basis.exact import exact_product
 
 
 @dataclass(frozen=True)
@@ -52,40 +55,11 @@ class Basis:
 
     def transform(self, images: Tensor) -> Tensor:
         """Coordinates ``z = x V``: ``(batch, ...)`` to ``(batch, num_components)``."""
-        return images.flatten(1) @ self.components.T
+        return exact_product(images.flatten(1), self.components.T)
 
     def inverse_transform(self, coordinates: Tensor) -> Tensor:
         """``x = z V^T``: ``(batch, num_components)`` to ``(batch, num_pixels)``."""
-        return coordinates @ self.components
-
-    def masked_components(self, masked: Tensor) -> Tensor:
-        """The rows of ``components`` that a mask hides: ``(num_masked, num_pixels)``.
-
-        Args:
-            masked: bool ``(num_components,)``; from the CPU, nothing waits for the device.
-        """
-        index = masked.nonzero()[:, 0]
-        return self.components.index_select(0, to_device(index, self.components.device))
-
-    def project(self, images: Tensor, masked: Tensor) -> Tensor:
-        """The part of each image that its masked components hold, the projection ``P x``.
-
-        Args:
-            images: ``(batch, ...)`` standardised images of any shape with ``num_pixels`` values.
-            masked: bool, True = masked: ``(num_components,)`` for the whole batch, or
-                ``(batch, num_components)``.
-
-        Returns:
-            The shape of ``images``. ``images - project(images, masked)`` is what stays visible,
-            also what a truncated basis does not span.
-        """
-        flat = images.flatten(1)
-        if masked.ndim == 1:
-            chosen = self.masked_components(masked)
-            part = (flat @ chosen.T) @ chosen
-        else:
-            part = self.inverse_transform(self.transform(images) * to_device(masked, images.device))
-        return part.view_as(images)
+        return exact_product(coordinates, self.components)
 
     def to(self, device: torch.device) -> Basis:
         """The basis with its components on ``device``; the ratios stay where masks are drawn."""

@@ -19,6 +19,8 @@ def check_reach(masking: MaskingSpec, basis: Basis) -> None:
     Raises:
         SpecError: the ratio, or the upper end of its range, cannot be reached.
     """
+    if masking.ratio_of == "components":
+        return  # of those that there are
     ratio, spanned = masking.ratio_range[1], basis.spanned_variance
     if ratio <= spanned or basis.num_components == basis.num_pixels:
         return

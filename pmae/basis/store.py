@@ -26,15 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from pmae.basis.files import BASIS_FACTS, BASIS_WEIGHTS, content_digest
 from pmae.errors import BasisError
 from pmae.events import dump_json
 from pmae.files import publish_folder, write_new_file
 
 if TYPE_CHECKING:
     from pmae.basis.basis import Basis
-
-_WEIGHTS = "basis.safetensors"
-_FACTS = "facts.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +120,8 @@ class BasisStore:
             "explained_variance_ratio": basis.explained_variance_ratio.contiguous(),
         }
         facts: dict[str, Any] = {"kind": kind, "channels": channels, "resolution": resolution}
-        content = {_WEIGHTS: save(tensors), _FACTS: dump_json(facts).encode()}
-        sha = hashlib.sha256()
-        for name, data in sorted(content.items()):
-            sha.update(name.encode() + b"\0" + data)
-        digest = sha.hexdigest()
+        content = {BASIS_WEIGHTS: save(tensors), BASIS_FACTS: dump_json(facts).encode()}
+        digest = content_digest({name: [data] for name, data in content.items()})
         publish_folder(self.folder / digest, content)
         return digest
 
@@ -140,7 +135,7 @@ class BasisStore:
 
         from pmae.basis.basis import Basis
 
-        path = self.folder / digest / _WEIGHTS
+        path = self.folder / digest / BASIS_WEIGHTS
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
@@ -156,8 +151,8 @@ def read_spectrum(bases_dir: Path, digest: str) -> BasisFacts:
     """
     folder = bases_dir / digest
     try:
-        facts = json.loads((folder / _FACTS).read_bytes())
-        with safe_open(os.fspath(folder / _WEIGHTS), framework="numpy") as file:
+        facts = json.loads((folder / BASIS_FACTS).read_bytes())
+        with safe_open(os.fspath(folder / BASIS_WEIGHTS), framework="numpy") as file:
             ratios = file.get_tensor("explained_variance_ratio")
     except (OSError, SafetensorError, ValueError) as error:
         raise BasisError(f"basis {digest} cannot be read: {error}") from error
@@ -175,6 +170,6 @@ def read_component(bases_dir: Path, digest: str, index: int) -> np.ndarray:
         raise BasisError(
             f"there is no component {index}; valid are 0 to {facts.num_components - 1}"
         )
-    with safe_open(os.fspath(bases_dir / digest / _WEIGHTS), framework="numpy") as file:
+    with safe_open(os.fspath(bases_dir / digest / BASIS_WEIGHTS), framework="numpy") as file:
         component: np.ndarray = file.get_slice("components")[index : index + 1]
     return component.reshape(facts.channels, facts.resolution, facts.resolution)

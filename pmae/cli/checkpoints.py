@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -20,13 +22,13 @@ from rich.progress import (
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import print_json, print_table, size
 from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
-from pmae.client import PmaeClient
+from pmae.client import ApiError, PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import CommandError
-from pmae.layout import MANIFEST_FILE
+from pmae.layout import BASES_FOLDER, MODEL_FILE
 from pmae.schema import MOST_IN_A_PAGE, CheckpointPage
+from pmae.schema_access import DownloadLink
 
-_WEIGHTS = "model.safetensors"
 checkpoint_app = typer.Typer(
     help="Pin, delete, or make download links to a checkpoint.", no_args_is_help=True
 )
@@ -66,9 +68,11 @@ def download(
         ),
     ] = None,
     file_name: Annotated[
-        str | None, typer.Option("--file", help=f"Which of its files; default: {_WEIGHTS}.")
+        str | None, typer.Option("--file", help=f"Which of its files; default: {MODEL_FILE}.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of its files.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All its files, and its basis.")
+    ] = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """Download a checkpoint; goes on where it was cut off, and verifies the digests."""
@@ -76,39 +80,47 @@ def download(
         raise typer.BadParameter("--all and --file exclude each other; valid is one of them")
     with connect(api_url) as client:
         checkpoint_id = find_checkpoint(client, checkpoint)
-        # The manifest last: a folder that has one holds a whole checkpoint.
-        everything_of = client.checkpoint(checkpoint_id).files if everything else {}
-        files = [*sorted(everything_of), MANIFEST_FILE] if everything else []
         target = destination or Path(checkpoint_id)
         if everything or destination is None:
             target.mkdir(parents=True, exist_ok=True)
         elif not target.parent.is_dir():
             raise CommandError(f"there is no folder {target.parent} to write to")
-        for name in files or [file_name or _WEIGHTS]:
-            path = _fetch(client, checkpoint_id, name, target)
-            typer.echo(f"{path}: sha256 verified")
+        with _Bars() as bars:
+            if everything:
+                fetched = client.download_folder(checkpoint_id, target, progress=bars.told)
+            else:
+                name = file_name or MODEL_FILE
+                fetched = iter([_fetch(client, checkpoint_id, name, target, bars)])
+            for path in fetched:
+                typer.echo(f"{path}: sha256 verified")
 
 
-def _fetch(client: PmaeClient, checkpoint_id: str, name: str, target: Path) -> Path:
-    """One file, with a bar on a terminal."""
-    console = Console()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, disable=not console.is_terminal, transient=True
-    ) as bar:
-        task = bar.add_task(name, total=None)
-        return client.download(
-            checkpoint_id,
-            name,
-            target,
-            progress=lambda there, total: bar.update(task, completed=there, total=total),
+def _fetch(client: PmaeClient, checkpoint_id: str, name: str, target: Path, bars: _Bars) -> Path:
+    return client.download(checkpoint_id, name, target, progress=partial(bars.told, name))
+
+
+class _Bars(Progress):
+    """On a terminal a bar for each file that is on its way."""
+
+    def __init__(self) -> None:
+        console = Console()
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
         )
+        self._files: dict[str, TaskID] = {}
+
+    def told(self, name: str, there: int, total: int) -> None:
+        """So many bytes of a file are there."""
+        if name not in self._files:
+            self._files[name] = self.add_task(name)
+        self.update(self._files[name], completed=there, total=total)
 
 
 @checkpoint_app.command()
@@ -149,8 +161,23 @@ def link(
     ] = None,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Print addresses that fetch its files for some minutes without a key."""
+    """Print addresses that fetch its files and its basis for some minutes without a key."""
     with connect(api_url) as client:
-        found = client.download_links(find_checkpoint(client, checkpoint), file_name)
+        checkpoint_id = find_checkpoint(client, checkpoint)
+        found = client.download_links(checkpoint_id, file_name)
+        if file_name is None:
+            found += _basis_links(client, checkpoint_id)
     rows = [(one.file_name, one.expires_at, one.url) for one in found]
     print_table(("file", "until", "address"), rows, flexible=("address",))
+
+
+def _basis_links(client: PmaeClient, checkpoint_id: str) -> list[DownloadLink]:
+    """Links to the files of its basis; none if it has none."""
+    try:
+        basis = client.basis(checkpoint_id)
+    except ApiError as error:
+        if error.problem.code != "no_basis":
+            raise
+        return []
+    places = [f"{BASES_FOLDER}/{basis.digest}/{name}" for name in sorted(basis.files)]
+    return [link for place in places for link in client.download_links(checkpoint_id, place)]

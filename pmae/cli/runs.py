@@ -16,6 +16,7 @@ from pmae.cli.resolve import RunArgument, RunArguments, find_run
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import CommandError, PmaeError
+from pmae.metrics import METRICS, unknown_metric
 from pmae.schema import Run
 
 
@@ -86,6 +87,9 @@ def metrics(
     """Print a run's metrics: a line each, or with --csv every point."""
     if as_csv and as_json:
         raise typer.BadParameter("--csv and --json are two forms; valid is one of them")
+    unknown = [each for each in name or () if each not in METRICS]
+    if unknown:
+        raise typer.BadParameter(unknown_metric(unknown[0]), param_hint="--name")
     with connect(api_url) as client:
         run_id = find_run(client, run)
         if as_csv:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from pmae.client.connection import API_PREFIX, Connection, path_of
-from pmae.client.download import ProgressCallback, download_file
+from pmae.client.download import OpenStream, ProgressCallback, download_file
 from pmae.client.errors import DownloadError
 from pmae.events import FileFacts
 from pmae.layout import MANIFEST_FILE
@@ -144,14 +144,12 @@ class CheckpointMethods(Connection):
             )
         if destination.is_dir():
             destination = destination / file_name
+        return download_file(self._opening(path), facts[file_name], destination, progress)
+
+    def _opening(self, path: str) -> OpenStream:
         # Compressed on the way, the bytes would not be those that Range counts.
         plain = {"Accept-Encoding": "identity"}
-        return download_file(
-            lambda headers: self._stream(path, plain | headers),
-            facts[file_name],
-            destination,
-            progress,
-        )
+        return lambda headers: self._stream(path, plain | headers)
 
     def reconstruct(
         self,

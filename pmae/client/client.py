@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pmae.client.access import AccessMethods
-from pmae.client.checkpoints import CheckpointMethods
 from pmae.client.details import DetailMethods
 from pmae.client.runs import RunMethods
 from pmae.client.service import ServiceMethods
+from pmae.client.whole import FolderMethods
 
 
-class PmaeClient(RunMethods, DetailMethods, CheckpointMethods, ServiceMethods, AccessMethods):
+class PmaeClient(RunMethods, DetailMethods, FolderMethods, ServiceMethods, AccessMethods):
     """Speaks to one service. Safe to share between threads; close it, or use it in a ``with``.
 
     Args:

@@ -57,6 +57,14 @@ def download_file(
     return destination
 
 
+def is_file_of(path: Path, facts: FileFacts) -> bool:
+    """Whether the file is there, and is that one."""
+    if not path.is_file() or path.stat().st_size != facts.size:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == facts.sha256
+
+
 def _fetch(
     open_stream: OpenStream, facts: FileFacts, part: Path, progress: ProgressCallback | None
 ) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pmae.data.resample import resized_crop, resized_crop_of_numbers
 from pmae.spec import AugmentationSpec
+from pmae.transfer import to_device
 
 _TRIES = 10
 """Boxes drawn for an image before the fallback, as in torchvision's RandomResizedCrop."""
@@ -79,10 +80,10 @@ class AugmentationDraw:
 def _augmented(images: Tensor, draw: AugmentationDraw) -> Tensor:
     pixels = images.to(torch.float32)
     if draw.boxes is not None:
-        boxes = draw.boxes.to(images.device)
+        boxes = to_device(draw.boxes, images.device)
         pixels = resized_crop(pixels, boxes, mirrored=draw.mirrored).clamp_(0, 255)
     elif draw.mirrored is not None:
-        mirrored = draw.mirrored.to(images.device)[:, None, None, None]
+        mirrored = to_device(draw.mirrored, images.device)[:, None, None, None]
         pixels = torch.where(mirrored, pixels.flip(3), pixels)
     return pixels.div_(255)
 

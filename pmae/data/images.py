@@ -136,13 +136,17 @@ class MemorySplit(Split):
 
     def take(self, indices: Tensor) -> Batch:
         """The images at ``indices`` ``(k,)`` int64, in that order."""
-        parts = (self.images, self.labels, self.object_masks)
-        images, labels, masks = (
-            None if part is None else part.index_select(0, indices) for part in parts
+        masks = self.object_masks
+        there = to_device(indices, self.images.device)
+        return Batch(
+            self.images.index_select(0, there),
+            self.labels.index_select(0, there),
+            None if masks is None else masks.index_select(0, indices),
         )
-        assert images is not None
-        assert labels is not None
-        return Batch(images, labels, masks)
+
+    def to(self, device: torch.device) -> MemorySplit:
+        """The split with images and labels on ``device``, which then picks batches out of it."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         """``take`` for each element of ``indices``."""

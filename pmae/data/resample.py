@@ -11,6 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from pmae.transfer import to_device
+
 _BICUBIC_SUPPORT = 2.0
 """Half of the filter's width, in pixels of the coarser grid."""
 
@@ -34,6 +36,8 @@ def resized_crop(
     """
     batch, channels, height, width = images.shape
     top, left, box_height, box_width = boxes.unbind(dim=1)
+    if mirrored is not None:
+        mirrored = to_device(mirrored, boxes.device)
     rows = _resampling_matrix(height, size or height, top, box_height).to(images)
     columns = _resampling_matrix(width, size or width, left, box_width, mirrored).to(images)
     wide = images.reshape(batch, channels * height, width)
@@ -75,11 +79,11 @@ def _resampling_matrix(
 ) -> Tensor:
     """``(batch, out, size)`` float32: row i weighs the input pixels of output pixel i."""
     first, weights = (
-        part.to(start.device).index_select(0, length) for part in _weights_by_length(size, out)
+        part.index_select(0, length) for part in _weights_by_length(size, out, start.device)
     )
     first += start[:, None]
     if mirrored is not None:
-        flip = mirrored.to(start.device)[:, None]
+        flip = mirrored[:, None]
         first = torch.where(flip, first.flip(1), first)
         weights = torch.where(flip[:, :, None], weights.flip(1), weights)
     taps = weights.shape[2]
@@ -90,15 +94,15 @@ def _resampling_matrix(
 
 
 @lru_cache(maxsize=16)
-def _weights_by_length(size: int, out: int) -> tuple[Tensor, Tensor]:
+def _weights_by_length(size: int, out: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """For boxes at 0 of each length up to ``size``: the pixels that an output pixel needs.
 
     The filter stretches with the scale when it shrinks (antialiasing), is cut at the box's edges
     and normalised, as in PIL and torch.
 
     Returns:
-        The first input pixel, ``(size + 1, out)`` int64, and the weights from there on,
-        ``(size + 1, out, taps)`` float32; the row of length 0 is never used.
+        On ``device``: the first input pixel, ``(size + 1, out)`` int64, and the weights from there
+        on, ``(size + 1, out, taps)`` float32; the row of length 0 is never used.
     """
     length = torch.arange(size + 1).clamp(min=1)[:, None].double()
     scale = length / out
@@ -110,7 +114,8 @@ def _weights_by_length(size: int, out: int) -> tuple[Tensor, Tensor]:
     pixel = first[:, :, None] + torch.arange(taps)
     weights = _bicubic((pixel + 0.5 - centre[:, :, None]) / stretch[:, :, None])
     weights = weights * (pixel < last[:, :, None])
-    return first.long(), (weights / weights.sum(dim=2, keepdim=True)).float()
+    weights = weights / weights.sum(dim=2, keepdim=True)
+    return first.long().to(device), weights.float().to(device)
 
 
 def _bicubic(x: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from pmae.checkpoints import (
-    MODEL_FILE,
     model_weights,
     pack_weights,
     read_config,
@@ -25,6 +24,7 @@ from pmae.data.partition import subset
 from pmae.data.registry import load_data
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import CheckpointError, DataError
+from pmae.layout import MODEL_FILE
 from pmae.models import Encoder, MaskedAutoencoder
 from pmae.settings import StorageSettings
 from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec

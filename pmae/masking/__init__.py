@@ -13,12 +13,17 @@ from pmae.masking.components import (
     random_component_mask,
     top_component_mask,
 )
-from pmae.masking.objects import object_patch_mask, objects_in_patches
+from pmae.masking.objects import (
+    background_patch_mask,
+    object_patch_mask,
+    objects_in_patches,
+)
 from pmae.masking.patches import padded_visible_indices, random_patch_mask, visible_indices
 from pmae.masking.ratios import draw_ratios, masked_variance, num_masked_for_ratio
 
 __all__ = [
     "Selection",
+    "background_patch_mask",
     "block_component_mask",
     "bottom_component_mask",
     "chosen_mask",

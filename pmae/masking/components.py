@@ -1,8 +1,9 @@
 """PMAE's strategies: which principal components are masked (arXiv 2502.06314, section 3.2).
 
-A ratio is a share of the total variance. Each strategy puts the components into an order and masks
-the first ones, as many as a rule says (``docs/masking.md``): ``nearest`` comes as near to the ratio
-as that order allows, ``reference`` masks one component fewer, at least 1.
+A ratio is a share of the total variance, or of the number of components. Each strategy puts the
+components into an order and masks the first ones, as many as a rule says (``docs/masking.md``): of
+the variance, ``nearest`` comes as near to the ratio as that order allows, ``reference`` masks one
+component fewer, at least 1.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pmae.masking.order import PIECE, mask_first, random_order
-from pmae.masking.ratios import num_masked_for_ratio
+from pmae.masking.ratios import num_masked_for_ratio, num_masked_of
 from pmae.spec.masking import Count
 
 _ROUNDING = 1e-9
@@ -23,18 +24,20 @@ def random_component_mask(
     ratio: float | Tensor,
     generator: torch.Generator,
     *,
-    count: Count,
+    count: Count | None,
     batch: int | None = None,
 ) -> Tensor:
-    """Components drawn uniformly until they hold the share ``ratio`` of the variance.
+    """Components drawn uniformly until they make up the share ``ratio``.
 
-    PMAE's ``pc`` masking; with a drawn ratio its ``sampling_pc``.
+    PMAE's ``pc`` masking; with a drawn ratio its ``sampling_pc``, and of the number of components
+    its ``sampling_ratio``.
 
     Args:
         explained_variance_ratio: ``(num_components,)`` float64.
-        ratio: share of the total variance to mask; a number, ``(1,)``, or ``(batch,)``.
+        ratio: share to mask; a number, ``(1,)``, or ``(batch,)``.
         generator: on the CPU.
-        count: the rule for how many components make up a ratio.
+        count: the rule for how many components make up a share of the variance. None: ``ratio`` is
+            a share of their number.
         batch: draw a mask for each of so many images; default: one mask.
 
     Returns:
@@ -53,14 +56,14 @@ def random_component_mask(
 
 
 def top_component_mask(
-    explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count
+    explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count | None
 ) -> Tensor:
-    """The components of greatest variance that hold the share ``ratio`` (``bvt``).
+    """The components of greatest variance that make up the share ``ratio`` (``bvt``).
 
     Args:
         explained_variance_ratio: ``(num_components,)`` float64, falling.
-        ratio: share of the total variance to mask; a number, or ``(rows,)``.
-        count: the rule for how many components make up a ratio.
+        ratio: share to mask; a number, or ``(rows,)``.
+        count: as of :func:`random_component_mask`.
 
     Returns:
         bool ``(num_components,)``, or ``(rows, num_components)``.
@@ -71,9 +74,9 @@ def top_component_mask(
 
 
 def bottom_component_mask(
-    explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count
+    explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count | None
 ) -> Tensor:
-    """The components of least variance that hold the share ``ratio`` (``tvb``).
+    """The components of least variance that make up the share ``ratio`` (``tvb``).
 
     Arguments and result as of :func:`top_component_mask`.
     """
@@ -85,25 +88,31 @@ def block_component_mask(
     ratio: float | Tensor,
     generator: torch.Generator,
     *,
-    count: Count,
+    count: Count | None,
     batch: int | None = None,
 ) -> Tensor:
     """A contiguous run of the spectrum.
 
-    Its first component is drawn uniformly from those that, together with all after them, hold at
-    least ``ratio``; component 0 always is one. Its length from there is by the rule ``count``.
+    Its first component is drawn uniformly from those that, together with all after them, make up
+    at least ``ratio``; component 0 always is one. Its length from there is by the rule ``count``.
 
     Arguments and result as of :func:`random_component_mask`.
     """
     num_components = _checked(explained_variance_ratio)
     rows = 1 if batch is None else batch
     wanted = torch.as_tensor(ratio, dtype=torch.float64).expand(rows)
+    component = torch.arange(num_components)
+    if count is None:
+        length = num_masked_of(num_components, wanted)[:, None]
+        noise = torch.rand(rows, 1, generator=generator, dtype=torch.float64)
+        first = (noise * (num_components - length + 1)).long()
+        masked = (component >= first) & (component < first + length)
+        return masked[0] if batch is None else masked
     from_here_on = explained_variance_ratio.flip(0).cumsum(dim=0).flip(0)
     starts = (from_here_on >= wanted[:, None] - _ROUNDING).sum(dim=1).clamp(min=1)
     noise = torch.rand(rows, generator=generator, dtype=torch.float64)
     first = (noise * starts).long()[:, None]
 
-    component = torch.arange(num_components)
     until = explained_variance_ratio.cumsum(dim=0)
     before = (until - explained_variance_ratio)[first]
     miss = (until - before - wanted[:, None]).abs()

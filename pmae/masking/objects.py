@@ -1,17 +1,17 @@
 """MAE's masks from object segmentations (arXiv 2502.06314, CLEVR).
 
-A patch is of an object if any of its pixels shows it, so that a complete mask leaves nothing of the
-object in sight.
+Two experiments (``docs/masking.md``): :func:`background_patch_mask` shows patches of objects and
+masks the rest, as the paper's public code does; :func:`object_patch_mask` masks patches of one
+object. A patch is of an object if any of its pixels shows it.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pmae.patches import patchify
+from pmae.spec.masking import SegmentationMode
 
 _NUM_OBJECTS = 256
 """Values of an object mask, 0 (no object) among them."""
@@ -35,7 +35,7 @@ def objects_in_patches(object_masks: Tensor, patch_size: int) -> Tensor:
 
 def object_patch_mask(
     shown: Tensor,
-    mode: Literal["complete", "partial", "random"],
+    mode: SegmentationMode,
     ratio: float | Tensor,
     generator: torch.Generator,
 ) -> Tensor:
@@ -71,3 +71,59 @@ def object_patch_mask(
     order = patch_noise if mode == "random" else patch_noise + (~covered).double()
     rank = order.argsort(dim=1).argsort(dim=1)
     return rank < counts[:, None]
+
+
+def background_patch_mask(
+    shown: Tensor,
+    mode: SegmentationMode,
+    ratio: float | Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mask the patches that show no object; of the ``n`` that do, show some or all.
+
+    ``complete`` shows all ``n``. ``partial`` and ``random`` mask the number of them that is nearest
+    to ``ratio * n`` too (of two, the smaller; at most ``n - 1``), drawn uniformly. ``partial``
+    spares one patch of each object, drawn uniformly from the object's; ``random`` may leave nothing
+    of an object in sight. At least 1 patch is masked and at least 1 is not: an image without an
+    object shows 1 patch, one of nothing but objects masks 1, drawn uniformly from all.
+
+    Args:
+        shown: bool ``(batch, num_patches, num_objects)``, on the CPU.
+        mode: as above.
+        ratio: share of the objects' patches; a number, or ``(batch,)``. ``complete`` does not read
+            it.
+        generator: on the CPU.
+
+    Returns:
+        bool ``(batch, num_patches)``; rows may differ in their number of True.
+    """
+    batch, num_patches, _ = shown.shape
+    if num_patches < 2:
+        raise ValueError("masking needs at least 2 patches: one to mask, one to show")
+    noise = torch.rand(batch, num_patches, generator=generator, dtype=torch.float64)
+    of_objects = shown.any(dim=2)
+    masked = ~of_objects
+    if mode != "complete":
+        spared = _one_of_each(shown, noise) if mode == "partial" else torch.zeros_like(masked)
+        free = of_objects & ~spared
+        counts = of_objects.sum(dim=1)
+        wanted = torch.ceil(counts * torch.as_tensor(ratio, dtype=torch.float64) - 0.5).long()
+        wanted = wanted.clamp(max=(counts - 1).clamp(min=0)).clamp(max=free.sum(dim=1))
+        # Noise is below 1: what may be masked comes before all others.
+        rank = (noise + (~free).double()).argsort(dim=1).argsort(dim=1)
+        masked |= rank < wanted[:, None]
+    patch = torch.arange(num_patches)
+    last, first = noise.argmax(dim=1, keepdim=True), noise.argmin(dim=1, keepdim=True)
+    masked &= ~((patch == last) & masked.all(dim=1, keepdim=True))
+    masked |= (patch == first) & ~masked.any(dim=1, keepdim=True)
+    return masked
+
+
+def _one_of_each(shown: Tensor, noise: Tensor) -> Tensor:
+    """The patch of the greatest noise among those of each object: bool ``(batch, num_patches)``."""
+    objects = shown[:, :, shown.any(dim=1).any(dim=0)]
+    if objects.shape[2] == 0:
+        return torch.zeros_like(noise, dtype=torch.bool)
+    best = noise[:, :, None].where(objects, -1.0).argmax(dim=1, keepdim=True)
+    chosen = torch.zeros_like(objects).scatter_(1, best, value=True)
+    return (chosen & objects).any(dim=2)

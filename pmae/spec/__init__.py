@@ -22,8 +22,10 @@ from pmae.spec.evaluation import (
     MlpProbeSpec,
 )
 from pmae.spec.experiment import ExperimentSpec, Method, resolve
+from pmae.spec.loss import LossSpec
 from pmae.spec.masking import MaskingSpec
 from pmae.spec.model import MODEL_PRESETS, ModelSpec
+from pmae.spec.monitor import MonitorSpec
 from pmae.spec.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
 from pmae.spec.run import RUN_SPEC, RunSpec, load_spec
 
@@ -41,10 +43,12 @@ __all__ = [
     "FinetuneSpec",
     "KnnSpec",
     "LinearProbeSpec",
+    "LossSpec",
     "MaskingSpec",
     "Method",
     "MlpProbeSpec",
     "ModelSpec",
+    "MonitorSpec",
     "OptimizerSpec",
     "RunSpec",
     "ScheduleSpec",

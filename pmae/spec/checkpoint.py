@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from pmae.errors import SpecError
+from pmae.metrics import BEST_METRICS, unknown_metric
 from pmae.spec.base import PositiveInt, SpecModel
+
+
+def _best_metric(name: str) -> str:
+    if name not in BEST_METRICS:
+        reason = unknown_metric(name, BEST_METRICS)
+        raise PydanticCustomError("unknown_metric", "{reason}", {"reason": reason})
+    return name
 
 
 class CheckpointSpec(SpecModel):
@@ -24,9 +33,12 @@ class CheckpointSpec(SpecModel):
         description="Keep only so many of the newest checkpoints, the best one (`keep_best`), "
         "milestones, and those that somebody pinned; default: keep all.",
     )
-    keep_best: Literal["val_loss", "val_online_probe_top1", "train_loss"] | None = Field(
+    keep_best: Annotated[str, AfterValidator(_best_metric)] | None = Field(
         default=None,
-        description="Keep the checkpoint with the least loss or the highest accuracy too.",
+        json_schema_extra={"enum": [*BEST_METRICS, None]},
+        description="Keep the checkpoint with the best value of this metric too: the lowest of a "
+        "loss, the highest of an accuracy. Data whose images have several binary labels have "
+        "`*_accuracy` instead of `*_top1`.",
     )
     latest_seconds: float = Field(
         default=30.0,

@@ -13,8 +13,10 @@ from pmae.spec.basis import BasisSpec, resolve_basis
 from pmae.spec.checkpoint import CheckpointSpec, check_retention
 from pmae.spec.dataset import DatasetSpec
 from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
+from pmae.spec.loss import LossSpec, resolve_loss
 from pmae.spec.masking import MaskingSpec, resolve_masking
 from pmae.spec.model import ModelSpec, resolve_model
+from pmae.spec.monitor import MonitorSpec, resolve_monitor
 from pmae.spec.optimization import (
     AugmentationSpec,
     OptimizerSpec,
@@ -46,6 +48,7 @@ class ExperimentSpec(SpecModel):
     dataset: DatasetSpec
     basis: BasisSpec | None = Field(default=None, description="PMAE only; default: pca.")
     masking: MaskingSpec = MaskingSpec()
+    loss: LossSpec = LossSpec()
     model: ModelSpec = ModelSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
@@ -99,6 +102,7 @@ class ExperimentSpec(SpecModel):
     validate_every_epochs: PositiveInt = Field(
         default=1, description="Epochs between two passes over the validation split."
     )
+    monitor: MonitorSpec = MonitorSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     evaluations: tuple[EvaluationSpec, ...] = Field(
         default=(LinearProbeSpec(),),
@@ -142,13 +146,21 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     dataset = spec.dataset.model_copy(update={"resolution": resolution})
     check_parts(spec.batch_size, spec.accumulate_steps, spec.devices)
     _check_object_masks(spec)
+    model = resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size)
     updates: dict[str, Any] = {
         "dataset": dataset,
         "basis": resolve_basis(
             spec.basis, spec.method, resolution=resolution, channels=facts.channels
         ),
         "masking": resolve_masking(spec.masking, spec.method, facts),
-        "model": resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size),
+        "loss": resolve_loss(spec.loss, spec.method),
+        "model": model,
+        "monitor": resolve_monitor(
+            spec.monitor,
+            epochs=spec.epochs,
+            embed_dim=resolved(model.embed_dim, "model.embed_dim"),
+            num_classes=facts.num_classes,
+        ),
         "schedule": resolve_schedule(spec.schedule, spec.epochs),
         "augmentation": resolve_augmentation(spec.augmentation, facts.horizontal_flip),
         "evaluations": resolve_evaluations(spec.evaluations, epochs=spec.epochs, dataset=dataset),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -17,14 +17,20 @@ DEFAULT_COUNT: Literal["reference", "nearest"] = "reference"
 
 Strategy = Literal["random", "top", "bottom", "block", "segmentation"]
 Count = Literal["reference", "nearest"]
+RatioOf = Literal["variance", "components"]
+Predicted = Literal["background", "object"]
 SegmentationMode = Literal["complete", "partial", "random"]
 STRATEGIES: dict[str, tuple[Strategy, ...]] = {
     "pmae": ("random", "top", "bottom", "block"),
     "mae": ("random", "segmentation"),
 }
 """What each method can mask by."""
-_COUNT_OF_MAE = "it counts components, and MAE masks patches; leave it out"
-_SCOPE_OF_MAE = "MAE draws its patches for each image"
+RATIO_MODES: dict[Predicted, tuple[SegmentationMode, ...]] = {
+    "background": ("partial", "random"),
+    "object": ("partial",),
+}
+"""By what is predicted: the modes of segmentation that take a ratio."""
+_OF_COMPONENTS = "it is about components, and MAE masks patches; leave it out"
 
 
 class MaskingSpec(SpecModel):
@@ -34,23 +40,28 @@ class MaskingSpec(SpecModel):
         default="random",
         description="random: components (PMAE) or patches (MAE) drawn uniformly. PMAE: top masks "
         "the components of greatest variance, bottom those of least, block a contiguous run of "
-        "the spectrum from a random start. MAE: segmentation masks patches of an object (CLEVR "
-        "with object masks).",
+        "the spectrum from a random start. MAE: segmentation masks patches by the objects that "
+        "they show, as `predict` says (CLEVR with object masks).",
         examples=["random", "top", "bottom", "block", "segmentation"],
     )
     ratio: float | tuple[float, float] | None = Field(
         default=None,
-        description="PMAE: share of the total variance masked (default 0.2). MAE: share of patches "
-        "masked (default 0.75); segmentation: share of the object's patches, for mode partial "
-        "only. Two numbers: drawn uniformly between them, for every batch or image as `scope` "
-        "says; for random patches always for every batch.",
+        description="PMAE: share masked (default 0.2), of what `ratio_of` says. MAE: share of "
+        "patches masked (default 0.75); segmentation: share of the objects' patches that is "
+        "masked, for the modes that take one. Two numbers: drawn uniformly between them, for every "
+        "batch or image as `scope` says; for random patches always for every batch.",
         examples=[0.2, [0.1, 0.9]],
+    )
+    ratio_of: RatioOf | None = Field(
+        default=None,
+        description="PMAE: what the ratio is a share of. variance (default): the total variance. "
+        "components: their number.",
     )
     count: Count | None = Field(
         default=None,
-        description="PMAE: how many components a ratio masks. nearest: as many as come nearest to "
-        "it. reference (default): one fewer, at least 1, as in the paper's public code, which "
-        "practically never masks a component that holds more than the ratio.",
+        description="PMAE: how many components make up a share of the variance. nearest: as many "
+        "as come nearest to it. reference (default): one fewer, at least 1, as in the paper's "
+        "public code, which practically never masks a component that holds more than the ratio.",
     )
     scope: Literal["batch", "image"] | None = Field(
         default=None,
@@ -58,11 +69,20 @@ class MaskingSpec(SpecModel):
         "the ratio of a range included; top and bottom differ between images only where the "
         "ratio is a range. MAE draws its patches for each image.",
     )
+    predict: Predicted | None = Field(
+        default=None,
+        description="Segmentation only: what is masked and predicted. background (default, as the "
+        "paper's public code): the encoder sees patches of objects only. object: patches of one "
+        "object are masked, and the encoder sees the others.",
+    )
     mode: SegmentationMode | None = Field(
         default=None,
-        description="Segmentation only, of one object drawn from those in sight. complete "
-        "(default): all of its patches. partial: the share `ratio` of them. random: as many "
-        "patches as it covers, drawn from the whole image.",
+        description="Segmentation only. With predict background: complete (default) shows every "
+        "patch of every object; partial masks the share `ratio` of the objects' patches too, and "
+        "shows at least one patch of each object; random does so without that promise. With "
+        "predict object, of one object drawn from those in sight: complete masks all its patches, "
+        "partial the share `ratio` of them, random as many patches as it covers, drawn from the "
+        "whole image.",
         examples=["complete"],
     )
 
@@ -101,6 +121,27 @@ def strategies(method: str, dataset: str) -> tuple[Strategy, ...]:
     return tuple(s for s in STRATEGIES[method] if s != "segmentation" or objects)
 
 
+def masking_like(masking: MaskingSpec, trained: MaskingSpec) -> MaskingSpec:
+    """Fill in the rules that a masking leaves open by those that a run was trained with.
+
+    A ratio then means what it meant in training: the same count of components, of the same whole;
+    and objects are masked as they were.
+
+    Args:
+        masking: as its author wrote it.
+        trained: resolved.
+    """
+    updates: dict[str, Any] = {}
+    ratio_of = masking.ratio_of
+    if ratio_of is None and masking.count is None:
+        updates["ratio_of"] = ratio_of = trained.ratio_of
+    if masking.count is None and ratio_of != "components":
+        updates["count"] = trained.count
+    if masking.strategy == "segmentation" and masking.predict is None:
+        updates["predict"] = trained.predict
+    return masking.model_copy(update=updates)
+
+
 def resolve_masking(masking: MaskingSpec, method: str, dataset: DatasetFacts) -> MaskingSpec:
     """The masking of a method with every default written out.
 
@@ -113,22 +154,37 @@ def resolve_masking(masking: MaskingSpec, method: str, dataset: DatasetFacts) ->
             f"{method} does not mask by {masking.strategy}; valid for it are "
             + ", ".join(STRATEGIES[method]),
         )
+    if method == "mae":
+        for field in ("count", "ratio_of"):
+            if getattr(masking, field) is not None:
+                raise _error(field, _OF_COMPONENTS)
+        if masking.scope == "batch":
+            raise _error("scope", "MAE draws its patches for each image; valid is 'image'")
     if masking.strategy == "segmentation":
         return _resolve_segmentation(masking, dataset)
-    if masking.mode is not None:
+    for field in ("mode", "predict"):
+        if getattr(masking, field) is not None:
+            raise _error(
+                field, f"it belongs to segmentation, not to {masking.strategy}; leave it out"
+            )
+    if method == "mae":
+        ratio = DEFAULT_MAE_RATIO if masking.ratio is None else masking.ratio
+        return masking.model_copy(update={"ratio": ratio, "scope": "image"})
+    return _resolve_components(masking)
+
+
+def _resolve_components(masking: MaskingSpec) -> MaskingSpec:
+    ratio = DEFAULT_PMAE_RATIO if masking.ratio is None else masking.ratio
+    ratio_of, count = masking.ratio_of or "variance", masking.count
+    if ratio_of == "variance":
+        count = count or DEFAULT_COUNT
+    elif count is not None:
         raise _error(
-            "mode", f"only segmentation has modes, {masking.strategy} has none; leave it out"
+            "count",
+            "a share of the number of components needs no rule; leave it out, or set "
+            "masking.ratio_of to variance",
         )
-    pmae = method == "pmae"
-    if not pmae and masking.scope == "batch":
-        raise _error("scope", f"{_SCOPE_OF_MAE}; valid is 'image'")
-    ratio = masking.ratio
-    if ratio is None:
-        ratio = DEFAULT_PMAE_RATIO if pmae else DEFAULT_MAE_RATIO
-    if not pmae and masking.count is not None:
-        raise _error("count", _COUNT_OF_MAE)
-    count = (masking.count or DEFAULT_COUNT) if pmae else None
-    scope = masking.scope or ("batch" if pmae else "image")
+    scope = masking.scope or "batch"
     fixed = not isinstance(ratio, tuple) or ratio[0] == ratio[1]
     if masking.strategy in ("top", "bottom") and scope == "image" and fixed:
         raise _error(
@@ -136,7 +192,8 @@ def resolve_masking(masking: MaskingSpec, method: str, dataset: DatasetFacts) ->
             f"{masking.strategy} with a fixed ratio masks the same components of every image; "
             "valid is 'batch', or a range of ratios [low, high] to draw from for each image",
         )
-    return masking.model_copy(update={"ratio": ratio, "count": count, "scope": scope})
+    updates = {"ratio": ratio, "ratio_of": ratio_of, "count": count, "scope": scope}
+    return masking.model_copy(update=updates)
 
 
 def _resolve_segmentation(masking: MaskingSpec, dataset: DatasetFacts) -> MaskingSpec:
@@ -147,20 +204,18 @@ def _resolve_segmentation(masking: MaskingSpec, dataset: DatasetFacts) -> Maskin
             f"segmentation needs a data set with object masks, and {dataset.name} has none; "
             f"valid is {having}",
         )
-    if masking.scope == "batch":
-        raise _error("scope", f"{_SCOPE_OF_MAE}; valid is 'image'")
-    if masking.count is not None:
-        raise _error("count", _COUNT_OF_MAE)
-    mode, ratio = masking.mode or "complete", masking.ratio
-    if mode == "partial":
+    predict, mode = masking.predict or "background", masking.mode or "complete"
+    taking, ratio = RATIO_MODES[predict], masking.ratio
+    if mode in taking:
         ratio = DEFAULT_MAE_RATIO if ratio is None else ratio
     elif ratio is not None:
         raise _error(
             "ratio",
-            f"the object decides how many patches mode {mode} masks; leave it out, or set "
-            "masking.mode to partial",
+            f"the objects decide how many patches mode {mode} masks; leave it out, or set "
+            f"masking.mode to {' or '.join(taking)}",
         )
-    return masking.model_copy(update={"mode": mode, "ratio": ratio, "scope": "image"})
+    updates = {"predict": predict, "mode": mode, "ratio": ratio, "scope": "image"}
+    return masking.model_copy(update=updates)
 
 
 def _error(field: str, message: str) -> SpecError:

@@ -11,7 +11,8 @@ SPEC_VERSION: Final = 2
 _BATCH_SIZE = 512
 _DATASET = {"std_floor": 0.02}
 _WARMUP_EPOCHS = {"linear": 10.0, "mlp": 10.0, "finetune": 5.0}
-"""What version 1 had by default."""
+_MONITOR: Final = {"online_probe": "raw", "knn": False, "spectrum": False}
+"""What version 1 had by default, and what it did where later versions have a choice."""
 
 
 def upgrade_spec(fields: Any) -> Any:
@@ -37,9 +38,22 @@ def upgrade_spec(fields: Any) -> Any:
     evaluations = fields.get("evaluations")
     if isinstance(evaluations, list | tuple):
         upgraded["evaluations"] = [_evaluation(each) for each in evaluations]
-    if fields.get("method", "pmae") == "pmae":
-        upgraded["masking"] = _with_missing(fields.get("masking", {}), {"count": "nearest"})
+    upgraded["masking"] = _upgraded_masking(fields)
+    pmae = fields.get("method", "pmae") == "pmae"
+    loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
+    upgraded["loss"] = _with_missing(fields.get("loss", {}), loss)
+    upgraded["monitor"] = _with_missing(fields.get("monitor", {}), _MONITOR)
     return upgraded
+
+
+def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
+    """A share of the variance, by the rule nearest; of objects, patches of one are masked."""
+    masking = fields.get("masking", {})
+    if fields.get("method", "pmae") == "pmae":
+        return _with_missing(masking, {"ratio_of": "variance", "count": "nearest"})
+    if isinstance(masking, Mapping) and masking.get("strategy") == "segmentation":
+        return _with_missing(masking, {"predict": "object"})
+    return masking
 
 
 def _evaluation(part: Any) -> Any:
@@ -48,7 +62,7 @@ def _evaluation(part: Any) -> Any:
         return part
     upgraded = dict(part)
     protocol = part.get("protocol", "linear")
-    if protocol in _WARMUP_EPOCHS:
+    if isinstance(protocol, str) and protocol in _WARMUP_EPOCHS:
         upgraded.setdefault("warmup_epochs", _WARMUP_EPOCHS[protocol])
     if "dataset" in part:
         upgraded["dataset"] = _with_missing(part["dataset"], _DATASET)

@@ -7,14 +7,13 @@ from rich.console import Console
 from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
-from pmae.presets import PRESETS
+from pmae.layout import MODEL_FILE
+from pmae.presets import get_preset, is_preset
 from pmae.schema import Run
 from pmae.spec import load_spec
 from pmae.up.interrupts import Interrupts
 from pmae.up.settings import UpSettings
 from pmae.up.stack import Interrupted, Stack
-
-_WEIGHTS = "model.safetensors"
 
 
 def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
@@ -32,7 +31,8 @@ def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
         SpecError: there is no such preset or file, or it holds no spec.
         StackError: the service cannot start.
     """
-    spec, preset = load_spec(source), PRESETS.get(source)
+    preset = get_preset(source) if is_preset(source) else None
+    spec = preset.spec if preset else load_spec(source)
     settings = UpSettings.load()
 
     def say(text: str) -> None:
@@ -70,6 +70,6 @@ def _show_addresses(client: PmaeClient, run: Run, address: str, console: Console
     newest = next(client.checkpoints(run.id, kind="kept", page_size=1), None)
     console.print(f"dashboard   {address}", highlight=False, soft_wrap=True)
     if newest is not None:
-        url = client.download_url(newest.id, _WEIGHTS)
-        line = f"curl -fL -o {_WEIGHTS} {url}"
+        url = client.download_url(newest.id, MODEL_FILE)
+        line = f"curl -fL -o {MODEL_FILE} {url}"
         console.print(f"checkpoint  {line}", highlight=False, soft_wrap=True)

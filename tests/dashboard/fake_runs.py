@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from pmae.events import FileFacts
-from pmae.presets import PRESETS
+from pmae.presets import get_preset
 from pmae.schema import (
     TERMINAL_STATES,
     Checkpoint,
@@ -125,6 +125,18 @@ def series_of(epoch: int, number: int) -> dict[str, MetricSeries]:
             accuracy(epochs) + 0.03,
             0.008,
         ),
+        "train_online_probe_loss": (
+            epochs * STEPS_PER_EPOCH,
+            epochs,
+            2.2 - 2 * accuracy(epochs),
+            0.02,
+        ),
+        "val_online_probe_loss": (
+            epochs * STEPS_PER_EPOCH,
+            epochs,
+            2.3 - 2 * accuracy(epochs),
+            0.02,
+        ),
         "val_online_probe_top1": (epochs * STEPS_PER_EPOCH, epochs, accuracy(epochs), 0.012),
     }
     return {
@@ -143,7 +155,8 @@ def series_of(epoch: int, number: int) -> dict[str, MetricSeries]:
 def metrics_of(run: Run, names: list[str]) -> Metrics:
     """Those of its curves that have a point."""
     series = series_of(epoch_of(run), run.number)
-    return Metrics(run_id=run.id, series=[series[n] for n in names if series[n].step])
+    found = [series[name] for name in names if name in series]
+    return Metrics(run_id=run.id, series=[each for each in found if each.step])
 
 
 def checkpoints_of(run: Run) -> list[Checkpoint]:
@@ -232,7 +245,7 @@ def history_of(run: Run) -> History:
 
 def preset_view(name: str) -> PresetView:
     """A preset as the API shows it."""
-    preset = PRESETS[name]
+    preset = get_preset(name)
     return PresetView(
         name=name,
         summary=preset.summary,

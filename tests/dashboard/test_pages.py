@@ -52,7 +52,7 @@ def test_filters_are_asked_of_the_service_and_taken_from_the_address(
 def test_runs_are_searched_ordered_and_bounded(app: App, service: FakeService) -> None:
     view = app.open(
         text="quick",
-        order="Lowest validation loss",
+        order="Best loss, validation",
         metric="val_loss<0.5,top1>=0.9",
         owner="ada",
         since="2026-05-01",
@@ -120,7 +120,7 @@ def test_a_running_run(app: App, service: FakeService) -> None:
     assert "epoch 23 of 60" in view.text
     assert "5,321 images/s" in view.text
     assert "left in this stage" in view.text
-    assert len(view.charts) == 2
+    assert len(view.charts) == 3  # losses, the online probe, its loss
     curves = {layer["mark"]["type"] for layer in view.charts[0]["layer"]}
     assert curves == {"line", "point"}
     newest = f"{run.id}-{23 * 11:08d}"

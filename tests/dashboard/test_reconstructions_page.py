@@ -144,7 +144,9 @@ def test_any_strategy_can_be_tried_and_a_link_brings_it_back(
     _choose(view, run, strategy)
     view.app.slider(key=f"recon_ratio_{run.id}").set_value(45).run()
     _, request = asked_for(service)
-    assert request.masking == MaskingSpec(strategy=strategy, ratio=0.45, scope="batch")
+    assert request.masking == MaskingSpec(
+        strategy=strategy, ratio=0.45, ratio_of="variance", count="reference", scope="batch"
+    )
     assert (view.app.query_params["strategy"], view.app.query_params["ratio"]) == (strategy, "45")
     again = app.open("reconstructions", **view.app.query_params)
     again.check()
@@ -213,9 +215,42 @@ def test_patches_of_an_object_are_offered_where_there_are_objects(
     view = app.open("reconstructions", run=clevr.id)
     view.check()
     assert asked_for(service)[1].masking == spec.masking
-    assert not view.app.slider, "the object decides how much is masked"
+    assert not view.app.slider, "the objects decide how much is masked"
     view.app.selectbox(key=f"recon_mode_{clevr.id}").set_value("partial").run()
     view.check()
-    partial = MaskingSpec(strategy="segmentation", mode="partial", ratio=0.5, scope="image")
+    partial = MaskingSpec(
+        strategy="segmentation", predict="background", mode="partial", ratio=0.5, scope="image"
+    )
     assert asked_for(service)[1].masking == partial
     assert view.app.query_params["mode"] == "partial"
+    assert "predict" not in view.app.query_params
+    view.app.selectbox(key=f"recon_predict_{clevr.id}").set_value("object").run()
+    view.check()
+    hidden = partial.model_copy(update={"predict": "object"})
+    assert asked_for(service)[1].masking == hidden
+    assert view.app.query_params["predict"] == "object"
+
+
+def test_a_ratio_counts_as_in_training_until_the_reader_chooses_otherwise(
+    app: App, service: FakeService
+) -> None:
+    run = next(run for run in service.runs.values() if run.method == "pmae" and run.started_at)
+    assert isinstance(run.spec, ExperimentSpec)
+    for trained in (MaskingSpec(count="nearest"), MaskingSpec(ratio_of="components")):
+        spec = resolve(run.spec.model_copy(update={"masking": trained}))
+        service.runs[run.id] = run.model_copy(update={"spec": spec})
+        view = app.open("reconstructions", run=run.id)
+        view.check()
+        assert asked_for(service)[1].masking == spec.masking
+        assert "count" not in view.app.query_params
+    view.app.selectbox(key=f"recon_count_{run.id}").set_value("reference").run()
+    view.check()
+    masking = asked_for(service)[1].masking
+    assert masking
+    assert (masking.ratio_of, masking.count) == ("variance", "reference")
+    assert view.app.query_params["count"] == "reference"
+    view = app.open("reconstructions", run=run.id, count="nearest", strategy="top")
+    view.check()
+    masking = asked_for(service)[1].masking
+    assert masking
+    assert (masking.strategy, masking.count) == ("top", "nearest")

@@ -13,9 +13,8 @@ from typing import Any
 from sqlalchemy import select
 
 from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
-from pmae.checkpoints import MODEL_FILE
 from pmae.events import CheckpointEvent, EvaluationEvent, MetricsEvent, read_events
-from pmae.layout import RunDir
+from pmae.layout import MODEL_FILE, RunDir
 from pmae.schema import TERMINAL_STATES
 from pmae.spec import ExperimentSpec
 from tests.faults.lab import Lab

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pmae.checkpoints import MODEL_FILE, newest_valid
+from pmae.checkpoints import newest_valid
 from pmae.events import ErrorEvent, EventWriter, StageEvent, WarningEvent, read_events
-from pmae.layout import RunDir
+from pmae.layout import MODEL_FILE, RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 from pmae.supervision import EXIT_DISK_FULL

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pmae.basis.basis import Basis
+from pmae.basis.projection import Projection
 from pmae.losses import masked_component_loss, masked_patch_loss
 from pmae.masking import random_component_mask, random_patch_mask
 from pmae.patches import patchify, pixel_mask, unpatchify
@@ -39,7 +40,8 @@ def test_component_loss_is_the_papers_equation(per_image: bool) -> None:
     for x_hat, x, row in zip(prediction.double(), target.double(), rows, strict=True):
         difference = x_hat.numpy().reshape(-1) @ v - x.numpy().reshape(-1) @ v
         squares.extend(difference[row] ** 2)
-    loss = masked_component_loss(prediction, target, basis, masked)
+    projection = Projection.of(basis, masked)
+    loss = masked_component_loss(projection.coordinates(prediction - target), projection.masked)
     assert float(loss) == pytest.approx(np.mean(squares), abs=1e-5)
 
 
@@ -48,8 +50,9 @@ def test_with_the_identity_as_basis_it_is_maes_loss() -> None:
     masked = random_patch_mask(1, 4, 0.5, torch.Generator().manual_seed(3)).expand(5, -1)
     identity = Basis(torch.eye(48), torch.full((48,), 1 / 48, dtype=torch.float64))
     pixels = pixel_mask(masked[:1], 2).expand(1, 3, 4, 4).flatten()
-    of_components = masked_component_loss(prediction, target, identity, pixels)
-    of_patches = masked_patch_loss(prediction, target, masked, 2)
+    error = prediction - target
+    of_components = masked_component_loss(Projection.of(identity, pixels).coordinates(error), None)
+    of_patches = masked_patch_loss(patchify(error, 2), masked)
     torch.testing.assert_close(of_components, of_patches)
 
 
@@ -62,7 +65,7 @@ def test_patch_loss_counts_masked_patches_only() -> None:
         for n, (r, c) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)])
         if masked[i, n]
     ]
-    loss = masked_patch_loss(prediction, target, masked, 2)
+    loss = masked_patch_loss(patchify(prediction - target, 2), masked)
     assert float(loss) == pytest.approx(np.mean(squares), abs=1e-6)
 
 

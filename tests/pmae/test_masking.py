@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmae.basis.basis import Basis
+from pmae.basis.projection import Projection
 from pmae.masking import (
     draw_ratios,
     num_masked_for_ratio,
@@ -70,7 +71,10 @@ def test_visible_and_masked_parts_add_up_to_the_image(
     images = torch.randn(3, 1, 4, 4, generator=generator)
     batch = 3 if per_image else None
     masked = random_component_mask(spectrum, ratio, generator, count="reference", batch=batch)
-    hidden, visible = basis.project(images, masked), basis.project(images, ~masked)
+    hidden, visible = (
+        projection.images(projection.coordinates(images)).view_as(images)
+        for projection in (Projection.of(basis, masked), Projection.of(basis, ~masked))
+    )
     torch.testing.assert_close(hidden + visible, images, atol=1e-5, rtol=1e-5)
     assert (basis.transform(hidden) * ~masked).abs().max() < 1e-5
     torch.testing.assert_close(

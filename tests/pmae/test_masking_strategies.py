@@ -119,7 +119,7 @@ def test_what_is_masked_and_what_is_visible_add_up_and_the_loss_is_the_papers(
         for x, x_hat, row in zip(images, prediction, rows, strict=True)
         for component in np.flatnonzero(row)
     ]
-    loss = float(objective.loss(prediction, images, masked))
+    loss = float(objective.score(prediction, objective.mask(images, masked)).loss)
     assert loss == pytest.approx(np.mean(squares), rel=1e-4)
 
 

@@ -8,9 +8,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from pmae.losses import masked_patch_loss
 from pmae.masking import random_patch_mask, visible_indices
 from pmae.models import MaskedAutoencoder
+from pmae.objectives import PatchObjective
 from pmae.patches import patchify
 from pmae.spec import DatasetSpec, ExperimentSpec, ModelSpec, resolve
 
@@ -118,18 +118,23 @@ def test_transformers_sees_every_patch_as_we_do(ours: MaskedAutoencoder, images:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("norm_pix_loss", [False, True])
 def test_transformers_masks_encodes_and_decodes_as_we_do(
-    ours: MaskedAutoencoder, images: Tensor
+    norm_pix_loss: bool, ours: MaskedAutoencoder, images: Tensor
 ) -> None:
     masked = random_patch_mask(len(images), PATCHES, 0.75, torch.Generator().manual_seed(1))
     visible = visible_indices(masked)
     peer = _vitmae(ours, mask_ratio=0.75)
+    peer.config.norm_pix_loss = norm_pix_loss
     out = peer(images, noise=_noise(visible))
     assert torch.equal(out.mask.bool(), masked)
-    prediction, _ = ours(images, visible)
+    objective = PatchObjective(PATCHES, PATCH, norm_pix_loss)
+    batch = objective.mask(images, masked)
+    prediction, _ = objective.predict(ours, batch)
     torch.testing.assert_close(patchify(prediction, PATCH), out.logits, atol=1e-4, rtol=1e-4)
-    loss = masked_patch_loss(prediction, images, masked, PATCH)
-    torch.testing.assert_close(loss, out.loss, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        objective.score(prediction, batch).loss, out.loss, atol=1e-4, rtol=1e-4
+    )
 
 
 @torch.no_grad()

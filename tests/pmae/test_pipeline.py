@@ -89,7 +89,7 @@ def _metrics(run_dir: RunDir) -> dict[tuple[str, int], float]:
 def test_a_batch_in_parts_makes_the_same_steps(
     changes: dict[str, Any], tmp_path: Path, spec: ExperimentSpec, train: Train
 ) -> None:
-    spec = spec.model_copy(update=changes)
+    spec = _with(spec, **changes)
     whole = train(tmp_path / "whole", spec)
     parts = train(tmp_path / "parts", spec.model_copy(update={"accumulate_steps": 4}))
     assert _metrics(parts).keys() == _metrics(whole).keys()
@@ -251,14 +251,10 @@ def test_the_floor_chosen_is_told_recorded_and_kept_on_resume(
 def test_a_batch_larger_than_the_images_trains_as_a_batch_of_them_all(
     tmp_path: Path, spec: ExperimentSpec, train: Train
 ) -> None:
-    large, all_images, stored = (
-        train(tmp_path / name, _with(spec, **changes))
-        for name, changes in {
-            "large": {"batch_size": 1000},
-            "all": {"batch_size": 200},
-            "stored": {"batch_size": 1000, "version": 1, "optimizer": {"base_lr": 1e-2}},
-        }.items()
-    )
+    version_1: dict[str, Any] = {"version": 1, "optimizer": {"base_lr": 1e-2}}
+    large = train(tmp_path / "large", _with(spec, batch_size=1000))
+    all_images = train(tmp_path / "all", _with(spec, batch_size=200))
+    stored = train(tmp_path / "stored", _with(spec, batch_size=1000, **version_1))
     told = [e for e in read_events(large.leases()[0].events) if isinstance(e, WarningEvent)]
     assert any("more than the 200 training images" in event.message for event in told)
     weights = [

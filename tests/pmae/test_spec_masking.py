@@ -8,6 +8,7 @@ import pytest
 
 from pmae.errors import SpecError
 from pmae.spec import ExperimentSpec, MaskingSpec, resolve
+from pmae.spec.masking import masking_like
 
 
 def _resolved(method: str, dataset: str, **masking: Any) -> MaskingSpec:
@@ -37,6 +38,16 @@ def _resolved(method: str, dataset: str, **masking: Any) -> MaskingSpec:
         ("mae", {"strategy": "segmentation"}, ("segmentation", None, "image", "complete")),
         (
             "mae",
+            {"strategy": "segmentation", "mode": "random"},
+            ("segmentation", 0.75, "image", "random"),
+        ),
+        (
+            "mae",
+            {"strategy": "segmentation", "mode": "random", "predict": "object"},
+            ("segmentation", None, "image", "random"),
+        ),
+        (
+            "mae",
             {"strategy": "segmentation", "mode": "partial"},
             ("segmentation", 0.75, "image", "partial"),
         ),
@@ -55,7 +66,13 @@ def test_defaults_are_written_out(
         ("mae", "clevr", {"strategy": "top"}, "strategy", "valid for it are random, segmentation"),
         ("pmae", "clevr", {"strategy": "segmentation"}, "strategy", "random, top, bottom, block"),
         ("mae", "digits", {"strategy": "segmentation"}, "strategy", "digits has none; valid is cl"),
-        ("pmae", "digits", {"mode": "partial"}, "mode", "only segmentation has modes"),
+        (
+            "pmae",
+            "digits",
+            {"mode": "partial"},
+            "mode",
+            "it belongs to segmentation, not to random",
+        ),
         ("pmae", "digits", {"strategy": "top", "scope": "image"}, "scope", "a range of ratios"),
         (
             "pmae",
@@ -63,6 +80,18 @@ def test_defaults_are_written_out(
             {"strategy": "bottom", "scope": "image", "ratio": (0.2, 0.2)},
             "scope",
             "valid is 'batch'",
+        ),
+        ("pmae", "digits", {"predict": "object"}, "predict", "it belongs to segmentation"),
+        ("mae", "clevr", {"predict": "object"}, "predict", "it belongs to segmentation"),
+        ("mae", "digits", {"count": "nearest"}, "count", "MAE masks patches; leave it out"),
+        ("mae", "clevr", {"strategy": "segmentation", "count": "nearest"}, "count", "leave it out"),
+        ("mae", "digits", {"ratio_of": "variance"}, "ratio_of", "MAE masks patches; leave it out"),
+        (
+            "pmae",
+            "digits",
+            {"ratio_of": "components", "count": "nearest"},
+            "count",
+            "set masking.ratio_of to variance",
         ),
         ("mae", "digits", {"scope": "batch"}, "scope", "valid is 'image'"),
         (
@@ -77,7 +106,14 @@ def test_defaults_are_written_out(
             "clevr",
             {"strategy": "segmentation", "ratio": 0.5},
             "ratio",
-            "set masking.mode to partial",
+            "set masking.mode to partial or random",
+        ),
+        (
+            "mae",
+            "clevr",
+            {"strategy": "segmentation", "predict": "object", "mode": "random", "ratio": 0.5},
+            "ratio",
+            "set masking.mode to partial$",
         ),
     ],
 )
@@ -89,13 +125,56 @@ def test_what_does_not_go_together_is_refused(
     assert caught.value.field == ("masking", field)
 
 
-def test_a_spec_stored_before_there_were_strategies_still_counts() -> None:
+def test_the_rules_of_components_and_of_objects_are_written_out() -> None:
+    masking = _resolved("pmae", "digits")
+    assert (masking.ratio_of, masking.count) == ("variance", "reference")
+    masking = _resolved("pmae", "digits", ratio_of="components")
+    assert (masking.ratio_of, masking.count) == ("components", None)
+    masking = _resolved("mae", "clevr", strategy="segmentation")
+    assert (masking.predict, masking.ratio_of, masking.count) == ("background", None, None)
+
+
+def test_a_masking_is_filled_in_by_the_rules_of_the_run() -> None:
+    def like(method: str, trained: dict[str, Any], **asked: Any) -> MaskingSpec:
+        filled = masking_like(
+            MaskingSpec.model_validate(asked), _resolved(method, "clevr", **trained)
+        )
+        given = {name: value for name, value in filled if name in MaskingSpec.model_fields}
+        return _resolved(method, "clevr", **{k: v for k, v in given.items() if v is not None})
+
+    nearest, number = {"count": "nearest"}, {"ratio_of": "components"}
+    assert like("pmae", nearest, strategy="top").count == "nearest"
+    assert like("pmae", nearest, count="reference").count == "reference"
+    assert like("pmae", nearest, ratio_of="components").count is None
+    assert like("pmae", number, strategy="top").ratio_of == "components"
+    masking = like("pmae", number, count="nearest")
+    assert (masking.ratio_of, masking.count) == ("variance", "nearest")
+    masking = like("pmae", number, ratio_of="variance")
+    assert (masking.ratio_of, masking.count) == ("variance", "reference")
+    hidden = {"strategy": "segmentation", "predict": "object"}
+    masking = like("mae", hidden, strategy="segmentation", mode="partial")
+    assert (masking.predict, masking.ratio) == ("object", 0.75)
+    assert like("mae", hidden, ratio=0.5).predict is None
+    assert like("mae", {}, strategy="segmentation").predict == "background"
+
+
+def test_a_spec_of_version_1_keeps_what_it_meant() -> None:
     stored = {"strategy": "random", "ratio": 0.2, "scope": "batch"}
     spec = ExperimentSpec.model_validate(
         {"version": 1, "dataset": {"name": "digits"}, "masking": stored}
     )
     assert spec.version == 2
-    assert resolve(spec).masking == MaskingSpec.model_validate(stored | {"count": "nearest"})
+    expected = stored | {"count": "nearest", "ratio_of": "variance"}
+    assert resolve(spec).masking == MaskingSpec.model_validate(expected)
+    again = ExperimentSpec.model_validate_json(resolve(spec).model_dump_json())
+    assert resolve(again) == resolve(spec)
+
+    by_objects = {"strategy": "segmentation", "mode": "random", "scope": "image"}
+    fields = {"version": 1, "method": "mae", "dataset": {"name": "clevr"}, "masking": by_objects}
+    masking = resolve(ExperimentSpec.model_validate(fields)).masking
+    assert masking == MaskingSpec.model_validate(by_objects | {"predict": "object"})
+    patches = {"version": 1, "method": "mae", "dataset": {"name": "digits"}}
+    assert resolve(ExperimentSpec.model_validate(patches)).masking == _resolved("mae", "digits")
 
 
 @pytest.mark.parametrize("field", ["accumulate_steps", "devices"])

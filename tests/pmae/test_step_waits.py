@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.device_traffic import DeviceTraffic
 from pmae.basis.basis import Basis
 from pmae.data.images import ImageData, MemorySplit
 from pmae.data.standardize import PixelStatistics
 from pmae.errors import NonFiniteLossError
+from pmae.feed import Feed
 from pmae.objectives import objective_for
 from pmae.pretrain import PretrainModule
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
@@ -23,6 +25,8 @@ from pmae.transfer import LateLoss
 
 META = torch.device("meta")
 IMAGES = 40
+MAX_COPIES = 5
+"""To the device in a step: which images, their boxes and flips, and what is masked."""
 
 
 class Unread(LateLoss):
@@ -97,12 +101,16 @@ def test_steps_wait_for_nothing(
     losses = _on_meta(module)
     optimizer = module.configure_optimizers()
     for micro_step in range(3 * accumulate_steps):
-        module.training_step(micro_step).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        with DeviceTraffic(META) as traffic:
+            module.training_step(micro_step).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert traffic.operations > 100
+        if micro_step:  # The first one brings the images and the filter's weights, once.
+            assert 0 < len(traffic.copies) <= MAX_COPIES
+            assert torch.uint8 not in dict(traffic.copies), "images were copied"
     assert losses.steps == [1, 2, 3]
-    assert module.sums.loss.device == META
-    assert module.sums.images == 30
+    assert module.sums.values.device == META
 
 
 def test_what_waits_is_seen(tiny_spec: ExperimentSpec) -> None:
@@ -131,3 +139,43 @@ def test_a_loss_is_read_when_it_is_asked_for() -> None:
     losses.put(2, torch.tensor(float("nan")))
     with pytest.raises(NonFiniteLossError, match="step 2;"):
         losses.read()
+
+
+def test_draws_are_ready_before_they_are_asked_for_and_the_same_from_any_step(
+    tiny_spec: ExperimentSpec,
+) -> None:
+    """A feed that begins anew, at any micro-step, gives what one that ran through gave."""
+    spec = _spec(tiny_spec, "pmae", scope="image", ratio=(0.1, 0.5))
+    spec = spec.model_copy(update={"accumulate_steps": 2})
+    module = _module(spec)
+
+    def feed() -> Feed:
+        return Feed(spec, module.plan, module.data.train, module.objective, 0)
+
+    device, through = torch.device("cpu"), feed()
+    parts = [through.part(micro_step, device) for micro_step in range(8)]
+    for begin in (0, 3, 6):
+        other = feed()
+        for micro_step in (begin, begin + 1, begin):
+            part, same = parts[micro_step], other.part(micro_step, device)
+            assert torch.equal(part.batch.images, same.batch.images)
+            assert torch.equal(part.masked, same.masked)
+            assert part.augmentation.boxes is not None
+            assert same.augmentation.boxes is not None
+            assert torch.equal(part.augmentation.boxes, same.augmentation.boxes)
+    assert not torch.equal(parts[0].masked, parts[1].masked)
+    shares = [part.share_of_masked for part in parts]
+    assert sum(shares[:2]) == pytest.approx(1)
+
+
+def test_an_error_of_a_drawing_thread_ends_training(tiny_spec: ExperimentSpec) -> None:
+    spec = _spec(tiny_spec)
+    module = _module(spec)
+
+    class Broken:
+        def draw(self, *_: object) -> None:
+            raise ValueError("no mask")
+
+    feed = Feed(spec, module.plan, module.data.train, Broken(), 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no mask"):
+        feed.part(0, torch.device("cpu"))

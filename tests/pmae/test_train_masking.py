@@ -99,7 +99,12 @@ def _outcome(run: RunDir) -> tuple[str, list[tuple[int, dict[str, float]]]]:
     "masking",
     [
         {"strategy": "block", "ratio": (0.1, 0.5), "scope": "image"},
-        {"strategy": "segmentation", "mode": "partial", "ratio": (0.3, 0.9)},
+        {
+            "strategy": "segmentation",
+            "predict": "background",
+            "mode": "partial",
+            "ratio": (0.3, 0.9),
+        },
     ],
     ids=["block", "segmentation"],
 )
@@ -144,11 +149,15 @@ def _module(spec: ExperimentSpec, storage: StorageSettings) -> PretrainModule:
 
 
 @pytest.mark.usefixtures("clevr")
+@pytest.mark.parametrize("predict", ["object", "background"])
 def test_masks_follow_the_crops_of_the_images(
-    tiny_spec: ExperimentSpec, storage: StorageSettings, monkeypatch: pytest.MonkeyPatch
+    predict: str,
+    tiny_spec: ExperimentSpec,
+    storage: StorageSettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In each step every masked patch shows the object that is masked: its grey level."""
-    spec = _spec(tiny_spec, strategy="segmentation", mode="complete")
+    """In each step every patch is masked, or not, by the grey level that it shows."""
+    spec = _spec(tiny_spec, strategy="segmentation", mode="complete", predict=predict)
     strong = {"crop_scale": (0.3, 1.0), "horizontal_flip": True}
     spec = spec.model_copy(
         update={"augmentation": spec.augmentation.model_copy(update=strong), "batch_size": 20}
@@ -177,9 +186,13 @@ def test_masks_follow_the_crops_of_the_images(
             compared += 1
             shares = torch.stack([first, second])
             object_patches = shares > 0.3
+            plain = (levels - 40).abs().max(dim=1).values < 8
+            if predict == "background":
+                assert bool(masked[plain].all()), "what shows no object is masked"
+                assert not bool((masked & object_patches.any(dim=0)).any())
+                continue
             # All of one object's patches are masked, and none of the other's alone.
             assert bool((masked | ~object_patches).all(dim=1).any())
-            plain = (levels - 40).abs().max(dim=1).values < 8
             assert not bool((masked & plain).any()) or int(masked.sum()) == 1
     assert compared > 20
 
@@ -190,7 +203,9 @@ def test_masks_follow_the_crops_of_the_images(
     [
         {"strategy": "top", "ratio": 0.4},
         {"strategy": "bottom", "ratio": (0.05, 0.3), "scope": "image"},
-        {"strategy": "segmentation", "mode": "random"},
+        {"ratio_of": "components", "strategy": "random", "ratio": (0.1, 0.9)},
+        {"strategy": "segmentation", "predict": "object", "mode": "random"},
+        {"strategy": "segmentation", "predict": "background", "mode": "random"},
     ],
     ids=lambda masking: "-".join(map(str, masking.values())),
 )

@@ -18,6 +18,7 @@ from sqlalchemy import func, make_url, select
 
 from api.db.session import make_engine
 from api.db.tables import EvaluationRow, MetricBlockRow, MetricRow, RunEventRow
+from pmae.spec import ExperimentSpec
 from tests.faults.lab import Lab
 from tests.support.postgres import BINARIES, PostgresServer, postgres_server
 from tests.upgrade.make_fixture import (
@@ -80,6 +81,11 @@ def test_a_run_of_an_older_version_is_trained_to_its_end(
         row = lab.wait_for_end(run_id)
         assert (row.state, row.reason) == ("succeeded", None)
         assert row.lease_number == 2
+        trained = json.loads((lab.home / "artifacts" / "runs" / run_id / "spec.json").read_bytes())
+        assert (trained["version"], trained["masking"]["count"]) == (2, "nearest")
+        shown = lab.client.run(run_id).spec
+        assert isinstance(shown, ExperimentSpec)
+        assert shown.masking.count == "nearest"
         with lab.sessions() as session:
             points = session.scalars(select(MetricRow)).all()
             blocks = session.scalar(select(func.sum(MetricBlockRow.total)))

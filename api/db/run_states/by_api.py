@@ -172,13 +172,21 @@ def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
     )
 
 
-def resume(session: Session, run_id: str, *, actor: str) -> None:
+def resume(session: Session, run_id: str, *, spec: RunSpec | None = None, actor: str) -> None:
     """Queue a failed or cancelled run again, with all its attempts; it goes on where it was.
+
+    Args:
+        session: in a transaction.
+        run_id: of the run.
+        spec: the run's own with everything written out that its stored one may leave unsaid, since
+            an older version stored it; default: the stored one stays.
+        actor: who resumes it.
 
     Raises:
         RunNotFoundError: there is no such run.
         TransitionRefusedError: the run is neither failed nor cancelled.
     """
+    written_out = {} if spec is None else {"spec": spec.model_dump(mode="json")}
     for state in ("failed", "cancelled"):
         moved = move(
             session,
@@ -193,6 +201,7 @@ def resume(session: Session, run_id: str, *, actor: str) -> None:
             queued_at=database_now(),
             finished_at=None,
             cancel_requested=False,
+            **written_out,
         )
         if moved is not None:
             return

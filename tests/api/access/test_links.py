@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from api.settings import ApiSettings
 from pmae.client import ApiError, PmaeClient
 from tests.api.access.conftest import LockedApi
 from tests.api.live import live_api
+from tests.api.test_components import DIGEST, write_basis
 
 WEIGHTS = bytes(range(256)) * 40
 FILES = {"model.safetensors": WEIGHTS, "config.json": b"{}"}
@@ -75,6 +77,31 @@ def test_a_link_opens_nothing_else(locked: LockedApi, checkpoint_id: str) -> Non
         assert response.headers["content-type"] == "application/problem+json"
     posted = httpx.post(link.url, trust_env=False)
     assert (posted.status_code, posted.json()["code"]) == (401, "key_required")
+
+
+def test_a_link_fetches_a_file_of_the_basis_and_no_other(locked: LockedApi) -> None:
+    write_basis(locked.live.settings.bases_dir)
+    run = locked.live.add_run()
+    files = {"config.json": json.dumps({"basis_digest": DIGEST}).encode(), "facts.json": b"own"}
+    locked.live.add_checkpoint(run, files)
+    checkpoint_id = f"{run.id}-00000640"
+    basis_url = f"{locked.live.url}/api/v1/checkpoints/{checkpoint_id}/basis/files/facts.json"
+    assert get(basis_url).status_code == 401
+    with locked.client("reader") as client:
+        place = f"bases/{DIGEST}/facts.json"
+        (link,) = client.download_links(checkpoint_id, place)
+        (own,) = client.download_links(checkpoint_id, "facts.json")
+        with pytest.raises(ApiError, match="valid are bases/"):
+            client.download_links(checkpoint_id, f"bases/{'0' * 64}/facts.json")
+    assert link.file_name == place
+    assert get(link.url).json()["kind"] == "pca"
+    assert get(own.url).content == b"own"
+    for swapped in (
+        link.url.replace("/basis/files/", "/files/"),
+        own.url.replace("/files/", "/basis/files/"),
+    ):
+        response = get(swapped)
+        assert (response.status_code, response.json()["code"]) == (403, "link_invalid")
 
 
 def test_links_end_with_their_time_and_with_their_key(

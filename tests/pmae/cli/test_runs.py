@@ -101,9 +101,12 @@ def test_metrics_as_a_table_json_and_csv(api: LiveApi, pmae: Command) -> None:
     lines = pmae("metrics", run.id, "--name", "loss", "--csv").stdout.splitlines()
     assert lines[0] == "run,name,step,epoch,time,value"
     assert [line.split(",")[-1] for line in lines[1:]] == ["3.0", "1.0", "2.0"]
-    missing = pmae("metrics", run.id, "--name", "no_such")
+    missing = pmae("metrics", run.id, "--name", "val_loss")
     assert missing.returncode == 1
-    assert "no_such" in missing.stderr
+    assert "has no metric val_loss (yet)" in missing.stderr
+    unknown = pmae("metrics", run.id, "--name", "no_such")
+    assert unknown.returncode == 2
+    assert "val_online_probe_accuracy" in unknown.stderr
     assert pmae("metrics", run.id, "--csv", "--json").returncode == 2
 
 

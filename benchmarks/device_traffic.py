@@ -1,0 +1,56 @@
+"""Counts what a step asks of a device, on a machine that has none.
+
+Torch's ``meta`` device has shapes and no values. What is computed there is asked for as a GPU would
+be asked, operation by operation, and what a GPU would be waited for raises.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_COPIES = ("aten::_to_copy", "aten::copy_")
+
+
+class DeviceTraffic(TorchDispatchMode):
+    """Count operations on a device, and copies to it, while the context lasts.
+
+    Attributes:
+        operations: that compute something there: about the kernels that a GPU would launch, of
+            which some operations need several.
+        copies: element type and bytes of each copy from the host.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.device = device
+        self.operations = 0
+        self.copies: list[tuple[torch.dtype, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count one operation."""
+        result = func(*args, **(kwargs or {}))
+        if not any(self._is_there(leaf) for leaf in tree_leaves(result)):
+            return result
+        sources = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        host = [source for source in sources if source.device.type == "cpu" and source.ndim]
+        if host and func.name() in _COPIES:
+            self.copies += [(source.dtype, source.nbytes) for source in host]
+        elif not _is_view(func):
+            self.operations += 1
+        return result
+
+    def _is_there(self, value: object) -> bool:
+        return isinstance(value, Tensor) and value.device.type == self.device.type
+
+
+def _is_view(func: Any) -> bool:
+    """Whether an operation returns a part of its input and computes nothing."""
+    return any(
+        returned.alias_info is not None and not returned.alias_info.is_write
+        for returned in func._schema.returns  # noqa: SLF001 - torch has no other name for it
+    )

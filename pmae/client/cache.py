@@ -1,0 +1,144 @@
+"""Checkpoints of a service that were downloaded once, to be used again without it.
+
+::
+
+    CACHE/checkpoints/<service>/<checkpoint id>/   config.json, model.safetensors, manifest.json
+    CACHE/bases/<digest>/                          shared by the checkpoints of all services
+    CACHE/lock                                     held while something is downloaded
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import httpx
+
+from pmae.basis.files import verify_basis
+from pmae.client.connection import API_PREFIX
+from pmae.client.download import is_file_of
+from pmae.client.environment import connect
+from pmae.client.errors import ApiError, DownloadError
+from pmae.client.whole import basis_of
+from pmae.errors import BasisError, CheckpointError
+from pmae.events import FileFacts
+from pmae.layout import BASES_FOLDER, CONFIG_FILE, MANIFEST_FILE, MODEL_FILE
+
+_USED = (CONFIG_FILE, MODEL_FILE)
+"""What a model is loaded from; the optimiser's state, twice as large, stays at the service."""
+
+_ADDRESS = re.compile(
+    re.escape(API_PREFIX) + r"/(checkpoints/(?P<checkpoint>[0-9a-f]{8,32}-\d{8,12})"
+    r"|runs/(?P<run>[0-9a-f]{8,32}))/?"
+)
+_log = logging.getLogger(__name__)
+
+
+class _Address(NamedTuple):
+    """What an address names, at the service ``base_url``: a checkpoint, or a run."""
+
+    base_url: str
+    checkpoint_id: str | None
+    run_id: str | None
+
+
+def is_address(reference: str | Path) -> bool:
+    """Whether this names something at a service, and no file."""
+    return isinstance(reference, str) and reference.startswith(("http://", "https://"))
+
+
+def cached_checkpoint(address: str, cache_dir: Path) -> Path:
+    """The folder of a service's checkpoint on this machine, downloaded if it is not there.
+
+    A copy that is whole and verified is used without asking the service. The key is the one of
+    :func:`pmae.client.environment.connect`.
+
+    Args:
+        address: ``http://HOST/api/v1/checkpoints/ID``, or ``.../runs/ID`` for a run's newest kept
+            checkpoint, which the service is always asked for.
+        cache_dir: made if it is not there.
+
+    Raises:
+        CheckpointError: it is no such address, or the run has no kept checkpoint.
+        ClientError: the service does not answer or refuses, or what came is not what its manifest
+            says. A download that broke off is gone on with by the next call.
+    """
+    asked = _parsed(address)
+    bases = cache_dir / BASES_FOLDER
+    service = cache_dir / "checkpoints" / quote(asked.base_url, safe="")
+    if asked.checkpoint_id is not None and _is_whole(service / asked.checkpoint_id, bases):
+        return service / asked.checkpoint_id
+    with _hints(), connect(asked.base_url) as client:
+        checkpoint_id = asked.checkpoint_id
+        if checkpoint_id is None:
+            assert asked.run_id is not None
+            newest = next(client.checkpoints(asked.run_id, kind="kept", page_size=1), None)
+            if newest is None:
+                raise CheckpointError(f"the run {asked.run_id} has no kept checkpoint yet")
+            checkpoint_id = newest.id
+        folder = service / checkpoint_id
+        with _locked(cache_dir):
+            if not _is_whole(folder, bases):
+                _log.info("downloading the checkpoint %s to %s", checkpoint_id, folder)
+                for _ in client.download_folder(checkpoint_id, folder, only=_USED, bases=bases):
+                    pass
+        return folder
+
+
+def _parsed(address: str) -> _Address:
+    url = httpx.URL(address)
+    prefix, _, rest = url.path.partition(API_PREFIX)
+    found = _ADDRESS.fullmatch(API_PREFIX + rest)
+    if found is None:
+        raise CheckpointError(
+            f"{address} is no address of a checkpoint; valid are "
+            f"http://HOST:8000{API_PREFIX}/checkpoints/ID and http://HOST:8000{API_PREFIX}/runs/ID "
+            "(the API's address, not the dashboard's)"
+        )
+    base_url = str(url.copy_with(path=prefix or "/", query=None, fragment=None)).rstrip("/")
+    return _Address(base_url, found["checkpoint"], found["run"])
+
+
+def _is_whole(folder: Path, bases: Path) -> bool:
+    """Whether all that is used is there and verified."""
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        facts = {name: FileFacts.model_validate(manifest["files"][name]) for name in _USED}
+        digest = basis_of(folder / CONFIG_FILE)
+    except (OSError, ValueError, KeyError, TypeError, DownloadError):
+        return False
+    if not all(is_file_of(folder / name, facts[name]) for name in _USED):
+        return False
+    if digest is None:
+        return True
+    try:
+        verify_basis(bases / digest, digest)
+    except BasisError:
+        return False
+    return True
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one process downloads at a time; the others then find what it has fetched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _hints() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        if error.problem.code == "key_required":
+            error.add_note("the key is read from PMAE_API_KEY, or from the file PMAE_API_KEY_FILE")
+        raise

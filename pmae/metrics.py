@@ -1,0 +1,137 @@
+"""Metrics of a training run: name, meaning and direction of each, in one place.
+
+The trainer writes these names, and charts, the list of runs, its filters and orders, ``keep_best``
+and the command line look them up here. Imports no torch. docs/training.md explains the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+BANDS = ("0_50", "50_80", "80_95", "95_100")
+"""Bands of a spectrum: from which to which per cent of the total variance they go."""
+Better = Literal["higher", "lower"]
+Split = Literal["train", "val", "test"]
+When = Literal["step", "epoch", "end"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: in events, in SQL, in the API.
+        title: for people.
+        better: which of two values is the better one; None: neither is.
+        split: the images that it is measured on; None: it is of no images.
+        when: after some steps, after epochs, or when pretraining has ended.
+        unit: ``fraction`` is from 0 to 1, and shown in percent; None: a plain number.
+    """
+
+    name: str
+    title: str
+    better: Better | None
+    split: Split | None
+    when: When
+    unit: str | None = None
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether it is shown in percent."""
+        return self.unit == "fraction"
+
+    def goodness(self, value: float) -> float:
+        """``value``, or its negative where lower is better: the greatest is the best.
+
+        Raises:
+            ValueError: of two values of this metric neither is better.
+        """
+        if self.better is None:
+            raise ValueError(f"no value of {self.name} is better than another")
+        return value if self.better == "higher" else -value
+
+
+_SPLITS: tuple[tuple[Split, str], ...] = (("train", "train"), ("val", "validation"))
+
+
+def _of_both_splits(
+    name: str, title: str, better: Better | None, unit: str | None = None
+) -> list[Metric]:
+    """A metric that each epoch has of the train and of the validation images."""
+    return [
+        Metric(
+            name=f"{split}_{name}",
+            title=f"{title}, {words}",
+            better=better,
+            split=split,
+            when="epoch",
+            unit=unit,
+        )
+        for split, words in _SPLITS
+    ]
+
+
+def _of_validation(
+    name: str, title: str, better: Better | None, unit: str | None = None
+) -> list[Metric]:
+    """A metric that an epoch has of the validation images only."""
+    return _of_both_splits(name, title, better, unit)[1:]
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(name="loss", title="Loss of a step", better="lower", split="train", when="step"),
+        Metric(name="lr", title="Learning rate", better=None, split=None, when="step"),
+        Metric(
+            name="masked_share",
+            title="Masked share",
+            better=None,
+            split=None,
+            when="step",
+            unit="fraction",
+        ),
+        *_of_both_splits("loss", "Loss", "lower"),
+        *_of_both_splits("explained_variance", "Explained variance", "higher", "fraction"),
+        *(
+            metric
+            for band in BANDS
+            for metric in _of_both_splits(
+                f"explained_variance_{band}",
+                f"Explained variance from {band.replace('_', ' to ')} %",
+                "higher",
+                "fraction",
+            )
+        ),
+        *_of_both_splits("online_probe_loss", "Online probe's loss", "lower", "nats"),
+        *_of_both_splits("online_probe_top1", "Online probe", "higher", "fraction"),
+        *_of_both_splits("online_probe_accuracy", "Online probe, labels", "higher", "fraction"),
+        *_of_validation("knn_top1", "k-NN", "higher", "fraction"),
+        *_of_validation("knn_accuracy", "k-NN, labels", "higher", "fraction"),
+        *_of_validation("rankme", "RankMe", "higher"),
+        *_of_validation("feature_rank", "Effective rank of the features", "higher"),
+        *_of_validation("feature_first_share", "First component's share", None, "fraction"),
+        *_of_validation("feature_ten_share", "First ten components' share", None, "fraction"),
+        *_of_validation("feature_std", "Features' deviation", None),
+        Metric(
+            name="top1",
+            title="Linear probe, test",
+            better="higher",
+            split="test",
+            when="end",
+            unit="fraction",
+        ),
+    )
+}
+"""Every metric by its name. ``*_top1`` is of data with classes, ``*_accuracy`` of data whose images
+have several binary labels: the fraction of labels that are right."""
+
+BEST_METRICS = tuple(m.name for m in METRICS.values() if m.when == "epoch" and m.better)
+"""Those that choose the best checkpoint of a run."""
+
+
+def unknown_metric(name: str, valid: Iterable[str] = METRICS) -> str:
+    """Say that a metric is unknown, and which ones there are."""
+    return f"{name!r} is no metric; valid are {', '.join(valid)}"
