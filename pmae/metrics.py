@@ -53,6 +53,11 @@ class Metric:
         return value if self.better == "higher" else -value
 
 
+def band_title(band: str) -> str:
+    """A band of the spectrum for people: ``0_50`` is "0 to 50 %"."""
+    return f"{band.replace('_', ' to ')} %"
+
+
 _SPLITS: tuple[tuple[Split, str], ...] = (("train", "train"), ("val", "validation"))
 
 
@@ -100,7 +105,7 @@ METRICS: Mapping[str, Metric] = {
             for band in BANDS
             for metric in _of_both_splits(
                 f"explained_variance_{band}",
-                f"Explained variance from {band.replace('_', ' to ')} %",
+                f"Explained variance from {band_title(band)}",
                 "higher",
                 "fraction",
             )
@@ -127,6 +132,11 @@ METRICS: Mapping[str, Metric] = {
 }
 """Every metric by its name. ``*_top1`` is of data with classes, ``*_accuracy`` of data whose images
 have several binary labels: the fraction of labels that are right."""
+
+BAND_METRICS = frozenset(
+    f"{split}_explained_variance_{band}" for split, _ in _SPLITS for band in BANDS
+)
+"""Those of one band of the spectrum; of use in charts, too many for a line of text."""
 
 BEST_METRICS = tuple(m.name for m in METRICS.values() if m.when == "epoch" and m.better)
 """Those that choose the best checkpoint of a run."""

@@ -23,6 +23,7 @@ from pmae.events import (
 )
 from pmae.filming import Film
 from pmae.layout import LeaseDir
+from pmae.metrics import BAND_METRICS
 from pmae.monitor import Monitor
 from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, trainer_options
@@ -202,7 +203,9 @@ class StepBoundary(pl.Callback):
             values |= self._monitor.measure(module.model.encoder, statistics)
         self._epoch_metrics = finite(values)
         self._events.write(MetricsEvent(step=step, epoch=epoch, values=self._epoch_metrics))
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        figures = ", ".join(
+            f"{name} {value:.4f}" for name, value in values.items() if name not in BAND_METRICS
+        )
         _log.info("epoch %d/%d: %s", epoch, plan.epochs, figures)
 
     def _tell_progress(self, module: PretrainModule, step: int) -> None:
