@@ -173,7 +173,10 @@ def _error_event(error: Exception) -> ErrorEvent:
 def _write_spec(run_dir: RunDir, spec: RunSpec) -> None:
     run_dir.path.mkdir(parents=True, exist_ok=True)
     if run_dir.spec.exists() and _read_spec(run_dir) != spec:
-        raise SpecError(f"{run_dir.spec} holds another spec; give the run a folder of its own")
+        raise SpecError(
+            f"{run_dir.spec} holds another spec; give the run a folder of its own, or go on with "
+            f"that one: python -m pmae.train {run_dir.path}"
+        )
     write_file(run_dir.spec, spec.model_dump_json(indent=1).encode())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Response
@@ -17,6 +18,7 @@ from api.runs.waiting import Slots
 from api.settings import ApiSettings
 from pmae.data.catalog import dataset_facts
 from pmae.data.locate import locate
+from pmae.errors import SpecError
 from pmae.estimate import (
     checkpoint_bytes,
     decoder_parameters,
@@ -32,7 +34,7 @@ from pmae.schema_runs import (
     SubmitPreview,
 )
 from pmae.settings import StorageSettings
-from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec
+from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
 from pmae.spec.sizes import check_sizes, known_train_images
 from pmae.spec.versions import SPEC_VERSION
 
@@ -164,7 +166,8 @@ def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
 def _decides_speed(spec: dict[str, Any]) -> dict[str, Any]:
     """Of a stored spec; one of an older version is read as it is meant."""
     if spec.get("version") != SPEC_VERSION:
-        spec = ExperimentSpec.model_validate(spec).model_dump(mode="json")
+        with suppress(SpecError):  # what this version does not run is like none of its specs
+            spec = resolve(ExperimentSpec.model_validate(spec)).model_dump(mode="json")
     return {name: spec.get(name) for name in _DECIDES_SPEED}
 
 
