@@ -16,7 +16,7 @@ from pmae.evaluate.features import pooled
 from pmae.evaluate.subject import Target
 from pmae.models import Encoder
 from pmae.spec import FinetuneSpec
-from pmae.spec.evaluation import Pooling
+from pmae.spec.evaluation import Pooling, warmup_epochs
 
 _BATCH = 256
 
@@ -58,7 +58,7 @@ def finetune(
         num_images=len(target.data.train),
         batch_size=spec.batch_size,
         epochs=spec.epochs,
-        warmup_epochs=spec.warmup_epochs,
+        warmup_epochs=warmup_epochs(spec),
         base_lr=spec.base_lr,
     )
     with torch.random.fork_rng(devices=[]):

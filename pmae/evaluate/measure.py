@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from pmae.errors import SpecError
 from pmae.evaluate.classifier import Tick
 from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, extract, raw_pixels, standardization
@@ -27,6 +26,7 @@ from pmae.evaluate.subject import Subject, Target, labelled, transfer_target
 from pmae.models import Encoder
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, EvaluationSpec, FinetuneSpec, KnnSpec
+from pmae.spec.sizes import fit_neighbours
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,8 @@ class Evaluations:
         features = {
             name: self._extracted(spec, target, source, name) for name in ("train", "val", "test")
         }
-        train, most = features["train"], max(spec.k)
-        if most > len(train.labels):
-            raise SpecError(
-                f"k: {most} neighbours of {len(train.labels)} training images; valid is up to "
-                f"{len(train.labels)}",
-                field=("k",),
-            )
+        train = features["train"]
+        k = fit_neighbours(spec.k, len(train.labels))
         values = {name: found.values for name, found in features.items()}
         if spec.standardize:
             mean, std = standardization(train.values)
@@ -167,12 +162,12 @@ class Evaluations:
             scores: dict[str, list[Scores]] = {}
             for name in ("val", "test"):
                 self.tick()
-                found = nearest(values[name][layer], values["train"][layer], most)
-                by_k = votes(found, train.labels, spec.k, target.data.num_classes)
+                found = nearest(values[name][layer], values["train"][layer], max(k))
+                by_k = votes(found, train.labels, k, target.data.num_classes)
                 labels = features[name].labels
                 scores[name] = [score(each, labels, ranked=False) for each in by_k]
-            best = max(range(len(spec.k)), key=lambda i: (scores["val"][i].top1, -spec.k[i]))
-            outcome.append(LayerScores(scores["val"][best], scores["test"][best], spec.k[best]))
+            best = max(range(len(k)), key=lambda i: (scores["val"][i].top1, -k[i]))
+            outcome.append(LayerScores(scores["val"][best], scores["test"][best], k[best]))
         return outcome
 
     def _finetuned(

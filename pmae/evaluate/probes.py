@@ -13,6 +13,7 @@ from pmae.evaluate.features import Features, encode, frozen, standardization
 from pmae.evaluate.subject import Target
 from pmae.models import Encoder
 from pmae.spec import LinearProbeSpec, MlpProbeSpec
+from pmae.spec.evaluation import warmup_epochs
 
 ProbeSpec = LinearProbeSpec | MlpProbeSpec
 _MOMENTUM = 0.9
@@ -118,7 +119,7 @@ def _plan(spec: ProbeSpec, num_images: int) -> Plan:
         num_images=num_images,
         batch_size=spec.batch_size,
         epochs=spec.epochs,
-        warmup_epochs=spec.warmup_epochs,
+        warmup_epochs=warmup_epochs(spec),
         base_lr=spec.base_lr,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,24 @@ def test_without_runs_only_what_is_published_is_there(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["table", str(tmp_path)])
     assert "published" in result.output
     assert "measured here" not in result.output
+
+
+def test_a_run_of_version_1_is_a_seed_of_the_configuration_that_it_meant(tmp_path: Path) -> None:
+    for seed, top1 in enumerate((0.6, 0.8)):
+        add_run(tmp_path, f"run{seed}", top1, 0.5)
+    older, newer = (tmp_path / f"run{seed}" / "spec.json" for seed in range(2))
+    stored = json.loads(older.read_bytes()) | {"version": 1}
+    for name in ("loss", "monitor"):
+        del stored[name]
+    for name in ("count", "ratio_of", "predict"):
+        del stored["masking"][name]
+    del stored["dataset"]["std_floor"]
+    older.write_text(json.dumps(stored))
+    again = resolve(ExperimentSpec.model_validate(stored | {"seed": 1}))
+    newer.write_text(again.model_dump_json())
+    (row,) = measured_rows(read_runs(tmp_path))
+    assert row.top1 == pytest.approx(70.0)
+    assert (row.runs, row.candidates) == (2, 1)
 
 
 def test_other_ratios_than_the_papers_are_none_of_its_rows() -> None:
