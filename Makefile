@@ -15,7 +15,7 @@ help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/embedded  ## start everything, train PRESET (quickstart), show the result; DEMO_EXIT=1 stops then
-	@$(BIN)/pmae demo --preset $(PRESET) $(if $(DEMO_EXIT),--exit)
+	@$(BIN)/pmae demo --preset '$(PRESET)' $(if $(DEMO_EXIT),--exit)
 
 up: .venv/embedded  ## start the service without a run
 	@$(BIN)/pmae up

@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pmae.metrics import METRICS
+from pmae.metrics import BANDS, METRICS, band_title
 from pmae.schema import Metrics, MetricSeries, Reconstruction, Spectrum
 
 HEIGHT = 330
@@ -54,11 +54,13 @@ class CurveChart:
         key: of its widget.
         title: above it.
         lines: of metrics of one unit.
+        least: where the chart ends below, however low a line goes; None: with its lowest point.
     """
 
     key: str
     title: str
     lines: tuple[Line, ...]
+    least: float | None = None
 
     @property
     def percent(self) -> bool:
@@ -73,11 +75,22 @@ LOSS_LINES = (
     Line("train_loss", "train, by epoch", dash=(5, 3)),
     Line("val_loss", "validation"),
 )
+EXPLAINED_LINES = (
+    Line.of_split("train_explained_variance"),
+    Line.of_split("val_explained_variance"),
+)
+_BAND_DASHES = ((1, 0), (9, 3), (4, 3), (1, 3))
+BAND_LINES = tuple(
+    Line(f"val_explained_variance_{band}", band_title(band), dash)
+    for band, dash in zip(BANDS, _BAND_DASHES, strict=True)
+)
 PROBE_LINES = (
+    Line("val_knn_top1", "k-NN, validation", width=1.0, color=QUIET),
     Line.of_split("train_online_probe_top1"),
     Line.of_split("val_online_probe_top1"),
 )
 LABEL_PROBE_LINES = (
+    Line("val_knn_accuracy", "k-NN, validation", width=1.0, color=QUIET),
     Line.of_split("train_online_probe_accuracy"),
     Line.of_split("val_online_probe_accuracy"),
 )
@@ -85,11 +98,23 @@ PROBE_LOSS_LINES = (
     Line.of_split("train_online_probe_loss"),
     Line.of_split("val_online_probe_loss"),
 )
+RANK_LINES = (
+    Line("val_rankme", "RankMe", dash=(5, 3)),
+    Line("val_feature_rank", "without the mean"),
+)
+SHARE_LINES = (
+    Line("val_feature_ten_share", "first ten", dash=(5, 3)),
+    Line("val_feature_first_share", "first"),
+)
 CURVE_CHARTS = (
     CurveChart("loss", "Loss", LOSS_LINES),
-    CurveChart("probe", "Online probe, top-1", PROBE_LINES),
-    CurveChart("label_probe", "Online probe, labels that are right", LABEL_PROBE_LINES),
+    CurveChart("explained", "Explained share of the masked variance", EXPLAINED_LINES, least=-1.0),
+    CurveChart("bands", "Explained share by band, validation", BAND_LINES, least=-1.0),
+    CurveChart("probe", "Online probe and k-NN, top-1", PROBE_LINES),
+    CurveChart("label_probe", "Online probe and k-NN, labels that are right", LABEL_PROBE_LINES),
     CurveChart("probe_loss", "Online probe, loss", PROBE_LOSS_LINES),
+    CurveChart("rank", "Effective rank of the features, validation", RANK_LINES),
+    CurveChart("share", "Variance in the features' first components", SHARE_LINES),
 )
 """Of the run page, in its order; one without a point is left out."""
 CURVE_METRICS = tuple(line.metric for chart in CURVE_CHARTS for line in chart.lines)
@@ -137,14 +162,21 @@ def curves(
     title: str,
     log: bool = False,
     percent: bool = False,
+    least: float | None = None,
 ) -> alt.LayerChart:
-    """Lines over epochs in one run's colour; wheel and drag move along the epochs."""
+    """Lines over epochs in one run's colour; wheel and drag move along the epochs.
+
+    What lies below ``least`` is cut off.
+    """
+    y_scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
+    if least is not None and frame["value"].min() < least:
+        y_scale = alt.Scale(zero=False, domainMin=least, nice=False)
     base = alt.Chart(frame).encode(
         x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickMinStep=1)),
         y=alt.Y(
             "value:Q",
             title=None,
-            scale=alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False),
+            scale=y_scale,
             axis=alt.Axis(format="%" if percent else "~g", tickCount=6),
         ),
     )

@@ -123,9 +123,11 @@ def protocol_label(evaluation: Evaluation) -> str:
 
 
 def top1(evaluation: Evaluation) -> str:
-    """``91.2 %``, or ``91.2 % ± 0.3`` over several seeds."""
+    """``91.2 %``, or ``91.2 % ± 0.3`` over several seeds; and balanced, where classes differ."""
     std = evaluation.details.get("top1_std")
-    return percent(evaluation.top1) + ("" if std is None else f" ± {100 * std:.1f}")
+    shown = percent(evaluation.top1) + ("" if std is None else f" ± {100 * std:.1f}")
+    balanced = evaluation.telling_balanced_accuracy
+    return shown if balanced is None else f"{shown} (balanced {percent(balanced)})"
 
 
 def run_seconds(run: RunSummary, now: datetime | None = None) -> float | None:

@@ -34,7 +34,7 @@ def picture(png_base64: str, edge: int, title: str) -> Markup:
 
 
 def reconstruction_grid(result: Reconstruction, edge: int, names: Sequence[str] = ()) -> Markup:
-    """A row for each image: what it is and its error, then its panels.
+    """A row for each image: what it is and how much of it is explained, then its panels.
 
     ``names`` are those of uploaded files; images of a data set have a class and a number.
     """
@@ -45,7 +45,7 @@ def reconstruction_grid(result: Reconstruction, edge: int, names: Sequence[str] 
     rows = markup.joined(
         Markup("<tr><th>{}{}</th>{}</tr>").format(
             _row_head(image, names),
-            formatting.figure(image.masked_error),
+            _explained(image),
             markup.joined(
                 Markup("<td>{}</td>").format(
                     picture(image.panels[name], edge, f"{name} of image {image.index}")
@@ -59,7 +59,12 @@ def reconstruction_grid(result: Reconstruction, edge: int, names: Sequence[str] 
         '<div class="pm-scroll"><table class="pm-grid">'
         "<thead><tr><th>{}<small>{}</small></th>{}</tr></thead>"
         "<tbody>{}</tbody></table></div>"
-    ).format(*(("file", "error") if names else ("class", "image, error")), head, rows)
+    ).format(*(("file", "explained") if names else ("class", "image, explained")), head, rows)
+
+
+def _explained(image: ReconstructedImage) -> str:
+    share = image.explained_variance
+    return "–" if share is None else formatting.percent(share)
 
 
 def _row_head(image: ReconstructedImage, names: Sequence[str]) -> Markup:

@@ -16,7 +16,13 @@ _KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate
 _METHODS = {"PMAE": "pmae", "MAE": "mae"}
 _Order = Literal["asc", "desc"]
 _NEWEST = "Newest first"
-_ORDERING = ("val_online_probe_top1", "val_online_probe_accuracy", "val_loss")
+_ORDERING = (
+    "val_online_probe_top1",
+    "val_online_probe_accuracy",
+    "val_knn_top1",
+    "val_explained_variance",
+    "val_loss",
+)
 """Metrics that runs are ordered by, the best first."""
 _ORDERS: dict[str, tuple[str, _Order]] = {
     _NEWEST: ("created", "desc"),

@@ -46,9 +46,8 @@ class EpochSums:
 
     Args:
         bands: names of the bands by which the explained variance is told apart.
-        counters: what :meth:`counters` of a checkpoint gave. What an older version's lacks counts
-            from now on, but for the probe's loss, which is a mean: of the epoch that is under way
-            it is unknown (NaN).
+        counters: what :meth:`counters` of a checkpoint gave. What an older version's lacks is
+            unknown (NaN) in the epoch that is under way, and that epoch has no such figure.
 
     Attributes:
         values: float64, as :func:`step_sums` lays them out.
@@ -58,9 +57,9 @@ class EpochSums:
         self._bands = bands
         parts = [f"{kind}_{band}" for kind in ("residual", "target") for band in bands]
         self._names = (*_NAMES, *parts)
-        known = dict(counters or {})
-        known.setdefault("probe_loss", math.nan if known.get("images") else 0.0)
-        values = [known.get(name, 0.0) for name in self._names]
+        known = counters or {}
+        missing = math.nan if known.get("images") else 0.0
+        values = [known.get(name, missing) for name in self._names]
         self.values = torch.tensor(values, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:

@@ -53,6 +53,11 @@ class Metric:
         return value if self.better == "higher" else -value
 
 
+def band_title(band: str) -> str:
+    """A band of the spectrum for people: ``0_50`` is "0 to 50 %"."""
+    return f"{band.replace('_', ' to ')} %"
+
+
 _SPLITS: tuple[tuple[Split, str], ...] = (("train", "train"), ("val", "validation"))
 
 
@@ -71,6 +76,13 @@ def _of_both_splits(
         )
         for split, words in _SPLITS
     ]
+
+
+def _of_validation(
+    name: str, title: str, better: Better | None, unit: str | None = None
+) -> list[Metric]:
+    """A metric that an epoch has of the validation images only."""
+    return _of_both_splits(name, title, better, unit)[1:]
 
 
 METRICS: Mapping[str, Metric] = {
@@ -93,7 +105,7 @@ METRICS: Mapping[str, Metric] = {
             for band in BANDS
             for metric in _of_both_splits(
                 f"explained_variance_{band}",
-                f"Explained variance from {band.replace('_', ' to ')} %",
+                f"Explained variance from {band_title(band)}",
                 "higher",
                 "fraction",
             )
@@ -101,6 +113,13 @@ METRICS: Mapping[str, Metric] = {
         *_of_both_splits("online_probe_loss", "Online probe's loss", "lower", "nats"),
         *_of_both_splits("online_probe_top1", "Online probe", "higher", "fraction"),
         *_of_both_splits("online_probe_accuracy", "Online probe, labels", "higher", "fraction"),
+        *_of_validation("knn_top1", "k-NN", "higher", "fraction"),
+        *_of_validation("knn_accuracy", "k-NN, labels", "higher", "fraction"),
+        *_of_validation("rankme", "RankMe", "higher"),
+        *_of_validation("feature_rank", "Effective rank of the features", "higher"),
+        *_of_validation("feature_first_share", "First component's share", None, "fraction"),
+        *_of_validation("feature_ten_share", "First ten components' share", None, "fraction"),
+        *_of_validation("feature_std", "Features' deviation", None),
         Metric(
             name="top1",
             title="Linear probe, test",
@@ -113,6 +132,11 @@ METRICS: Mapping[str, Metric] = {
 }
 """Every metric by its name. ``*_top1`` is of data with classes, ``*_accuracy`` of data whose images
 have several binary labels: the fraction of labels that are right."""
+
+BAND_METRICS = frozenset(
+    f"{split}_explained_variance_{band}" for split, _ in _SPLITS for band in BANDS
+)
+"""Those of one band of the spectrum; of use in charts, too many for a line of text."""
 
 BEST_METRICS = tuple(m.name for m in METRICS.values() if m.when == "epoch" and m.better)
 """Those that choose the best checkpoint of a run."""

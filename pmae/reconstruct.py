@@ -64,7 +64,7 @@ class ReconstructionResult:
     Attributes:
         panels: by name (:data:`PANELS`), each ``(n, height, width, 3)`` uint8.
         labels: what each image shows; None: nothing is known of that.
-        masked_error: the loss of each image: the mean square over what is masked.
+        masked_error: of each image, the mean square over what is masked.
         mean_squares: of each component or patch of each image.
         ratio: the ratio asked for; None where none is.
         masked_share: the share really masked, of variance or of patches.
@@ -106,7 +106,7 @@ def reconstruct(
         prediction=objective.hidden_part(objective.standardized(prediction, batch), masked),
         masked=masked.expand_as(residual),
     )
-    return parts, MeanSquares(residual, target, parts.masked)
+    return parts, MeanSquares(residual, target, parts.masked, objective.bands)
 
 
 def panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:

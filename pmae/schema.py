@@ -27,6 +27,9 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RUN_STATES: tuple[RunState, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
 TERMINAL_STATES: frozenset[RunState] = frozenset({"succeeded", "failed", "cancelled"})
 
+_NOTEWORTHY = 0.01
+"""A balanced accuracy that is another figure than the top-1 differs from it by so much."""
+
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -60,8 +63,16 @@ class Evaluation(_Wire):
     details: dict[str, Any] = Field(
         default_factory=dict,
         description="What else was found, and how: docs/evaluation.md. Among it top1_std, top5, "
-        "macro_f1, val_top1, per_class, confusion_matrix, by_layer, chosen, spec.",
+        "macro_f1, balanced_accuracy, val_top1, per_class, confusion_matrix, by_layer, chosen and "
+        "spec.",
     )
+
+    @property
+    def telling_balanced_accuracy(self) -> float | None:
+        """The mean accuracy of the classes, where it is another figure than the top-1."""
+        balanced = self.details.get("balanced_accuracy")
+        is_other = balanced is not None and abs(balanced - self.top1) >= _NOTEWORTHY
+        return balanced if is_other else None
 
 
 class RunSummary(_Wire):
@@ -229,15 +240,29 @@ class Spectrum(_Wire):
     )
 
 
+class PresetParameter(_Wire):
+    """A parameter of a family of presets."""
+
+    name: str
+    meaning: str
+    valid: str = Field(description="Its values, or what one looks like.")
+    default: str
+
+
 class PresetView(_Wire):
     """A named spec."""
 
-    name: str
+    name: str = Field(description="Of a family's: with its parameters, `paper?dataset=cifar10`.")
     summary: str
     command: str = Field(default="", description="Trains it in a terminal, without a service.")
     cost: str
     expect: str
     spec: ExperimentSpec
+    parameters: list[PresetParameter] = Field(
+        default=[],
+        description="Of a family: what can be said after its name. `spec`, `cost` and `expect` are "
+        "of the values that the name gives, and of the defaults.",
+    )
 
 
 class DatasetView(_Wire):

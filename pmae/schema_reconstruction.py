@@ -163,6 +163,25 @@ class ReconstructionRequest(_Request):
         return chosen
 
 
+_Explained = Annotated[
+    float | None,
+    Field(
+        description="Share of the masked variance that is explained: 1 - sum (prediction - "
+        "target)^2 / sum target^2 over what is masked. 1 is perfect, 0 is what predicting nothing "
+        "gives, below 0 is worse. Null if what is masked has no variance.",
+        examples=[0.42],
+    ),
+]
+_ExplainedByBand = Annotated[
+    dict[str, float],
+    Field(
+        description="PMAE: the same for each band of the spectrum of which anything is masked, by "
+        "the per cents of the total variance from which to which it goes (docs/training.md).",
+        examples=[{"0_50": 0.61, "50_80": 0.33, "80_95": 0.08, "95_100": -0.02}],
+    ),
+]
+
+
 class ReconstructedImage(_Answer):
     """One image's panels, each a PNG in base64 at its native size."""
 
@@ -174,8 +193,11 @@ class ReconstructedImage(_Answer):
         description="original, visible, target, prediction, full, error (docs/reconstructions.md)"
     )
     masked_error: float = Field(
-        description="The loss of this image: mean square over what is masked."
+        description="Mean square of prediction minus target over what is masked of this image, "
+        "standardised: its loss, unless the run's `loss` divides that."
     )
+    explained_variance: _Explained = None
+    explained_variance_by_band: _ExplainedByBand = {}
     masked: _Parts | None = Field(
         default=None,
         description="What is masked in this image, where the images' masks differ; else null, and "
@@ -251,5 +273,7 @@ class Reconstruction(_Answer):
         "if the images' masks differ: then each image has its own.",
         examples=[[[0, 9], 12]],
     )
+    explained_variance: _Explained = None
+    explained_variance_by_band: _ExplainedByBand = {}
     images: list[ReconstructedImage]
     residuals: Residuals

@@ -27,6 +27,7 @@ Purpose = Literal[
     "filmstrip",
     "basis",
     "basis_augment",
+    "monitor",
 ]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from pmae.checkpoint_writer import CheckpointWriter
 from pmae.checkpoints import CheckpointConfig, TrainingState
+from pmae.data.standardize import PixelStatistics
 from pmae.epoch_sums import EpochSums
 from pmae.errors import TimeLimitError
 from pmae.evaluate.run import Evaluator
@@ -23,6 +24,8 @@ from pmae.events import (
 )
 from pmae.filming import Film
 from pmae.layout import LeaseDir
+from pmae.metrics import BAND_METRICS
+from pmae.monitor import Monitor
 from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, trainer_options
 from pmae.supervision import StopSignal
@@ -56,8 +59,9 @@ def pretrain(
         return
     trained_seconds = state.counters.get(_TRAINED_SECONDS, 0.0) if state else 0.0
     film = Film(lease, module.spec.epochs)
+    monitor = Monitor(module.spec, module.data)
     writer = CheckpointWriter(lease, events, config, milestone_steps(module))
-    boundary = StepBoundary(events, writer, stop, evaluator, film, first, trained_seconds)
+    boundary = StepBoundary(events, writer, stop, evaluator, film, monitor, first, trained_seconds)
     try:
         with stop.deferred(), ranks:
             fit(module, first, [Restore(state), boundary], ranks.accelerator)
@@ -121,6 +125,7 @@ class StepBoundary(pl.Callback):
         stop: StopSignal,
         evaluator: Evaluator,
         film: Film,
+        monitor: Monitor,
         first: int,
         trained_seconds: float,
     ) -> None:
@@ -129,6 +134,7 @@ class StepBoundary(pl.Callback):
         self._stop = stop
         self._evaluator = evaluator
         self._film = film
+        self._monitor = monitor
         self._first = first
         self._trained_before = trained_seconds
         self._started = self._saved = time.monotonic()
@@ -196,11 +202,17 @@ class StepBoundary(pl.Callback):
         values = module.sums.means("train", module.probe_accuracy)
         module.sums = EpochSums(module.objective.bands.names)
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
-        if due or (module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)):
+        chooses = module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)
+        if due or chooses:
             values |= module.validate()
+        if self._monitor.due(epoch, chooses=chooses):
+            statistics = PixelStatistics(module.pixel_mean, module.pixel_std)
+            values |= self._monitor.measure(module.model.encoder, statistics)
         self._epoch_metrics = finite(values)
         self._events.write(MetricsEvent(step=step, epoch=epoch, values=self._epoch_metrics))
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        figures = ", ".join(
+            f"{name} {value:.4f}" for name, value in values.items() if name not in BAND_METRICS
+        )
         _log.info("epoch %d/%d: %s", epoch, plan.epochs, figures)
 
     def _tell_progress(self, module: PretrainModule, step: int) -> None:

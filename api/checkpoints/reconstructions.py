@@ -155,6 +155,8 @@ def _wire(
 ) -> Reconstruction:
     asked = request.images
     shared, masks = _masks(result)
+    explained = result.mean_squares.explained()
+    of_images = result.mean_squares.explained_per_image()
     images = [
         ReconstructedImage(
             index=row if isinstance(asked, UploadedImages) else asked.indices[row],
@@ -164,6 +166,8 @@ def _wire(
                 for name, panel in result.panels.items()
             },
             masked_error=error,
+            explained_variance=of_images[row].whole,
+            explained_variance_by_band=of_images[row].bands,
             masked=masks[row] if masks is not None else None,
         )
         for row, error in enumerate(result.masked_error)
@@ -180,6 +184,8 @@ def _wire(
         num_masked=result.num_masked,
         num_total=result.num_total,
         masked=shared,
+        explained_variance=explained.whole,
+        explained_variance_by_band=explained.bands,
         images=images,
         residuals=_residuals(result),
     )

@@ -230,9 +230,10 @@ async def reconstruct(
     are known: those of a data set.
 
     Of each image: original, visible part, target, prediction, full reconstruction and error; and
-    what is left of each masked component or patch (`residuals`). The mask is drawn by any strategy
-    of the run's method (`masking`, `seed`), or is the set that `components` or `patches` names. The
-    same request gives the same masks. A checkpoint of a run that is still training serves as
+    what is left of each masked component or patch (`residuals`), and the share of the masked
+    variance that is explained. The mask is drawn by any strategy of the run's method (`masking`,
+    `seed`), or is the set that `components` or `patches` names. The same request gives the same
+    masks. A checkpoint of a run that is still training serves as
     well as one of a finished run.
     """
     asked = await read_long_body(request, ReconstructionRequest) or ReconstructionRequest()

@@ -43,7 +43,8 @@ class RunRow(Base):
     name: Mapped[str] = mapped_column(String(120))
     method: Mapped[str] = mapped_column(String(16))
     dataset: Mapped[str] = mapped_column(String(120))
-    preset: Mapped[str | None] = mapped_column(String(64))
+    # SQLite holds no text to its length, and would have to copy the table to change it.
+    preset: Mapped[str | None] = mapped_column(String(64).with_variant(String(200), "postgresql"))
     spec: Mapped[dict[str, Any]]
     tags: Mapped[list[Any]]
     devices: Mapped[int] = mapped_column(Integer, default=1)

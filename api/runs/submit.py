@@ -28,7 +28,7 @@ from api.runs.previews import preview_response
 from api.runs.submission import read_spec
 from api.runs.views import run_view
 from api.storage import refuse_when_full
-from pmae.presets import SMALL_PRESETS
+from pmae.presets import SMALL_PRESETS, get_preset
 from pmae.schema import Run
 from pmae.schema_runs import SubmitPreview
 from pmae.spec import EvaluateSpec, RunSpec
@@ -110,7 +110,12 @@ def submit_run(
     principal: PrincipalDep,
     body: Annotated[dict[str, Any] | None, Body()] = None,
     preset: Annotated[
-        str | None, Query(description="Start from this preset; the body's fields replace its own.")
+        str | None,
+        Query(
+            description="Start from this preset; the body's fields replace its own. One of a "
+            "family has parameters, and its name is encoded: `paper%3Fdataset%3Dcifar10`.",
+            examples=["quickstart", "paper?dataset=cifar10&method=pmae&ratio=0.2"],
+        ),
     ] = None,
     priority: Annotated[
         int, Query(ge=-1000, le=1000, description="Runs of a higher priority start first.")
@@ -143,6 +148,8 @@ def submit_run(
     if answered is not None:
         return answered
     spec = read_spec(body, preset)
+    if preset is not None:
+        preset = get_preset(preset).name  # with the parameters that its defaults stand for
     try:
         if validate_only:
             return preview_response(services.sessions, spec, services.settings)

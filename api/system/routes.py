@@ -5,21 +5,28 @@ from __future__ import annotations
 import http
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from api.access.needs import ADMIN, EVERYBODY, VIEWER
 from api.access.principal import StrangerOrPrincipalDep
 from api.context import ServicesDep
-from api.errors import NotFoundError
+from api.errors import InvalidRequestError, NotFoundError
 from api.openapi import binary, problems
 from api.runs import waiting
 from api.system import service
 from pmae.errors import SpecError
 from pmae.faults import NO_NUL
-from pmae.presets import PRESETS, get_preset
-from pmae.schema import DatasetView, PresetView, Queue, Readiness, WorkerView
+from pmae.presets import FAMILIES, PRESETS, UnknownPresetError, get_preset
+from pmae.schema import (
+    DatasetView,
+    PresetView,
+    ProblemField,
+    Queue,
+    Readiness,
+    WorkerView,
+)
 
 WorkerName = Annotated[
     str, Path(max_length=200, pattern=NO_NUL, description="The worker's `name`.")
@@ -45,8 +52,12 @@ class Liveness(BaseModel):
     dependencies=[VIEWER],
 )
 def list_presets() -> list[PresetView]:
-    """The named specs, resolved: what each shows, costs, and gives."""
-    return [service.preset_view(preset) for preset in PRESETS.values()]
+    """The named specs, resolved: what each shows, costs, and gives.
+
+    A family of specs stands once, with the `parameters` that its name takes.
+    """
+    singles = [service.preset_view(preset) for preset in PRESETS.values()]
+    return [*singles, *(service.family_view(family) for family in FAMILIES.values())]
 
 
 @router.get(
@@ -54,16 +65,28 @@ def list_presets() -> list[PresetView]:
     response_model=PresetView,
     tags=["catalogue"],
     summary="Get a preset",
-    responses=problems(not_found="There is no such preset."),
+    responses=problems(
+        not_found="There is no such preset.",
+        unprocessable_entity="A parameter of the family is not valid.",
+    ),
     dependencies=[VIEWER],
 )
-def read_preset(name: str) -> PresetView:
-    """One named spec, resolved. `POST /runs?preset=<name>` submits it."""
+def read_preset(name: str, request: Request) -> PresetView:
+    """One named spec, resolved. `POST /runs?preset=<name>` submits it.
+
+    The parameters of a family are those of the address, `/presets/paper?dataset=cifar10&ratio=0.2`,
+    or a part of the name, encoded: `/presets/paper%3Fdataset%3Dcifar10%26ratio%3D0.2`.
+    """
+    query = request.url.query
+    whole = f"{name}?{query}" if query else name
     try:
-        preset = get_preset(name)
-    except SpecError as error:
+        preset = get_preset(whole)
+    except UnknownPresetError as error:
         raise NotFoundError(str(error), code="preset_not_found") from error
-    return service.preset_view(preset)
+    except SpecError as error:
+        fields = [ProblemField(pointer=name, message=str(error)) for name in error.field]
+        raise InvalidRequestError(str(error), fields=fields) from error
+    return service.preset_view(preset, FAMILIES.get(whole.partition("?")[0]))
 
 
 @router.get(

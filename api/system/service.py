@@ -11,14 +11,21 @@ from api.errors import NotFoundError
 from api.runs.views import moment
 from pmae.data import locate
 from pmae.data.locate import Listed
-from pmae.presets import Preset
-from pmae.schema import DatasetView, PresetView, ProblemField, WorkerView
+from pmae.presets import Family, Preset
+from pmae.schema import DatasetView, PresetParameter, PresetView, ProblemField, WorkerView
 from pmae.settings import StorageSettings
 from pmae.spec import resolve
 
 
-def preset_view(preset: Preset) -> PresetView:
-    """A preset with its spec resolved."""
+def family_view(family: Family) -> PresetView:
+    """A family by its own name, as the preset of its defaults."""
+    view = preset_view(family.preset(""), family)
+    return view.model_copy(update={"name": family.name, "summary": family.summary})
+
+
+def preset_view(preset: Preset, family: Family | None = None) -> PresetView:
+    """A preset with its spec resolved; with the parameters of the family that it is of, if any."""
+    parameters = family.parameters if family else ()
     return PresetView(
         name=preset.name,
         summary=preset.summary,
@@ -26,6 +33,15 @@ def preset_view(preset: Preset) -> PresetView:
         cost=preset.cost,
         expect=preset.expect,
         spec=resolve(preset.spec),
+        parameters=[
+            PresetParameter(
+                name=parameter.name,
+                meaning=parameter.meaning,
+                valid=parameter.valid,
+                default=parameter.default,
+            )
+            for parameter in parameters
+        ],
     )
 
 

@@ -19,6 +19,7 @@ from dashboard.pictures import reconstruction_grid
 from dashboard.service import client, live, refresh_seconds
 from pmae.client import ApiError
 from pmae.client.checkpoints import uploads_refused
+from pmae.metrics import band_title
 from pmae.schema import MOST_IN_A_PAGE, Checkpoint, Reconstruction, ReconstructionRequest, Run
 
 PAGE = "reconstructions"
@@ -174,22 +175,30 @@ def _grid(choice: Choice) -> None:
         )
     else:
         what = f"{masked} masked, {result.num_masked} of {result.num_total} patches"
-    mean_error = sum(image.masked_error for image in result.images) / len(result.images)
     st.html(
         Markup(
             '<div class="pm-title pm-num"><b>Step {}</b><span class="pm-muted">epoch {} · {} · '
-            "mean error of what is masked {}</span></div>"
+            "{}</span></div>"
         ).format(
-            formatting.count(result.step),
-            formatting.epoch(result.epoch),
-            what,
-            formatting.figure(mean_error),
+            formatting.count(result.step), formatting.epoch(result.epoch), what, _explained(result)
         )
     )
     st.html(reconstruction_grid(result, PICTURE_EDGE, choice.names))
     st.altair_chart(
         charts.residuals(result, color=run_color(choice.run.number)), key="recon_residuals"
     )
+
+
+def _explained(result: Reconstruction) -> str:
+    """The share of the masked variance that is explained, and that of each band of the spectrum."""
+    if result.explained_variance is None:
+        return "what is masked has no variance"
+    whole = f"{formatting.percent(result.explained_variance)} of it explained"
+    bands = ", ".join(
+        f"{band_title(band)}: {formatting.percent(share)}"
+        for band, share in result.explained_variance_by_band.items()
+    )
+    return f"{whole} ({bands})" if bands else whole
 
 
 def _told_of_files(error: ApiError, names: Sequence[str]) -> bool:

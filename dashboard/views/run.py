@@ -19,7 +19,7 @@ from pmae.metrics import METRICS
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
 MAX_POINTS = 400
-_FIGURES = ("loss", "train_loss", "val_loss", *formatting.ONLINE_PROBE)
+_FIGURES = ("loss", "train_loss", "val_loss", "val_explained_variance", *formatting.ONLINE_PROBE)
 """Metrics whose newest values stand above the curves."""
 MOST_CHECKPOINTS = 30
 """In the table; they are read again every few seconds, and each has links to its files."""
@@ -157,7 +157,7 @@ def _figures(run: Run) -> Markup:
 
 
 def _curves(run: Run) -> None:
-    """Loss and online probe over the epochs."""
+    """What is measured at steps and epochs, over the epochs."""
     metrics = client().metrics(run.id, names=charts.CURVE_METRICS, max_points=MAX_POINTS)
     if not any(series.step for series in metrics.series):
         if run.state not in TERMINAL_STATES:
@@ -185,13 +185,14 @@ def _curves(run: Run) -> None:
                 title=chart.title,
                 log=log and chart.key == "loss",
                 percent=chart.percent,
+                least=chart.least,
             ),
             key=f"{chart.key}_chart_{run.id}",
             on_select="rerun",
             selection_mode=[charts.ZOOM],
         )
     if len(frames) == 1:
-        columns[1].caption("The online probe's curves appear after the first epoch.")
+        columns[1].caption("The curves of epochs appear after the first one.")
 
 
 def _outcome(shown: Run) -> None:

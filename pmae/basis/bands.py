@@ -12,6 +12,8 @@ from pmae.metrics import BANDS
 
 _EDGES = (0.50, 0.80, 0.95)
 """Shares of the total variance between the bands, greatest components first."""
+_ROUNDING = 1e-9
+"""By so much a sum may miss an edge that it is equal to."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Bands:
         """
         before = explained_variance_ratio.cumsum(dim=0) - explained_variance_ratio
         edges = torch.tensor(_EDGES, dtype=torch.float64)
-        return cls(BANDS, torch.bucketize(before, edges, right=True))
+        return cls(BANDS, torch.bucketize(before + _ROUNDING, edges, right=True))
 
     @classmethod
     def undivided(cls, num_total: int) -> Self:

@@ -15,10 +15,11 @@ from pmae.cli.listing import list_runs
 from pmae.cli.local import demo, up
 from pmae.cli.pictures import filmstrip, reconstruct
 from pmae.cli.plugins import PluginGroup
+from pmae.cli.presets import presets
 from pmae.cli.runs import cancel, delete, metrics, rerun, resume, show
 from pmae.cli.service import queue, status, workers
 from pmae.cli.submit import submit, train
-from pmae.cli.table import presets, table
+from pmae.cli.table import table
 from pmae.cli.worker import worker_app
 
 RUNS, CHECKPOINTS, SERVICE, LOCAL = "Runs", "Checkpoints", "The service", "On this machine"

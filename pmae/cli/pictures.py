@@ -18,6 +18,7 @@ from pmae.client.environment import connect
 from pmae.errors import CommandError
 from pmae.faults import fault
 from pmae.files import write_file
+from pmae.metrics import band_title
 from pmae.schema import Reconstruction, ReconstructionRequest
 from pmae.schema_reconstruction import MOST_IMAGES
 
@@ -67,6 +68,14 @@ def reconstruct(
             "--mask", help="Print what was masked too, as --components or --patches takes it."
         ),
     ] = False,
+    explained: Annotated[
+        bool,
+        typer.Option(
+            "--explained",
+            help="Print the share of the masked variance that is explained too, whole and by band "
+            "of the spectrum.",
+        ),
+    ] = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """Reconstruct images under a mask, and write one labelled picture."""
@@ -91,11 +100,13 @@ def reconstruct(
         try:
             picture = client.reconstruct_png(checkpoint_id, request)
             # The same request gives the same masks.
-            answer = client.reconstruct(checkpoint_id, request) if mask else None
+            answer = client.reconstruct(checkpoint_id, request) if mask or explained else None
         except ApiError as error:
             raise _named(error, image or []) from error
     _save(output, picture)
-    for line in _mask_lines(answer) if answer else ():
+    for line in _mask_lines(answer) if answer and mask else ():
+        typer.echo(line)
+    for line in _explained_lines(answer) if answer and explained else ():
         typer.echo(line)
 
 
@@ -171,6 +182,19 @@ def _mask_lines(answer: Reconstruction) -> Iterator[str]:
     for image in answer.images:
         if image.masked is not None:
             yield f"image {image.index}: {option} {_written(image.masked)}"
+
+
+def _explained_lines(answer: Reconstruction) -> Iterator[str]:
+    """The share of the masked variance that is explained: of all, of bands, and of each image."""
+    yield f"explained variance: {_percent(answer.explained_variance)}"
+    for band, share in answer.explained_variance_by_band.items():
+        yield f"band {band_title(band)}: {_percent(share)}"
+    for image in answer.images:
+        yield f"image {image.index}: {_percent(image.explained_variance)}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def _written(masked: list[int | tuple[int, int]]) -> str:

@@ -16,7 +16,7 @@ from pmae.cli.resolve import RunArgument, RunArguments, find_run
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import CommandError, PmaeError
-from pmae.metrics import METRICS, unknown_metric
+from pmae.metrics import BAND_METRICS, METRICS, unknown_metric
 from pmae.schema import Run
 
 
@@ -153,7 +153,7 @@ def _facts(run: Run) -> list[tuple[str, str | None]]:
         ("priority", str(run.priority)),
         ("stage", run.progress.stage if run.state == "running" else None),
         ("epoch", epochs(run)),
-        ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in run.last_metrics.items())),
+        ("metrics", ", ".join(_newest_metrics(run))),
         ("top1", share(run.top1)),
         ("worker", run.worker),
         ("attempt", f"{run.attempt} of {run.max_attempts}"),
@@ -162,6 +162,12 @@ def _facts(run: Run) -> list[tuple[str, str | None]]:
         ("finished", moment(run.finished_at)),
         ("error", _error(run)),
     ]
+
+
+def _newest_metrics(run: Run) -> list[str]:
+    """The newest value of each metric but those of one band of the spectrum."""
+    shown = {name: v for name, v in run.last_metrics.items() if name not in BAND_METRICS}
+    return [f"{name} {value:.4g}" for name, value in shown.items()]
 
 
 def _error(run: Run) -> str | None:

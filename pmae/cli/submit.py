@@ -19,7 +19,7 @@ from pmae.cli.preview import print_preview
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import SpecError
-from pmae.presets import PRESETS, get_preset
+from pmae.presets import get_preset, is_preset
 from pmae.schema import Run
 from pmae.spec import EvaluateSpec, ExperimentSpec
 from pmae.spec.changes import merge_patch, read_changes
@@ -32,7 +32,8 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SPEC",
-        help="A preset's name, a YAML or JSON file, or - for standard input.",
+        help="A preset, a YAML or JSON file, or - for standard input. Quote a preset's parameters: "
+        "'paper?dataset=cifar10&ratio=0.2'.",
     ),
 ]
 Changes = Annotated[
@@ -80,7 +81,7 @@ def read_source(source: str) -> SpecSource:
         told = "standard input"
         return SpecSource(told, None, read_spec_text(sys.stdin.read(), told))
     path = Path(source)
-    if source not in PRESETS and (path.exists() or path.suffix in _FILE_SUFFIXES):
+    if not is_preset(source) and (path.exists() or path.suffix in _FILE_SUFFIXES):
         return SpecSource(source, None, read_spec_file(path))
     return SpecSource(source, source, {})
 

@@ -1,4 +1,4 @@
-"""``pmae table`` and ``pmae presets``."""
+"""``pmae table``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pmae.cli.output import print_table
 from pmae.errors import DataError
 from pmae.measured import read_runs
-from pmae.presets import PRESETS
 from pmae.table import as_csv, as_json, as_latex, as_text, measured_rows, published_rows
 
 
@@ -33,10 +31,6 @@ _WRITERS = {
 }
 
 
-_FEW = 10
-"""Of so few presets each stands apart from the next."""
-
-
 def table(
     folder: Annotated[Path, typer.Argument(help="Folder of runs, at any depth.")],
     output_format: Annotated[
@@ -51,17 +45,3 @@ def table(
         raise DataError(f"{folder} is no folder; give one that holds runs")
     rows = [*([] if measured_only else published_rows()), *measured_rows(read_runs(folder))]
     sys.stdout.write(_WRITERS[output_format](rows))
-
-
-def presets(
-    words: Annotated[
-        list[str] | None, typer.Argument(help="Only those whose names hold all of these words.")
-    ] = None,
-) -> None:
-    """List the presets: what each shows, what it costs and what to expect."""
-    chosen = [p for p in PRESETS.values() if all(word in p.name for word in words or ())]
-    rows = [(p.name, p.summary, p.cost, p.expect) for p in chosen]
-    columns = ("name", "what", "cost", "expect")
-    print_table(columns, rows, flexible=columns[1:], lines=len(chosen) < _FEW)
-    if len(chosen) == 1:
-        typer.echo(chosen[0].command)

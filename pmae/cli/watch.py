@@ -108,7 +108,9 @@ def _features(evaluation: Evaluation) -> str:
 
 def _top1(evaluation: Evaluation) -> str:
     std = evaluation.details.get("top1_std")
-    return f"{evaluation.top1:.1%}" + ("" if std is None else f" ± {std:.1%}")
+    shown = f"{evaluation.top1:.1%}" + ("" if std is None else f" ± {std:.1%}")
+    balanced = evaluation.telling_balanced_accuracy
+    return shown if balanced is None else f"{shown} (balanced {balanced:.1%})"
 
 
 def _figures(run: Run) -> str:

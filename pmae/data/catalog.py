@@ -125,6 +125,21 @@ DATASETS: dict[str, DatasetFacts] = {
         _medmnist("dermamnist", "DermaMNIST (10,015 skin lesions)", 7, 7_007),
         _medmnist("pathmnist", "PathMNIST (107,180 tissue patches)", 9, 89_996),
         DatasetFacts(
+            name="elpv",
+            title="ELPV (2,624 photographs of solar cells, defective or not)",
+            resolution=64,
+            patch_size=8,
+            channels=1,
+            num_classes=2,
+            horizontal_flip=True,
+            source=(
+                "`pip install 'pmae[elpv]'`, or `pip install --no-deps --target DATA_ROOT/elpv "
+                "elpv-dataset` into the data root (PyPI, 91 MB; CC BY-NC-SA 4.0: not for "
+                "commercial use)"
+            ),
+            train_images=1_724,
+        ),
+        DatasetFacts(
             name="clevr",
             title="CLEVR (85,000 rendered scenes, 24 binary labels)",
             resolution=224,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ _LAYOUTS = {
         ),
     ),
     "imagenet": _Layout(("imagenet",), ("train", "val")),
+    "elpv": _Layout(("elpv/elpv_dataset/data",), ("labels.csv", "images")),
 }
 _KNOWN = frozenset(
     {"FashionMNIST"}
@@ -214,7 +216,15 @@ def _candidates(name: str, settings: StorageSettings, resolution: int) -> list[P
     if name == "fashion_mnist":
         named = [settings.fashion_mnist_dir] if settings.fashion_mnist_dir else []
         return [*named, root / "FashionMNIST" / "raw", DEBIAN_FASHION_MNIST]
-    return [root / folder for folder in _LAYOUTS[name].folders]
+    folders = [root / folder for folder in _LAYOUTS[name].folders]
+    return [*_installed_elpv(), *folders] if name == "elpv" else folders
+
+
+def _installed_elpv() -> list[Path]:
+    """The data of the installed package ``elpv-dataset``, which is not imported for it."""
+    package = importlib.util.find_spec("elpv_dataset")
+    found = (package.submodule_search_locations if package else None) or ()
+    return [Path(folder) / "data" for folder in found]
 
 
 def _look(name: str, path: Path, facts: DatasetFacts) -> Location:

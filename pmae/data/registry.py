@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from pmae.data.catalog import FOLDER_PREFIX, MEDMNIST, NPZ_PREFIX, dataset_facts
 from pmae.data.cifar10 import load_cifar10
 from pmae.data.clevr import load_clevr
 from pmae.data.digits import load_digits
+from pmae.data.elpv import load_elpv
 from pmae.data.fashion_mnist import load_fashion_mnist
 from pmae.data.files import FileSplit
 from pmae.data.folder import load_folder, load_imagenet
@@ -24,6 +27,11 @@ from pmae.spec import DatasetSpec
 
 _FEW_FILES = 2000
 """Decoding so many takes less time than starting workers."""
+_OF_FILES: dict[str, Callable[[Path, int], ImageData]] = {
+    "elpv": load_elpv,
+    "imagenet": load_imagenet,
+    "tiny_imagenet": load_tiny_imagenet,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -93,8 +101,8 @@ def _load(spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool) -
         )
     if name == "clevr":
         return load_clevr(path, resolution, object_masks=object_masks)
-    if name in ("imagenet", "tiny_imagenet"):
-        return (load_imagenet if name == "imagenet" else load_tiny_imagenet)(path, resolution)
+    if name in _OF_FILES:
+        return _OF_FILES[name](path, resolution)
     return (load_cifar10 if name == "cifar10" else load_fashion_mnist)(path)
 
 

@@ -178,7 +178,7 @@ def _write_attention(subject: Subject, options: argparse.Namespace) -> None:
 def _show(results: list[EvaluationResult]) -> None:
     first = results[0]
     title = f"{first.protocol} on {first.dataset} after epoch {first.epoch:g}, test split"
-    columns = ("of", "layer", "top-1", "sd", "top-5", "macro F1", "val top-1", "chosen")
+    columns = ("of", "layer", "top-1", "sd", "top-5", "macro F1", "balanced", "val top-1", "chosen")
     print_table(
         columns,
         [row for result in results for row in _rows(result)],
@@ -191,9 +191,16 @@ def _rows(result: EvaluationResult) -> Iterator[tuple[str, ...]]:
     """A row for each layer that was measured; the last one has all figures."""
     source = result.source.replace("_", " ")
     for layer in result.by_layer[:-1]:
-        of_layer = (_percent(layer.top1), _percent(layer.top1_std), "", "")
+        of_layer = (_percent(layer.top1), _percent(layer.top1_std), "", "", "")
         yield source, str(layer.layer), *of_layer, _percent(layer.val_top1), _k(layer.k)
-    figures = (result.top1, result.top1_std, result.top5, result.macro_f1, result.val_top1)
+    figures = (
+        result.top1,
+        result.top1_std,
+        result.top5,
+        result.macro_f1,
+        result.balanced_accuracy,
+        result.val_top1,
+    )
     chosen = ", ".join(f"{name} {value}" for name, value in result.chosen.items())
     yield source, "last", *map(_percent, figures), chosen
 

@@ -224,6 +224,7 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
     tests = [found.test for found in last]
     top1, top1_std = mean_and_std([found.top1 for found in tests])
     macro_f1, macro_f1_std = mean_and_std([found.macro_f1 for found in tests])
+    balanced, balanced_std = mean_and_std([found.balanced_accuracy for found in tests])
     fives = [found.top5 for found in tests if found.top5 is not None]
     top5, top5_std = mean_and_std(fives) if fives else (None, None)
     by_class = zip(*(found.per_class for found in tests), strict=True)
@@ -240,7 +241,10 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
         "top5_std": top5_std,
         "macro_f1": macro_f1,
         "macro_f1_std": macro_f1_std,
+        "balanced_accuracy": balanced,
+        "balanced_accuracy_std": balanced_std,
         "val_top1": mean_and_std([found.val.top1 for found in last])[0],
+        "val_balanced_accuracy": mean_and_std([found.val.balanced_accuracy for found in last])[0],
         "per_class": [optional_mean(values) for values in by_class],
         "confusion_matrix": tests[0].confusion.tolist(),
         "by_layer": by_layer,

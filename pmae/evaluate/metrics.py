@@ -19,6 +19,8 @@ class Scores:
         top5: share of images whose class is among the five best; None for five classes or fewer,
             for binary labels, and where classes are not ranked.
         macro_f1: F1 of each class, averaged; of binary labels, each one's macro F1, averaged.
+        balanced_accuracy: share of each class's images whose class was predicted, averaged over
+            the classes that have images; of binary labels over 0 and 1, then over the labels.
         per_class: accuracy of each class or label, NaN for a class without images.
         confusion: ``(classes, classes)`` int64 images by true and predicted class, or
             ``(labels, 2, 2)``.
@@ -27,6 +29,7 @@ class Scores:
     top1: float
     top5: float | None
     macro_f1: float
+    balanced_accuracy: float
     per_class: list[float]
     confusion: Tensor
 
@@ -50,11 +53,13 @@ def score(logits: Tensor, labels: Tensor, *, ranked: bool = True) -> Scores:
     if ranked and classes > _TOP:
         best = logits.topk(_TOP, dim=1).indices
         top5 = (best == labels[:, None]).any(dim=1).double().mean().item()
+    recall = _recall(confusion)
     return Scores(
         top1=(predicted == labels).double().mean().item(),
         top5=top5,
         macro_f1=_f1(confusion).mean().item(),
-        per_class=(confusion.diagonal().double() / confusion.sum(dim=1)).tolist(),
+        balanced_accuracy=recall.nanmean().item(),
+        per_class=recall.tolist(),
         confusion=confusion,
     )
 
@@ -68,9 +73,15 @@ def _binary(predicted: Tensor, labels: Tensor) -> Scores:
         top1=right.mean().item(),
         top5=None,
         macro_f1=macro_f1.mean().item(),
+        balanced_accuracy=torch.stack([_recall(m).nanmean() for m in confusion]).mean().item(),
         per_class=right.tolist(),
         confusion=confusion,
     )
+
+
+def _recall(confusion: Tensor) -> Tensor:
+    """Of each class, the share of its images that are said to be of it; NaN without images."""
+    return confusion.diagonal().double() / confusion.sum(dim=1)
 
 
 def _f1(confusion: Tensor) -> Tensor:

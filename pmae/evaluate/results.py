@@ -32,7 +32,7 @@ class EvaluationResult(BaseModel):
     """One evaluation's outcome. Figures are of the test split unless they say otherwise.
 
     Where images have several binary labels, ``top1`` is the share of labels that are right and
-    ``macro_f1`` each label's macro F1; both are means over the labels.
+    ``macro_f1`` and ``balanced_accuracy`` each label's own; all are means over the labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,7 +54,14 @@ class EvaluationResult(BaseModel):
     top5_std: float | None = None
     macro_f1: float
     macro_f1_std: float | None = None
+    balanced_accuracy: float | None = Field(
+        default=None,
+        description="Mean over the classes of the share of each one's images that are recognised: "
+        "the figure to look at where classes are of unequal size. Null in older results.",
+    )
+    balanced_accuracy_std: float | None = None
     val_top1: float = Field(description="On the validation split; what choices are made by.")
+    val_balanced_accuracy: float | None = None
     per_class: list[float | None] = Field(
         description="Accuracy of each class (or binary label), the mean over the seeds; null where "
         "the split has no image of it."

@@ -1,25 +1,24 @@
-"""The paper's experiments as presets, generated from two tables: data sets and variants.
+"""The paper's experiments: one family of presets (arXiv 2502.06314).
 
-``<data set>_<method>_<variant>``, where the variant is
-
-- ``std`` (MAE at 0.75), ``rd`` (a ratio drawn from 0.1 to 0.9 for every batch),
-- ``ratio_<r>`` for r = 0.1 to 0.9: the sweep. The paper's ``ocl`` (oracle) is no preset: it is the
-  one of the nine that is best, which ``pmae table`` chooses on validation,
-- an ablation, on CIFAR-10 only (:data:`ABLATIONS`).
+Every variant of the masking that its public code ships, on every data set that the paper trains on.
+Rows of the paper's Table 1 are ``method=mae`` (``std``, ratio 0.75), ``ratio=0.1-0.9`` with either
+method (``rd``), and fixed ratios from 0.1 to 0.9, of which ``ocl`` (oracle) is the best one:
+``pmae table`` chooses it on validation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from pmae.data.catalog import dataset_facts
+from pmae.errors import SpecError
 from pmae.estimate import known_train_images, num_parameters, steps_per_epoch
+from pmae.presets.family import Family, Parameter
 from pmae.presets.preset import Preset
-from pmae.published import SOURCE, published_top1
+from pmae.published import DATASETS, RANDOM_RATIO, SOURCE, published_top1
 from pmae.spec import (
-    DatasetSpec,
     EvaluationSpec,
     ExperimentSpec,
     FinetuneSpec,
@@ -27,146 +26,257 @@ from pmae.spec import (
     MlpProbeSpec,
     resolve,
 )
+from pmae.spec.masking import DEFAULT_MAE_RATIO, DEFAULT_PMAE_RATIO, RATIO_MODES
 
-_DATASETS = ("cifar10", "tiny_imagenet", "dermamnist", "bloodmnist", "pathmnist")
-_METHODS = ("mae", "pmae")
-_RATIOS = tuple(step / 10 for step in range(1, 10))
-_RANDOM_RATIO = (0.1, 0.9)
-_BATCH = 512
-_PAPER_HEADS = 12
-"""The paper's ViT-T has 12 heads of 16, the usual one 3 of 64."""
+_DATASETS = (*DATASETS, "clevr", "imagenet")
+_BATCH = {"clevr": 128}
+_OTHER_BATCH = 512
+_HEADS = 12
+"""The public code's ViTs have 12 heads; the usual ViT-T has 3 of 64, and this one's are of 16."""
 _NAMES = {"mae": "MAE", "pmae": "PMAE", "linear": "linear", "mlp": "MLP", "finetune": "fine-tune"}
+_MASKING = ("strategy", "ratio_of", "count", "scope", "predict", "mode")
+"""Parameters that are fields of the masking, by the same names."""
+_FIELDS = {
+    "ratio": ("masking", "ratio"),
+    "basis": ("basis", "kind"),
+    "model": ("model", "preset"),
+    "decoder_depth": ("model", "decoder_depth"),
+    **{name: ("masking", name) for name in _MASKING},
+}
+"""Where a parameter stands in the spec."""
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to pretrain.
-
-    Attributes:
-        method: ``pmae`` or ``mae``.
-        name: the last part of the preset's name.
-        summary: after "PMAE on CIFAR-10".
-        fields: of the spec, beside those that all presets of the table share.
-        row: of the paper's table, for what to expect; None: it publishes no such figure.
-    """
-
-    method: str
-    name: str
-    summary: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    row: str | None = None
-
-
-def _table_variants() -> Iterator[Variant]:
-    yield Variant("mae", "std", "at its usual ratio", {"masking": {"ratio": 0.75}}, "std")
-    drawn = {"masking": {"ratio": _RANDOM_RATIO}}
-    for method in _METHODS:
-        yield Variant(method, "rd", "at a ratio drawn for every batch", drawn, "rd")
-    for method in _METHODS:
-        for ratio in _RATIOS:
-            fixed = {"masking": {"ratio": ratio}}
-            yield Variant(method, f"ratio_{ratio}", f"at ratio {ratio}", fixed)
-
-
-ABLATIONS: tuple[Variant, ...] = (
-    *(
-        Variant("pmae", f"basis_{kind}", f"on the basis {kind}", {"basis": {"kind": kind}})
-        for kind in ("pca_augmented", "dct", "random", "kernel")
+PARAMETERS = (
+    Parameter("dataset", "what is pretrained on", _DATASETS, default="cifar10"),
+    Parameter("method", "components (pmae) or patches (mae)", ("pmae", "mae"), default="pmae"),
+    Parameter(
+        "ratio",
+        "share masked; a range is drawn from for every batch",
+        form="a number above 0 and below 1, or two as 0.1-0.9",
+        default=f"{DEFAULT_PMAE_RATIO}, mae: {DEFAULT_MAE_RATIO}",
     ),
-    *(
-        Variant(
-            "pmae",
-            f"strategy_{strategy}",
-            f"masking components by the strategy {strategy}",
-            {"masking": {"strategy": strategy}},
-        )
-        for strategy in ("top", "bottom", "block")
+    Parameter(
+        "strategy",
+        "what is masked; segmentation: mae on clevr",
+        ("random", "top", "bottom", "block", "segmentation"),
+        default="random",
     ),
-    *(
-        Variant(
-            method,
-            f"decoder_depth_{depth}",
-            f"with a decoder of depth {depth}, probed at every depth of the encoder",
-            {"model": {"decoder_depth": depth}},
-        )
-        for method in _METHODS
-        for depth in (1, 2, 4, 8)
+    Parameter(
+        "basis",
+        "pmae: whose components",
+        ("pca", "pca_augmented", "dct", "random", "kernel"),
+        default="pca",
     ),
-    Variant(
-        "pmae",
-        "scope_image",
-        "with a mask of its own for each image",
-        {"masking": {"scope": "image"}},
+    Parameter(
+        "ratio_of", "pmae: what the ratio counts", ("variance", "components"), default="variance"
+    ),
+    Parameter(
+        "count",
+        "pmae: rule for a share of variance",
+        ("reference", "nearest"),
+        default="reference",
+    ),
+    Parameter("scope", "pmae: a mask for each", ("batch", "image"), default="batch"),
+    Parameter(
+        "predict",
+        "segmentation: what is masked",
+        ("background", "object"),
+        default="background",
+    ),
+    Parameter(
+        "mode",
+        "segmentation: of the objects",
+        ("complete", "partial", "random"),
+        default="complete",
+    ),
+    Parameter("model", "encoder", ("vit_tiny", "vit_small", "vit_base"), default="vit_tiny"),
+    Parameter("decoder_depth", "blocks of the decoder", ("8", "1", "2", "4"), default="8"),
+    Parameter(
+        "evaluations",
+        "the table's three, or a linear probe of every block",
+        ("table", "layers"),
+        default="table",
     ),
 )
-"""On CIFAR-10, PMAE at 0.2 and MAE at 0.75, each by a linear probe of every block."""
+_DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
+_ALWAYS = ("dataset", "method", "ratio")
+"""Said by a preset's name also where they are the default."""
 
 
-def _evaluations(*, ablation: bool) -> tuple[EvaluationSpec, ...]:
-    probe = {"recipe": "paper", "batch_size": _BATCH}
-    if ablation:
-        return (LinearProbeSpec(layers="all"),)
-    return (
-        LinearProbeSpec.model_validate(probe),
-        MlpProbeSpec.model_validate(probe),
-        FinetuneSpec(batch_size=_BATCH),
-    )
-
-
-def _preset(dataset: str, variant: Variant, *, ablation: bool) -> Preset:
-    name = f"{dataset}_{variant.method}_{variant.name}"
-    fields: dict[str, Any] = {
-        "name": name,
-        "method": variant.method,
-        "dataset": DatasetSpec(name=dataset),
-        **variant.fields,
-        "model": {"num_heads": _PAPER_HEADS} | variant.fields.get("model", {}),
-        "batch_size": _BATCH,
-        "evaluations": _evaluations(ablation=ablation),
-        "tags": ("ablation",) if ablation else ("paper-table",),
+def _build(given: Mapping[str, str]) -> Preset:
+    values = {"dataset": "cifar10", "method": "pmae"} | dict(given)
+    ratio = _ratio(values)
+    if ratio is not None:
+        values["ratio"] = "-".join(f"{number:g}" for number in ratio)
+    said = {
+        name: values[name]
+        for name in _DEFAULTS
+        if name in values and (name in _ALWAYS or values[name] != _DEFAULTS[name])
     }
-    spec = ExperimentSpec.model_validate(fields)
-    title = dataset_facts(dataset).title.partition(" (")[0]
+    spec = ExperimentSpec.model_validate(_fields(values, ratio, _run_name(said)))
+    try:
+        resolved = resolve(spec)
+    except SpecError as error:
+        raise _not_together(error, values) from error
     return Preset(
-        name=name,
-        summary=f"{_NAMES[variant.method]} on {title} {variant.summary}.",
-        cost=_cost(spec),
-        expect=_expect(variant, dataset),
+        name=f"paper?{urlencode(said)}",
+        summary=_summary(said),
+        cost=_cost(resolved),
+        expect=_expect(said, resolved),
         spec=spec,
     )
 
 
-def _cost(spec: ExperimentSpec) -> str:
-    resolved = resolve(spec)
-    facts = dataset_facts(spec.dataset.name)
-    num_train = known_train_images(spec.dataset)
-    assert num_train is not None
-    steps = spec.epochs * steps_per_epoch(spec, num_train)
-    parameters = num_parameters(resolved, facts.channels or 3) / 1e6
+def _run_name(said: Mapping[str, str]) -> str:
+    """For people: ``cifar10_pmae_0.2_top``."""
+    return "_".join(
+        f"decoder_{value}" if name == "decoder_depth" else value for name, value in said.items()
+    )
+
+
+def _fields(
+    values: Mapping[str, str], ratio: tuple[float, ...] | None, name: str
+) -> dict[str, Any]:
+    """Of the spec; what the parameters do not say and the paper does is among them."""
+    masking: dict[str, Any] = {part: values[part] for part in _MASKING if part in values}
+    if ratio is not None:
+        masking["ratio"] = ratio if len(ratio) > 1 else ratio[0]
+    if values["method"] == "pmae" and values.get("ratio_of") != "components":
+        masking.setdefault("count", "reference")
+    model: dict[str, Any] = {"num_heads": _HEADS}
+    if "model" in values:
+        model["preset"] = values["model"]
+    if "decoder_depth" in values:
+        model["decoder_depth"] = int(values["decoder_depth"])
+    dataset = values["dataset"]
+    fields: dict[str, Any] = {
+        "name": name,
+        "method": values["method"],
+        "dataset": {"name": dataset},
+        "masking": masking,
+        "model": model,
+        "batch_size": _BATCH.get(dataset, _OTHER_BATCH),
+        "evaluations": _evaluations(values),
+        "tags": ("paper",),
+    }
+    if "basis" in values:
+        fields["basis"] = {"kind": values["basis"]}
+    if dataset == "clevr":
+        # A crop takes objects away that the labels assert.
+        fields["augmentation"] = {"crop_scale": (1.0, 1.0), "horizontal_flip": False}
+    return fields
+
+
+def _ratio(values: Mapping[str, str]) -> tuple[float, ...] | None:
+    """One number, or the ends of a range; None where the objects decide how much is masked."""
+    text = values.get("ratio")
+    if text is None:
+        if values["method"] == "pmae":
+            return (DEFAULT_PMAE_RATIO,)
+        if values.get("strategy") != "segmentation":
+            return (DEFAULT_MAE_RATIO,)
+        taking = RATIO_MODES["object" if values.get("predict") == "object" else "background"]
+        return (DEFAULT_MAE_RATIO,) if values.get("mode") in taking else None
+    try:
+        ratio = tuple(float(part) for part in text.split("-"))
+    except ValueError:
+        ratio = ()
+    if len(ratio) not in (1, 2) or not 0 < ratio[0] <= ratio[-1] < 1:
+        raise PAPER.error("ratio", f"ratio={text!r}; valid is {_PARAMETER['ratio'].form}")
+    return ratio
+
+
+def _not_together(error: SpecError, values: Mapping[str, str]) -> SpecError:
+    """The spec's refusal, about the parameter that has to change."""
+    place = error.field or ()
+    about = next((name for name, field in _FIELDS.items() if field[: len(place)] == place), None)
+    if about is None or about not in values:
+        return SpecError(f"preset paper: {error}", field=("dataset",))
+    return PAPER.error(about, f"{about}={values[about]}: {error}")
+
+
+def _evaluations(values: Mapping[str, str]) -> tuple[EvaluationSpec, ...]:
+    if values.get("evaluations") == "layers":
+        return (LinearProbeSpec(layers="all"),)
+    batch = _BATCH.get(values["dataset"], _OTHER_BATCH)
+    # Without augmentation the paper's recipe is one on features that are extracted once.
+    unaugmented = {"recipe": "cached", "standardize": False}
+    recipe = unaugmented if values["dataset"] == "clevr" else {"recipe": "paper"}
+    probe = {**recipe, "batch_size": batch}
     return (
-        f"{parameters:.1f} M parameters, {steps:,} steps of {spec.batch_size} images of "
+        LinearProbeSpec.model_validate(probe),
+        MlpProbeSpec.model_validate(probe),
+        FinetuneSpec(batch_size=batch),
+    )
+
+
+def _summary(said: Mapping[str, str]) -> str:
+    title = dataset_facts(said["dataset"]).title.partition(" (")[0]
+    at = f" at {said['ratio']}" if "ratio" in said else ""
+    others = ", ".join(f"{name} {value}" for name, value in said.items() if name not in _ALWAYS)
+    return f"{_NAMES[said['method']]} on {title}{at}{', ' if others else ''}{others}."
+
+
+def _cost(resolved: ExperimentSpec) -> str:
+    facts = dataset_facts(resolved.dataset.name)
+    parameters = num_parameters(resolved, facts.channels or 3) / 1e6
+    num_train = known_train_images(resolved.dataset)
+    if num_train is None:
+        much = f"{resolved.epochs} epochs in batches"
+    else:
+        much = f"{resolved.epochs * steps_per_epoch(resolved, num_train):,} steps"
+    return (
+        f"{parameters:.1f} M parameters, {much} of {resolved.batch_size} images of "
         f"{resolved.resolution} pixels: for a GPU"
     )
 
 
-def _expect(variant: Variant, dataset: str) -> str:
-    if variant.row is not None:
-        figures = published_top1(variant.method, variant.row, dataset)
-        listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
-        return f"published ({SOURCE}): {listed}; not measured here"
-    if variant.name.startswith("ratio_"):
-        figures = published_top1(variant.method, "ocl", dataset)
-        listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
-        return f"published of the best ratio ({SOURCE}): {listed}; not measured here"
-    return "no published figure; not measured here"
+def _expect(said: Mapping[str, str], resolved: ExperimentSpec) -> str:
+    """What the paper's table says of it, if it is in there."""
+    method, ratio = said["method"], resolved.masking.ratio
+    if set(said) - set(_ALWAYS) or said["dataset"] not in DATASETS:
+        return "no published figure; not measured here"
+    if isinstance(ratio, tuple):
+        row = "rd" if ratio == RANDOM_RATIO else None
+    else:
+        row = "std" if (method, ratio) == ("mae", DEFAULT_MAE_RATIO) else "ocl"
+    if row is None:
+        return "no published figure; not measured here"
+    figures = published_top1(method, row, said["dataset"])
+    listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
+    of = " of the best ratio" if row == "ocl" else ""
+    return f"published{of} ({SOURCE}): {listed}; not measured here"
 
 
-def _all() -> Iterator[Preset]:
-    for dataset in _DATASETS:
-        for variant in _table_variants():
-            yield _preset(dataset, variant, ablation=False)
-    for variant in ABLATIONS:
-        yield _preset("cifar10", variant, ablation=True)
+PAPER = Family(
+    name="paper",
+    summary="The paper's experiments: every variant of its masking on every data set.",
+    example="paper?dataset=cifar10&method=pmae&ratio=0.2",
+    parameters=PARAMETERS,
+    build=_build,
+)
+_PARAMETER = {parameter.name: parameter for parameter in PARAMETERS}
 
 
-PAPER_PRESETS: tuple[Preset, ...] = tuple(_all())
+def _aliases() -> dict[str, str]:
+    table = {"mae_std": "method=mae"}
+    for method in ("mae", "pmae"):
+        table[f"{method}_rd"] = f"method={method}&ratio=0.1-0.9"
+        for tenth in range(1, 10):
+            table[f"{method}_ratio_0.{tenth}"] = f"method={method}&ratio=0.{tenth}"
+    ablations = {"pmae_scope_image": "scope=image"}
+    for kind in ("pca_augmented", "dct", "random", "kernel"):
+        ablations[f"pmae_basis_{kind}"] = f"basis={kind}"
+    for strategy in ("top", "bottom", "block"):
+        ablations[f"pmae_strategy_{strategy}"] = f"strategy={strategy}"
+    for method in ("mae", "pmae"):
+        for depth in (1, 2, 4, 8):
+            ablations[f"{method}_decoder_depth_{depth}"] = f"method={method}&decoder_depth={depth}"
+    return {
+        f"{dataset}_{name}": f"dataset={dataset}&{query}"
+        for dataset in DATASETS
+        for name, query in table.items()
+    } | {f"cifar10_{name}": f"evaluations=layers&{query}" for name, query in ablations.items()}
+
+
+PAPER_ALIASES = _aliases()
+"""Names that these presets had when each was one of its own: the queries that stand for them."""

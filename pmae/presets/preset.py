@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 
 from pmae.spec import ExperimentSpec
@@ -12,7 +14,8 @@ class Preset:
     """A named spec.
 
     Attributes:
-        name: as ``make demo PRESET=<name>`` and ``GET /presets/<name>`` use it.
+        name: as ``make demo PRESET=<name>`` and ``GET /presets/<name>`` use it; of a family's
+            preset with its parameters, ``paper?dataset=cifar10&ratio=0.2``.
         summary: what it shows, in a sentence.
         cost: how long it takes on which machine, or how much there is to do.
         expect: the figure to expect, and whose it is.
@@ -28,4 +31,5 @@ class Preset:
     @property
     def command(self) -> str:
         """What trains it in a terminal, without any service."""
-        return f"pmae train {self.name} runs/{self.name}"
+        folder = re.sub(r"[^A-Za-z0-9._-]+", "_", self.spec.name or self.name)
+        return f"pmae train {shlex.quote(self.name)} runs/{folder}"

@@ -16,7 +16,7 @@ from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evalua
 from pmae.spec.loss import LossSpec, resolve_loss
 from pmae.spec.masking import MaskingSpec, resolve_masking
 from pmae.spec.model import ModelSpec, resolve_model
-from pmae.spec.monitor import MonitorSpec
+from pmae.spec.monitor import MonitorSpec, resolve_monitor
 from pmae.spec.optimization import (
     AugmentationSpec,
     OptimizerSpec,
@@ -147,6 +147,7 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     dataset = spec.dataset.model_copy(update={"resolution": resolution})
     check_parts(spec.batch_size, spec.accumulate_steps, spec.devices)
     _check_object_masks(spec)
+    model = resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size)
     updates: dict[str, Any] = {
         "dataset": dataset,
         "basis": resolve_basis(
@@ -154,7 +155,13 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
         ),
         "masking": resolve_masking(spec.masking, spec.method, facts),
         "loss": resolve_loss(spec.loss, spec.method),
-        "model": resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size),
+        "model": model,
+        "monitor": resolve_monitor(
+            spec.monitor,
+            epochs=spec.epochs,
+            embed_dim=resolved(model.embed_dim, "model.embed_dim"),
+            num_classes=facts.num_classes,
+        ),
         "schedule": resolve_schedule(spec.schedule, spec.epochs),
         "augmentation": resolve_augmentation(spec.augmentation, facts.horizontal_flip),
         "evaluations": resolve_evaluations(spec.evaluations, epochs=spec.epochs, dataset=dataset),

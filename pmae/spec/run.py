@@ -46,10 +46,10 @@ def load_spec(source: str, *, version: int | None = None) -> RunSpec:
     Raises:
         SpecError: there is neither, or the file does not hold a spec.
     """
-    from pmae.presets import PRESETS, get_preset
+    from pmae.presets import get_preset, is_preset
 
     path = Path(source)
-    if source in PRESETS or not path.is_file():
+    if is_preset(source) or not path.is_file():
         fields = get_preset(source).spec.model_dump(mode="json", exclude_unset=True)
     else:
         fields = read_spec_file(path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 SPEC_VERSION: Final = 2
-_MONITOR: Final = {"online_probe": "raw"}
+_MONITOR: Final = {"online_probe": "raw", "knn": False, "spectrum": False}
 
 
 def upgrade_spec(fields: Any) -> Any:

@@ -8,7 +8,7 @@ from pmae.cli.watch import show_result, watch_run
 from pmae.client import PmaeClient
 from pmae.client.environment import connect
 from pmae.layout import MODEL_FILE
-from pmae.presets import PRESETS
+from pmae.presets import get_preset, is_preset
 from pmae.schema import Run
 from pmae.spec import load_spec
 from pmae.up.interrupts import Interrupts
@@ -31,7 +31,8 @@ def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
         SpecError: there is no such preset or file, or it holds no spec.
         StackError: the service cannot start.
     """
-    spec, preset = load_spec(source), PRESETS.get(source)
+    preset = get_preset(source) if is_preset(source) else None
+    spec = preset.spec if preset else load_spec(source)
     settings = UpSettings.load()
 
     def say(text: str) -> None:

@@ -158,6 +158,12 @@ def test_exactly_the_components_that_are_named(api: LiveApi, checkpoint: str) ->
     assert np.mean(found.residuals.residual) == pytest.approx(np.mean(errors), rel=1e-3)
     spectrum = found.residuals.target
     assert len(spectrum) == 5
+    left = sum(found.residuals.residual) / sum(spectrum)
+    assert found.explained_variance is not None
+    assert found.explained_variance == pytest.approx(1 - left, rel=1e-3)
+    assert list(found.explained_variance_by_band) == ["0_50", "50_80"]
+    shares = [image.explained_variance or 0.0 for image in found.images]
+    assert min(shares) < found.explained_variance < max(shares)
     other_seed = Reconstruction.model_validate_json(
         api.client.post(url, json=body | {"seed": 2}).content
     )
@@ -205,6 +211,22 @@ def test_the_command_prints_the_mask(
     same = ["reconstruct", checkpoint, again, "--images", "0-1", option, written]
     assert CliRunner().invoke(app, same).exit_code == 0
     assert Path(again).read_bytes() == Path(sheet).read_bytes()
+
+
+def test_the_command_prints_what_is_explained(
+    api: LiveApi, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PMAE_API_URL", api.url)
+    sheet = str(tmp_path / "a.png")
+    command = ["reconstruct", checkpoint, sheet, "--images", "4", "--components", "0-2"]
+    done = CliRunner().invoke(app, [*command, "--explained"])
+    assert done.exit_code == 0, done.output
+    path, whole, band, image = done.output.splitlines()
+    assert path == sheet
+    share = whole.removeprefix("explained variance: ")
+    assert float(share.removesuffix(" %")) < 100
+    assert band == f"band 0 to 50 %: {share}"
+    assert image == f"image 4: {share}"
 
 
 def test_a_checkpoint_that_is_gone_or_unusable(api: LiveApi, checkpoint: str) -> None:

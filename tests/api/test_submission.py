@@ -26,11 +26,17 @@ def test_a_spec_is_stored_resolved_and_queued(api: LiveApi) -> None:
     assert Run.model_validate_json(api.client.get(f"/runs/{run.id}").content).spec == run.spec
 
 
-@pytest.mark.parametrize("name", [*[p.name for p in SMALL_PRESETS], "cifar10_pmae_ratio_0.2"])
+LONG = (
+    "paper?dataset=tiny_imagenet&method=pmae&ratio=0.1-0.9&strategy=bottom&basis=pca_augmented"
+    "&count=nearest&scope=image&model=vit_small&decoder_depth=4&evaluations=layers"
+)
+
+
+@pytest.mark.parametrize("name", [*[p.name for p in SMALL_PRESETS], "cifar10_pmae_ratio_0.2", LONG])
 def test_a_preset_is_submitted_as_it_is(api: LiveApi, name: str) -> None:
     run = Run.model_validate_json(api.client.post("/runs", params={"preset": name}).content)
     assert run.spec == resolve(get_preset(name).spec)
-    assert run.preset == name
+    assert run.preset == get_preset(name).name
 
 
 def test_a_body_changes_fields_of_a_preset(api: LiveApi) -> None:

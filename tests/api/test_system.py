@@ -23,10 +23,10 @@ from api.system.readiness import ReadinessCheck
 from pmae.client import PmaeClient
 from pmae.data.catalog import DATASETS
 from pmae.errors import ClientError
-from pmae.presets import PRESETS
+from pmae.presets import FAMILIES, PRESETS, get_preset
 from pmae.schema import DatasetView, PresetView, Problem, Queue, Readiness, WorkerView
 from pmae.spec import resolve
-from tests.api.live import LiveApi, live_api
+from tests.api.live import LiveApi, live_api, problem
 from tests.support.ports import free_port
 from tests.support.unprivileged import (
     UNUSABLE,
@@ -40,13 +40,49 @@ from tests.support.waiting import wait_until
 
 def test_presets(api: LiveApi) -> None:
     views = TypeAdapter(list[PresetView]).validate_json(api.client.get("/presets").content)
-    assert [view.name for view in views] == list(PRESETS)
+    assert [view.name for view in views] == [*PRESETS, *FAMILIES]
     one = PresetView.model_validate_json(api.client.get("/presets/quickstart").content)
     assert one == views[0]
     assert one.spec == resolve(PRESETS["quickstart"].spec)
+    assert one.parameters == []
+    paper = views[-2]
+    assert paper.spec == resolve(get_preset("paper").spec)
+    assert {p.name for p in paper.parameters} > {"dataset", "method", "ratio"}
     unknown = api.client.get("/presets/slowstart")
     assert unknown.status_code == 404
     assert "quickstart" in unknown.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/presets/paper?dataset=bloodmnist&ratio=0.3",
+        "/presets/paper%3Fdataset%3Dbloodmnist%26ratio%3D0.3",
+        "/presets/bloodmnist_pmae_ratio_0.3",
+    ],
+)
+def test_a_familys_preset_is_read_by_its_parameters(api: LiveApi, path: str) -> None:
+    view = PresetView.model_validate_json(api.client.get(path).content)
+    assert view.name == "paper?dataset=bloodmnist&method=pmae&ratio=0.3"
+    assert view.spec == resolve(get_preset(view.name).spec)
+    assert "published" in view.expect
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "valid"),
+    [
+        ("/presets/paper?dataset=digits", "dataset", "cifar10, tiny_imagenet"),
+        ("/presets/paper?ratio=0.9-0.1", "ratio", "above 0 and below 1, or two as 0.1-0.9"),
+        ("/presets/paper?rato=0.2", "rato", "did you mean ratio"),
+        ("/presets/quickstart?ratio=0.2", "", "takes no parameters"),
+    ],
+)
+def test_a_bad_parameter_of_a_preset_is_named(
+    api: LiveApi, path: str, field: str, valid: str
+) -> None:
+    found = problem(api.client.get(path), 422)
+    assert [each.pointer for each in found.errors] == [field]
+    assert valid in str(found.detail)
 
 
 def test_datasets(api: LiveApi) -> None:

@@ -6,12 +6,14 @@ import base64
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from sklearn.datasets import load_digits
 
 from pmae.data.outside import read_outside_image
 from pmae.errors import ImageError
+from pmae.metrics import BANDS
 from pmae.pictures import component_png, diverging, encode_png, intensity
 from pmae.schema import (
     Checkpoint,
@@ -145,6 +147,15 @@ class FakePictures:
         }
         squares = ((prediction - target) @ hidden.T) ** 2
         errors = squares.mean(axis=1)
+        asked = (target @ hidden.T) ** 2
+        begins = (np.cumsum(ratio) - ratio)[masked]
+        edges = (0.0, 0.5, 0.8, 0.95, math.inf)
+        inside = [(begins >= low) & (begins < high) for low, high in pairwise(edges)]
+        bands = {
+            band: _explained(squares[:, within], asked[:, within])
+            for band, within in zip(BANDS, inside, strict=True)
+            if within.any()
+        }
         return Reconstruction(
             checkpoint_id=checkpoint.id,
             run_id=checkpoint.run_id,
@@ -165,15 +176,22 @@ class FakePictures:
                         for name, panel in panels.items()
                     },
                     masked_error=float(errors[row]),
+                    explained_variance=_explained(squares[row], asked[row]),
                 )
                 for row, index in enumerate(indices)
             ],
+            explained_variance=_explained(squares, asked),
+            explained_variance_by_band=bands,
             residuals=Residuals(
                 index=masked.tolist(),
                 residual=squares.mean(axis=0).tolist(),
                 target=((target @ hidden.T) ** 2).mean(axis=0).tolist(),
             ),
         )
+
+
+def _explained(squares: np.ndarray, asked: np.ndarray) -> float:
+    return float(1 - squares.sum() / asked.sum())
 
 
 def _decoded(images: UploadedImages) -> np.ndarray:

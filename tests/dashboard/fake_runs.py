@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from pmae.events import FileFacts
-from pmae.presets import PRESETS
+from pmae.metrics import BAND_METRICS
+from pmae.presets import get_preset
 from pmae.schema import (
     TERMINAL_STATES,
     Checkpoint,
@@ -115,6 +116,11 @@ def series_of(epoch: int, number: int) -> dict[str, MetricSeries]:
     def accuracy(at: np.ndarray) -> np.ndarray:
         return 0.1 + (0.8 - 0.02 * number) * (1 - np.exp(-at / 14))
 
+    def explained(at: np.ndarray, most: float) -> np.ndarray:
+        return most - 2 * np.exp(-at / 8)
+
+    done = epochs * STEPS_PER_EPOCH
+    shares = {"": 0.55, "_0_50": 0.8, "_50_80": 0.5, "_80_95": 0.2, "_95_100": 0.02}
     curves = {
         "loss": (steps, steps / STEPS_PER_EPOCH, loss(steps / STEPS_PER_EPOCH), 0.05),
         "train_loss": (epochs * STEPS_PER_EPOCH, epochs, loss(epochs - 0.5), 0.006),
@@ -138,6 +144,11 @@ def series_of(epoch: int, number: int) -> dict[str, MetricSeries]:
             0.02,
         ),
         "val_online_probe_top1": (epochs * STEPS_PER_EPOCH, epochs, accuracy(epochs), 0.012),
+        "train_explained_variance": (done, epochs, explained(epochs, 0.6), 0.01),
+        **{
+            f"val_explained_variance{band}": (done, epochs, explained(epochs, most), 0.01)
+            for band, most in shares.items()
+        },
     }
     return {
         name: MetricSeries(
@@ -155,7 +166,8 @@ def series_of(epoch: int, number: int) -> dict[str, MetricSeries]:
 def metrics_of(run: Run, names: list[str]) -> Metrics:
     """Those of its curves that have a point."""
     series = series_of(epoch_of(run), run.number)
-    found = [series[name] for name in names if name in series]
+    of_method = {name for name in series if run.method == "pmae" or name not in BAND_METRICS}
+    found = [series[name] for name in names if name in of_method]
     return Metrics(run_id=run.id, series=[each for each in found if each.step])
 
 
@@ -245,7 +257,7 @@ def history_of(run: Run) -> History:
 
 def preset_view(name: str) -> PresetView:
     """A preset as the API shows it."""
-    preset = PRESETS[name]
+    preset = get_preset(name)
     return PresetView(
         name=name,
         summary=preset.summary,

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
-from pmae.presets import PRESETS
+from pmae.presets import FAMILIES, PRESETS
 from pmae.schema import (
     Checkpoint,
     CheckpointPage,
@@ -144,7 +144,7 @@ class FakeService:
                 request = ReconstructionRequest.model_validate_json(body)
                 return self._pictures.reconstruct(self._checkpoint(checkpoint_id), request)
             case "GET", "presets":
-                return [preset_view(name) for name in PRESETS]
+                return [preset_view(name) for name in [*PRESETS, *FAMILIES]]
             case "GET", "datasets":
                 return DATASETS
             case "GET", "workers":

@@ -5,6 +5,7 @@ import pytest
 
 from dashboard import charts
 from dashboard.palette import RUN_COLORS, run_color
+from pmae.metrics import BAND_METRICS
 from pmae.schema import Metrics, MetricSeries, Spectrum
 
 
@@ -53,6 +54,30 @@ def test_curves_keep_their_zoom_and_take_the_runs_colour() -> None:
     assert len(lines) == len(charts.LOSS_LINES)
     assert all(layer["encoding"]["y"]["scale"]["type"] == "log" for layer in lines)
     assert lines[0]["encoding"]["color"]["scale"]["range"][-1] == run_color(3)
+
+
+def test_a_share_far_below_zero_does_not_squeeze_the_rest() -> None:
+    metrics = Metrics(run_id="a", series=[series("val_explained_variance", [-30.0, 0.1, 0.4])])
+    chart = next(each for each in charts.CURVE_CHARTS if each.key == "explained")
+    frame = charts.curve_frame(metrics, chart.lines)
+    spec = charts.curves(
+        frame, chart.lines, color="#000000", title=chart.title, percent=True, least=chart.least
+    ).to_dict()
+    lines = [layer for layer in spec["layer"] if layer["mark"]["type"] == "line"]
+    assert all(layer["encoding"]["y"]["scale"]["domainMin"] == -1 for layer in lines)
+    assert all(layer["mark"]["clip"] for layer in spec["layer"])
+    above = frame[frame["value"] > -1]
+    spec = charts.curves(
+        above, chart.lines, color="#000000", title=chart.title, least=chart.least
+    ).to_dict()
+    assert "domainMin" not in spec["layer"][0]["encoding"]["y"]["scale"]
+
+
+def test_each_band_of_the_spectrum_has_a_line_of_its_own() -> None:
+    chart = next(each for each in charts.CURVE_CHARTS if each.key == "bands")
+    assert {line.metric for line in chart.lines} < BAND_METRICS
+    assert len({line.dash for line in chart.lines}) == len(chart.lines) == 4
+    assert chart.percent
 
 
 def test_a_runs_colour_goes_by_its_number() -> None:

@@ -33,6 +33,13 @@ def test_one_protocol_needs_no_name() -> None:
     assert "Over the epochs" not in html
 
 
+def test_a_balanced_accuracy_is_named_where_it_is_another_figure() -> None:
+    unbalanced = evaluation("linear/encoder", 0.9, balanced_accuracy=0.7, top1_std=0.004)
+    assert formatting.top1(unbalanced) == "90.0 % ± 0.4 (balanced 70.0 %)"
+    for same in ({"balanced_accuracy": 0.895}, {}):
+        assert formatting.top1(evaluation("linear/encoder", 0.9, **same)) == "90.0 %"
+
+
 def test_protocols_layers_transfers_and_epochs_are_told_apart() -> None:
     layers = [
         {"layer": 1, "top1": 0.5, "val_top1": 0.55},

@@ -49,7 +49,7 @@ def test_files_take_the_place_of_the_data_sets_images(app: App, service: FakeSer
     assert view.html.count("data:image/png;base64,") >= 2 * 6
     assert "cat.png" in view.text
     assert hostile not in view.html
-    assert "file error original" in view.text
+    assert "file explained original" in view.text
     assert view.app.query_params["seed"] == "4"
     assert "images" not in view.app.query_params
     view.app.slider(key=f"recon_ratio_{run.id}").set_value(60).run()

@@ -120,7 +120,8 @@ def test_a_running_run(app: App, service: FakeService) -> None:
     assert "epoch 23 of 60" in view.text
     assert "5,321 images/s" in view.text
     assert "left in this stage" in view.text
-    assert len(view.charts) == 3  # losses, the online probe, its loss
+    # losses, the explained variance, its bands, the online probe, its loss
+    assert len(view.charts) == 5
     curves = {layer["mark"]["type"] for layer in view.charts[0]["layer"]}
     assert curves == {"line", "point"}
     newest = f"{run.id}-{23 * 11:08d}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dashboard.image_controls import parse_images
@@ -29,6 +31,8 @@ def test_reconstructions_follow_a_running_run(app: App, service: FakeService) ->
     assert view.html.count("data:image/png;base64,") == 8 * 6 + 3 + 2 * frames
     assert "Step 253" in view.text
     assert "of the variance masked" in view.text
+    assert re.search(r"\d %\s+of it explained \(0 to 50 %: \d+\.\d %, 50 to 80 %", view.text)
+    assert re.search(r"\bimage 7\s*-?\d+\.\d %", view.text)
     checkpoint, request = asked_for(service)
     assert checkpoint == f"{run.id}-{253:08d}"
     assert isinstance(run.spec, ExperimentSpec)

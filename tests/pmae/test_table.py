@@ -22,7 +22,7 @@ from pmae.spec import (
     MaskingSpec,
     resolve,
 )
-from pmae.table import as_text, measured_rows
+from pmae.table import as_text, measured_rows, variants
 
 
 def add_run(
@@ -147,10 +147,18 @@ def test_without_runs_only_what_is_published_is_there(tmp_path: Path) -> None:
     assert "measured here" not in result.output
 
 
-def test_presets_are_listed() -> None:
-    result = CliRunner().invoke(app, ["presets", "bloodmnist", "pmae_rd"])
-    assert result.exit_code == 0
-    assert "pmae train bloodmnist_pmae_rd" in result.output
+def test_other_ratios_than_the_papers_are_none_of_its_rows() -> None:
+    rows = {
+        ("pmae", 0.2): ("ocl",),
+        ("pmae", (0.1, 0.9)): ("rd",),
+        ("pmae", (0.1, 0.2)): (),
+        ("mae", 0.75): ("std", "ocl"),
+    }
+    for (method, ratio), expected in rows.items():
+        assert variants(method, MaskingSpec(ratio=ratio)) == expected
+    assert variants("pmae", MaskingSpec(ratio=0.2, ratio_of="components")) == ()
+    assert variants("pmae", MaskingSpec(strategy="top", ratio=0.2)) == ()
+    assert variants("mae", MaskingSpec(strategy="segmentation", mode="complete")) == ()
 
 
 @pytest.mark.parametrize(

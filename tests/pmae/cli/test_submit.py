@@ -42,6 +42,20 @@ def test_changes_over_a_preset(api: LiveApi, pmae: Command) -> None:
     assert spec.epochs == preset.epochs, "what is not changed is the preset's"
 
 
+def test_a_familys_preset_is_submitted_by_its_parameters(api: LiveApi, pmae: Command) -> None:
+    name = "paper?dataset=bloodmnist&method=mae&ratio=0.1-0.9"
+    done = pmae("submit", name, "--tag", "a", "--set", "epochs=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    run = submitted(api, done.stdout)
+    spec = get_preset(name).spec
+    assert (run.preset, run.name) == (name, "bloodmnist_mae_0.1-0.9")
+    assert run.tags == [*spec.tags, "a"]
+    assert run.spec == resolve(spec.model_copy(update={"epochs": 3, "tags": tuple(run.tags)}))
+    wrong = pmae("submit", "paper?dataset=blood")
+    assert wrong.returncode == 1
+    assert "dataset='blood'; valid are cifar10" in wrong.stderr
+
+
 def test_a_dry_run_prints_what_would_be_queued(api: LiveApi, pmae: Command, tmp_path: Path) -> None:
     done = pmae("submit", "quickstart", "--set", "epochs=3", "--dry-run")
     assert done.returncode == 0

@@ -30,6 +30,22 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def write_elpv(folder: Path, *, per_group: int) -> None:
+    """The package ``elpv_dataset`` with photographs of every type and probability, by turns.
+
+    Those of a cell are as bright as its probability of a defect.
+    """
+    data = folder / "elpv_dataset" / "data"
+    write = []
+    for number in range(per_group * 8):
+        probability, kind = number % 4 / 3, ("mono", "poly")[number // 4 % 2]
+        name = f"images/cell{number + 1:04d}.png"
+        write_image(data / name, np.full((300, 300), round(probability * 255), np.uint8))
+        write.append(f"{name}  {probability!s:18}  {kind}")
+    (folder / "elpv_dataset" / "__init__.py").touch()
+    (data / "labels.csv").write_text("\n".join(write) + "\n")
+
+
 def write_idx(path: Path, values: np.ndarray, *, zipped: bool) -> None:
     """An idx file of unsigned bytes."""
     header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)

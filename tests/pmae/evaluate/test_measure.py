@@ -206,6 +206,10 @@ def test_binary_labels(
     result = measure(made, evaluation)
     assert result.top1 > 0.95
     assert result.macro_f1 > 0.95
+    matrices = torch.tensor(result.confusion_matrix).double()
+    recalls = matrices.diagonal(dim1=1, dim2=2) / matrices.sum(dim=2)
+    assert result.balanced_accuracy == pytest.approx(float(recalls.mean()))
+    assert result.details()["balanced_accuracy"] == result.balanced_accuracy
     assert len(result.per_class) == 3
     assert result.top5 is None
 

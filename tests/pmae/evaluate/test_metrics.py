@@ -24,6 +24,8 @@ def test_classes_agree_with_scikit_learn() -> None:
     assert scores.top1 == metrics.accuracy_score(true, predicted)
     assert scores.top5 == metrics.top_k_accuracy_score(true, logits.numpy(), k=5)
     assert scores.macro_f1 == pytest.approx(metrics.f1_score(true, predicted, average="macro"))
+    balanced = metrics.balanced_accuracy_score(true, predicted)
+    assert scores.balanced_accuracy == pytest.approx(balanced)
     recall = metrics.recall_score(true, predicted, average=None)
     assert scores.per_class == pytest.approx(recall.tolist())
 
@@ -39,6 +41,13 @@ def test_a_class_without_images_has_no_accuracy() -> None:
     scores = score(torch.eye(3)[:2], torch.tensor([0, 1]))
     assert scores.per_class[:2] == [1.0, 1.0]
     assert math.isnan(scores.per_class[2])
+    assert scores.balanced_accuracy == 1.0
+
+
+def test_naming_the_largest_class_is_no_balanced_accuracy() -> None:
+    labels = torch.tensor([0] * 9 + [1])
+    scores = score(torch.tensor([[1.0, 0.0]]).expand(10, 2), labels)
+    assert (scores.top1, scores.balanced_accuracy) == (0.9, 0.5)
 
 
 def test_binary_labels_agree_with_scikit_learn() -> None:
@@ -57,5 +66,12 @@ def test_binary_labels_agree_with_scikit_learn() -> None:
         for j in range(24)
     ]
     assert scores.macro_f1 == pytest.approx(np.mean(f1))
+    recalls = [
+        metrics.recall_score(
+            true[:, j], predicted[:, j], labels=np.unique(true[:, j]), average="macro"
+        )
+        for j in range(24)
+    ]
+    assert scores.balanced_accuracy == pytest.approx(np.mean(recalls))
     expected = metrics.multilabel_confusion_matrix(true, predicted)
     assert (scores.confusion.numpy() == expected).all()
