@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,12 @@ from pmae.events import (
 )
 from pmae.initial_weights import InitialWeights, read_initial_weights
 from pmae.layout import LeaseDir, RunDir
-from pmae.objectives import objective_for
+from pmae.objectives import Objective, objective_for
 from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, RankTask, choose_accelerator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
+from pmae.spec.sizes import check_sizes
 from pmae.supervision import StopSignal
 from pmae.training_loop import pretrain
 
@@ -61,6 +63,7 @@ def run(
     settings: StorageSettings,
     events: EventWriter,
     stop: StopSignal,
+    make_objective: Callable[[ExperimentSpec, Basis | None], Objective] = objective_for,
 ) -> None:
     """Do what the spec asks for, from the newest valid checkpoint of the run if there is one.
 
@@ -71,6 +74,7 @@ def run(
         settings: where data sets and bases lie.
         events: of this lease.
         stop: installed.
+        make_objective: what is predicted from what; an experiment's own trains on one device.
 
     Raises:
         StopRequested: SIGTERM came.
@@ -100,6 +104,9 @@ def run(
             f"the files of {data.name} have changed since the checkpoint was made; "
             "put them back, or submit a new run"
         )
+    if not checkpoint:
+        for fitted in check_sizes(spec, len(data.train)):
+            events.write(WarningEvent(message=fitted))
     if begin.initial:
         begin.initial.check(spec, data.image_shape[0])
     resume: tuple[int, TrainingState] | None = None
@@ -117,7 +124,7 @@ def run(
         basis_digest=digest,
         init_digest=begin.init_digest,
     )
-    objective = objective_for(spec, basis.to(device) if basis else None)
+    objective = make_objective(spec, basis.to(device) if basis else None)
     module = PretrainModule(spec, data, statistics, objective)
     if resume:
         module.load_weights(resume[1])
