@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from pmae.events import (
 )
 from pmae.initial_weights import InitialWeights, read_initial_weights
 from pmae.layout import LeaseDir, RunDir
-from pmae.objectives import objective_for
+from pmae.objectives import Objective, objective_for
 from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, RankTask, choose_accelerator
 from pmae.settings import StorageSettings
@@ -60,6 +61,7 @@ def run(
     settings: StorageSettings,
     events: EventWriter,
     stop: StopSignal,
+    make_objective: Callable[[ExperimentSpec, Basis | None], Objective] = objective_for,
 ) -> None:
     """Do what the spec asks for, from the newest valid checkpoint of the run if there is one.
 
@@ -70,6 +72,7 @@ def run(
         settings: where data sets and bases lie.
         events: of this lease.
         stop: installed.
+        make_objective: what is predicted from what; an experiment's own trains on one device.
 
     Raises:
         StopRequested: SIGTERM came.
@@ -114,7 +117,7 @@ def run(
         basis_digest=digest,
         init_digest=begin.init_digest,
     )
-    objective = objective_for(spec, basis.to(device) if basis else None)
+    objective = make_objective(spec, basis.to(device) if basis else None)
     module = PretrainModule(spec, data, statistics, objective)
     if resume:
         module.load_weights(resume[1])

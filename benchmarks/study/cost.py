@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 
-from benchmarks.study.records import Results
-from benchmarks.study.runs import Case
 from pmae.basis.fit import fit_basis
 from pmae.data.floor import train_statistics
 from pmae.data.registry import load_data
@@ -22,14 +20,18 @@ _ROUNDS = 40
 _UNCOUNTED = 3
 
 
-def measure_costs(results: Results, wanted: Sequence[Case]) -> None:
-    """Measure a step of every preset, those of a data set in turns, and record the medians."""
+def step_costs(specs: Mapping[str, ExperimentSpec]) -> dict[str, float]:
+    """Seconds of processor time of a step of each resolved spec: medians, measured in turns."""
     torch.set_num_threads(1)
-    by_preset = {case.preset: case.spec for case in wanted}
-    for dataset in {spec.dataset.name: None for spec in by_preset.values()}:
-        steps = {n: _step(s) for n, s in by_preset.items() if s.dataset.name == dataset}
-        for preset, seconds in _medians(steps).items():
-            results.add_cost(preset, seconds)
+    steps = {name: _step(spec) for name, spec in specs.items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(_UNCOUNTED + _ROUNDS):
+        for name, step in steps.items():
+            began = time.process_time()
+            step(number)
+            if number >= _UNCOUNTED:
+                times[name].append(time.process_time() - began)
+    return {name: statistics.median(found) for name, found in times.items()}
 
 
 def _step(spec: ExperimentSpec) -> Callable[[int], None]:
@@ -46,14 +48,3 @@ def _step(spec: ExperimentSpec) -> Callable[[int], None]:
         optimizer.zero_grad()
 
     return step
-
-
-def _medians(steps: dict[str, Callable[[int], None]]) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(_UNCOUNTED + _ROUNDS):
-        for name, step in steps.items():
-            began = time.process_time()
-            step(number)
-            if number >= _UNCOUNTED:
-                times[name].append(time.process_time() - began)
-    return {name: statistics.median(found) for name, found in times.items()}

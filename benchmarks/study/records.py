@@ -1,9 +1,10 @@
-"""What the study has measured: a record for each preset and seed, kept as JSON."""
+"""What the study has measured: a record for each case and seed, kept as JSON."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,18 +16,17 @@ from pmae.spec import ExperimentSpec
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One evaluation of one run; accuracies on test (``val_top1``: on validation) from 0 to 1."""
+class Figure:
+    """One evaluation of one run; accuracies from 0 to 1."""
 
-    key: str
     protocol: str
-    recipe: str | None
     features: str
     source: str
+    label_fraction: float
     top1: float
+    balanced_accuracy: float
     val_top1: float
-    by_layer: list[float]
-    by_layer_val: list[float]
+    val_balanced_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,20 @@ class Record:
     """What a run came to.
 
     Attributes:
-        preset: its name.
+        case: its name.
         seed: of the run.
         spec_sha256: of the resolved spec.
-        method: pmae or mae.
         dataset: its name.
         epochs: of pretraining.
-        evaluations: all of them, at the end.
+        figures: all that was measured at its end.
     """
 
-    preset: str
+    case: str
     seed: int
     spec_sha256: str
-    method: str
     dataset: str
     epochs: int
-    evaluations: list[Measured]
+    figures: list[Figure]
 
 
 class Results:
@@ -59,26 +57,31 @@ class Results:
         self._path = path
         content = json.loads(path.read_bytes()) if path.is_file() else {"runs": [], "costs": {}}
         self.records = [
-            Record(**run | {"evaluations": [Measured(**m) for m in run["evaluations"]]})
+            Record(**run | {"figures": [Figure(**found) for found in run["figures"]]})
             for run in content["runs"]
         ]
         self.costs: dict[str, float] = content["costs"]
-        """By preset: seconds of processor time of a step of pretraining."""
+        """By data set and method: seconds of processor time of a step of pretraining."""
 
-    def has(self, spec: ExperimentSpec) -> bool:
-        """Whether a run of exactly this resolved spec is recorded."""
-        return spec_sha256(spec) in {record.spec_sha256 for record in self.records}
+    def has(self, case: str, spec: ExperimentSpec) -> bool:
+        """Whether a run of this case, of exactly this resolved spec, is recorded."""
+        wanted = (case, spec_sha256(spec))
+        return any((record.case, record.spec_sha256) == wanted for record in self.records)
+
+    def of(self, case: str) -> list[Record]:
+        """The runs of a case, by seed."""
+        return [record for record in self.records if record.case == case]
 
     def add(self, record: Record) -> None:
-        """Record a run in the place of an earlier one of the same preset and seed."""
-        which = (record.preset, record.seed)
-        others = [r for r in self.records if (r.preset, r.seed) != which]
-        self.records = sorted([*others, record], key=lambda r: (r.preset, r.seed))
+        """Record a run in the place of an earlier one of the same case and seed."""
+        which = (record.case, record.seed)
+        others = [r for r in self.records if (r.case, r.seed) != which]
+        self.records = sorted([*others, record], key=lambda r: (r.case, r.seed))
         self._write()
 
-    def add_cost(self, preset: str, seconds: float) -> None:
+    def add_cost(self, name: str, seconds: float) -> None:
         """Record what a step costs."""
-        self.costs = dict(sorted({**self.costs, preset: round(seconds, 5)}.items()))
+        self.costs = dict(sorted({**self.costs, name: round(seconds, 5)}.items()))
         self._write()
 
     def clear(self) -> None:
@@ -98,7 +101,7 @@ def spec_sha256(spec: ExperimentSpec) -> str:
     return hashlib.sha256(dump_json(spec.model_dump(mode="json")).encode()).hexdigest()
 
 
-def read_record(run: RunDir, preset: str, spec: ExperimentSpec) -> Record | None:
+def read_record(run: RunDir, case: str, spec: ExperimentSpec) -> Record | None:
     """What the run in a folder came to; None if it has not ended."""
     evaluations: dict[str, EvaluationEvent] = {}
     ended = False
@@ -109,28 +112,33 @@ def read_record(run: RunDir, preset: str, spec: ExperimentSpec) -> Record | None
     if not ended:
         return None
     return Record(
-        preset=preset,
+        case=case,
         seed=spec.seed,
         spec_sha256=spec_sha256(spec),
-        method=spec.method,
         dataset=spec.dataset.name,
         epochs=spec.epochs,
-        evaluations=[_measured(event) for event in evaluations.values()],
+        figures=[_figure(event) for event in evaluations.values()],
     )
 
 
-def _measured(event: EvaluationEvent) -> Measured:
+def _figure(event: EvaluationEvent) -> Figure:
     details = event.details
     spec = details["spec"]
-    layers = details.get("by_layer") or []
-    return Measured(
-        key=event.key,
+    return Figure(
         protocol=event.protocol,
-        recipe=spec.get("recipe"),
         features=spec["features"],
         source=event.features,
+        label_fraction=spec["label_fraction"],
         top1=round(event.top1, 5),
+        balanced_accuracy=round(details["balanced_accuracy"], 5),
         val_top1=round(details["val_top1"], 5),
-        by_layer=[round(layer["top1"], 5) for layer in layers],
-        by_layer_val=[round(layer["val_top1"], 5) for layer in layers],
+        val_balanced_accuracy=round(details["val_balanced_accuracy"], 5),
     )
+
+
+def spread(values: list[float]) -> str:
+    """Mean and sample standard deviation in percent; empty without any."""
+    if not values:
+        return ""
+    text = f"{100 * statistics.mean(values):.1f}"
+    return text if len(values) == 1 else f"{text} ± {100 * statistics.stdev(values):.1f}"

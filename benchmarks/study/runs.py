@@ -7,42 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.study.plan import Case
 from benchmarks.study.records import Results, read_record
 from pmae.files import write_file
 from pmae.layout import RunDir
-from pmae.presets.study import STUDY_PRESETS
-from pmae.spec import ExperimentSpec, resolve
 
-SEEDS = (0, 1, 2)
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 60
 """How long a trainer that was asked to stop may take to checkpoint."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A preset with one of the seeds; the spec is resolved."""
-
-    preset: str
-    spec: ExperimentSpec
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.preset}-seed{self.spec.seed}"
-
-
-def cases(words: Sequence[str], seeds: Sequence[int]) -> list[Case]:
-    """Every preset whose name holds all of ``words`` with every seed, a seed at a time."""
-    chosen = [p for p in STUDY_PRESETS if all(word in p.name for word in words)]
-    return [
-        Case(preset.name, resolve(preset.spec.model_copy(update={"seed": seed})))
-        for seed in seeds
-        for preset in chosen
-    ]
 
 
 class Study:
@@ -61,12 +35,12 @@ class Study:
         self._running: dict[str, tuple[Case, subprocess.Popen[bytes]]] = {}
 
     def run(self, wanted: Sequence[Case]) -> list[str]:
-        """Run the cases that are not recorded, in their order.
+        """Run cases, in their order.
 
         Returns:
             The names of those that failed.
         """
-        waiting = [case for case in wanted if not self._results.has(case.spec)]
+        waiting = list(wanted)
         total, failed = len(waiting), list[str]()
         try:
             while waiting or self._running:
@@ -79,12 +53,13 @@ class Study:
         return failed
 
     def _start(self, case: Case) -> None:
-        run = RunDir(self._folder / case.name)
+        run = RunDir(self._folder / case.folder)
         run.path.mkdir(parents=True, exist_ok=True)
         write_file(run.spec, case.spec.model_dump_json(indent=1).encode())
+        module = "benchmarks.study.noise" if case.noise else "pmae.train"
         with (run.path / "output.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pmae.train", str(run.path)],
+                [sys.executable, "-m", module, str(run.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -92,7 +67,7 @@ class Study:
                 # Ctrl-C reaches this process only, which then asks each trainer to checkpoint.
                 start_new_session=True,
             )
-        self._running[case.name] = (case, process)
+        self._running[case.folder] = (case, process)
 
     def _collect(self, done: int, total: int) -> list[str]:
         failed = []
@@ -100,7 +75,7 @@ class Study:
             if process.poll() is None:
                 continue
             del self._running[name]
-            record = read_record(RunDir(self._folder / name), case.preset, case.spec)
+            record = read_record(RunDir(self._folder / name), case.name, case.spec)
             if process.returncode or record is None:
                 failed.append(name)
                 continue

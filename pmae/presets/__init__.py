@@ -1,8 +1,8 @@
 """Presets: named specs. Each says its command, its cost and what to expect.
 
-``small`` and ``study`` ones run on one CPU core; their figures are this project's own. ``elpv``
-ones are on photographs. The family ``paper`` has the paper's experiments; what is published is
-labelled so. Names are stable.
+``small`` ones run on one CPU core; their figures are this project's own. ``elpv`` ones are on
+photographs. The family ``paper`` has the paper's experiments; what is published is labelled so.
+Names are stable.
 """
 
 from __future__ import annotations
@@ -15,21 +15,17 @@ from pmae.presets.family import Family, Parameter
 from pmae.presets.paper import PAPER, PAPER_ALIASES
 from pmae.presets.preset import Preset
 from pmae.presets.small import SMALL_PRESETS
-from pmae.presets.study import STUDY_PRESETS
-from pmae.presets.study_family import STUDY
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*SMALL_PRESETS, *ELPV_PRESETS)}
 """Those that stand for themselves."""
-FAMILIES: dict[str, Family] = {family.name: family for family in (PAPER, STUDY)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (PAPER,)}
 """Those that take parameters."""
-_UNLISTED: dict[str, Preset] = {preset.name: preset for preset in STUDY_PRESETS}
 
 __all__ = [
     "ELPV_PRESETS",
     "FAMILIES",
     "PRESETS",
     "SMALL_PRESETS",
-    "STUDY_PRESETS",
     "Family",
     "Parameter",
     "Preset",
@@ -46,7 +42,7 @@ class UnknownPresetError(SpecError):
 def is_preset(source: str) -> bool:
     """Whether a text names a preset, be its parameters valid or not, rather than a file."""
     name = source.partition("?")[0]
-    return any(name in names for names in (PRESETS, FAMILIES, _UNLISTED, PAPER_ALIASES))
+    return any(name in names for names in (PRESETS, FAMILIES, PAPER_ALIASES))
 
 
 def get_preset(name: str) -> Preset:
@@ -66,10 +62,10 @@ def get_preset(name: str) -> Preset:
         raise SpecError(f"preset {first} takes no parameters; valid is {first}", field=("",))
     if first in PAPER_ALIASES:
         return PAPER.preset(PAPER_ALIASES[first])
-    found = PRESETS.get(first) or _UNLISTED.get(first)
+    found = PRESETS.get(first)
     if found is None:
         listed = [*PRESETS, *FAMILIES]
-        close = difflib.get_close_matches(first, [*_UNLISTED, *PAPER_ALIASES], n=5, cutoff=0.5)
+        close = difflib.get_close_matches(first, PAPER_ALIASES, n=5, cutoff=0.5)
         nearest = ", ".join(dict.fromkeys([*close, *listed]))
         raise UnknownPresetError(
             f"unknown preset {name!r}; the nearest are {nearest} (`pmae presets` and GET /presets "

@@ -17,7 +17,6 @@ from pmae.errors import SpecError
 from pmae.presets import (
     FAMILIES,
     PRESETS,
-    STUDY_PRESETS,
     Preset,
     UnknownPresetError,
     get_preset,
@@ -74,11 +73,9 @@ def test_every_preset_that_stands_for_itself_resolves() -> None:
     for name, preset in PRESETS.items():
         assert preset.name == preset.spec.name == name
         _checked(preset)
-    for preset in STUDY_PRESETS:
-        _checked(preset)
     for family in FAMILIES.values():
         assert _checked(get_preset(family.name)) == resolve(family.preset("").spec)
-        assert get_preset(family.example).name.startswith(("paper?", "study_"))
+        assert get_preset(family.example).name.startswith("paper?")
 
 
 @pytest.mark.parametrize("dataset", PAPER_DATASETS)
@@ -182,7 +179,6 @@ def test_names_of_former_versions_still_count() -> None:
         ("paper?strategy=top&scope=image", "scope", "a range of ratios"),
         ("paper?ratio_of=components&count=nearest", "count", "ratio_of to variance"),
         ("paper?mode=partial", "mode", "it belongs to segmentation"),
-        ("study?dataset=fashion_mnist&variant=pmae_top", "variant", "valid on fashion_mnist"),
         ("quickstart?epochs=3", "", "takes no parameters"),
     ],
 )

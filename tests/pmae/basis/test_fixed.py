@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.fft import dctn  # type: ignore[import-untyped]
+from scipy.fft import dctn
 from torch import Tensor
 
 from pmae.basis.fixed import fit_dct, fit_random

@@ -1,0 +1,1 @@
+"""Crops of photographs: colour images of natural statistics, where no data set can be fetched."""

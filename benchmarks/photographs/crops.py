@@ -1,0 +1,132 @@
+"""From photographs to crops in MedMNIST's layout."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+IN_PACKAGES: dict[str, tuple[str, ...]] = {
+    "mate-backgrounds": ("usr/share/backgrounds/mate/nature/*.jpg",),
+    "plasma-workspace-wallpapers": tuple(
+        f"usr/share/wallpapers/{name}/contents/images/2560x1600.jpg"
+        for name in (
+            "BytheWater",
+            "ColdRipple",
+            "ColorfulCups",
+            "DarkestHour",
+            "EveningGlow",
+            "FallenLeaf",
+            "Grey",
+            "Kite",
+            "OneStandsOut",
+            "Path",
+            "summer_1am",
+        )
+    ),
+}
+"""The photographs of Debian's wallpaper packages (bookworm); what else they hold is drawn."""
+EDGE = 64
+"""Pixels of a crop; a run at 32 scales them down."""
+SPLITS = {"train": (0.0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1.0)}
+"""The strip of each photograph that a split's crops are from, by its left and right end."""
+_NARROWEST = min(right - left for left, right in SPLITS.values())
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def unpack_packages(folder: Path) -> Path:
+    """Download the packages by apt and unpack them; nothing is installed.
+
+    Raises:
+        OSError: there is no apt-get or dpkg.
+        subprocess.CalledProcessError: a package cannot be fetched.
+    """
+    for name in IN_PACKAGES:
+        subprocess.run(["apt-get", "download", "-qq", name], cwd=folder, check=True)  # noqa: S607
+    for package in folder.glob("*.deb"):
+        root = folder / package.name.partition("_")[0]
+        subprocess.run(["dpkg", "-x", package, root], check=True)  # noqa: S607
+    return folder
+
+
+def packaged_photographs(folder: Path) -> list[Path]:
+    """The photographs below the folders that :func:`unpack_packages` has made."""
+    return [
+        path
+        for package, patterns in IN_PACKAGES.items()
+        for pattern in patterns
+        for path in sorted((folder / package).glob(pattern))
+    ]
+
+
+def photographs_of(folder: Path) -> list[Path]:
+    """Every image file below a folder."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def write_crops(photographs: Sequence[Path], output: Path, total: int) -> dict[str, int]:
+    """Cut crops and write them as an npz file that is the data set ``npz:<name>``.
+
+    Each photograph gives as many. Where one lies and how large it is, from :data:`EDGE` pixels to
+    the narrowest strip, is drawn; an antialiased bicubic filter scales it to :data:`EDGE`. The
+    splits are from strips that do not overlap. A crop's label is the number of its photograph,
+    which its colour tells: it makes the file complete, and is no task.
+
+    Args:
+        photographs: image files; those too small are left out.
+        output: ends in ``.npz``.
+        total: crops of all splits and photographs together.
+
+    Returns:
+        How many crops each split has.
+
+    Raises:
+        ValueError: no photograph is large enough.
+    """
+    images: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+    labels: dict[str, list[int]] = {split: [] for split in SPLITS}
+    large = [path for path in photographs if _largest_crop(path) >= EDGE]
+    if not large:
+        raise ValueError(
+            f"none of {len(photographs)} photographs is large enough; valid are edges of "
+            f"{round(EDGE / _NARROWEST)} pixels and more"
+        )
+    for label, path in enumerate(large):
+        noise = np.random.default_rng(label)
+        with Image.open(path) as photograph:
+            pixels = photograph.convert("RGB")
+        for split, (left, right) in SPLITS.items():
+            count = round(total / len(large) * (right - left))
+            images[split] += _crops(pixels, (left, right), count, noise)
+            labels[split] += [label] * count
+    arrays = {f"{split}_images": np.stack(found) for split, found in images.items()}
+    arrays |= {
+        f"{split}_labels": np.array(found, dtype=np.int64)[:, None]
+        for split, found in labels.items()
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(output, **arrays)  # type: ignore[arg-type]
+    return {split: len(found) for split, found in images.items()}
+
+
+def _largest_crop(path: Path) -> int:
+    with Image.open(path) as photograph:
+        return int(min(photograph.width * _NARROWEST, photograph.height))
+
+
+def _crops(
+    photograph: Image.Image, strip: tuple[float, float], count: int, noise: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """``(EDGE, EDGE, 3)`` uint8, from one strip."""
+    left, right = (round(end * photograph.width) for end in strip)
+    largest = int(min(photograph.width * _NARROWEST, photograph.height, right - left))
+    for _ in range(count):
+        edge = int(noise.integers(EDGE, largest, endpoint=True))
+        x = int(noise.integers(left, right - edge, endpoint=True))
+        y = int(noise.integers(0, photograph.height - edge, endpoint=True))
+        box = (x, y, x + edge, y + edge)
+        crop = photograph.resize((EDGE, EDGE), Image.Resampling.BICUBIC, box=box)
+        yield np.asarray(crop)

@@ -1,0 +1,118 @@
+"""What masks hide of the crops: spectrum, counts, and pictures, without any model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pmae.basis.basis import Basis
+from pmae.basis.fit import fit_basis
+from pmae.data.floor import train_statistics
+from pmae.data.images import ImageData
+from pmae.data.registry import load_data
+from pmae.data.standardize import PixelStatistics
+from pmae.objectives import ComponentObjective
+from pmae.pictures import columns_png
+from pmae.reconstruct import Parts, panels
+from pmae.settings import StorageSettings
+from pmae.spec import ExperimentSpec, resolve
+from pmae.spec.masking import Count
+
+RATIOS = (0.1, 0.2, 0.4)
+_SHOWN_RATIO, _SHOWN_CROPS = 0.2, 6
+SHARES = (0.5, 0.9, 0.99)
+_DRAWS = 1000
+_MOST_EXACT = 4096
+_KEPT = 1024
+"""Components of larger images: their exact basis takes minutes."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The crops at a resolution, and their basis.
+
+    Attributes:
+        spec: resolved; what a run on them would have.
+        seconds: the fit took.
+    """
+
+    spec: ExperimentSpec
+    data: ImageData
+    statistics: PixelStatistics
+    basis: Basis
+    seconds: float
+
+
+def fit(dataset: str, resolution: int, settings: StorageSettings) -> Fitted:
+    """Read the crops and fit the basis that a run with default settings would have."""
+    fields: dict[str, object] = {
+        "dataset": {"name": dataset, "resolution": resolution},
+        "model": {"patch_size": resolution // 4},
+    }
+    if 3 * resolution**2 > _MOST_EXACT:
+        fields["basis"] = {"solver": "randomized", "num_components": _KEPT}
+    spec = resolve(ExperimentSpec.model_validate(fields))
+    data = load_data(spec.dataset, settings)
+    statistics, _ = train_statistics(data.train, spec.dataset.std_floor, spec.augmentation)
+    start = time.perf_counter()
+    basis = fit_basis(spec, data.train, statistics, lambda _done, _total: None)
+    return Fitted(spec, data, statistics, basis, time.perf_counter() - start)
+
+
+def spectrum_lines(fitted: Fitted) -> list[str]:
+    """How the variance spreads, and how many components a ratio masks by either rule."""
+    basis, ratios = fitted.basis, fitted.basis.explained_variance_ratio
+    reached = ratios.cumsum(dim=0)
+    shares = (f"{share:.0%} of the variance in {_reach(reached, share)}" for share in SHARES)
+    size = f"{fitted.spec.resolution} pixels: {len(fitted.data.train)} crops"
+    held = f"{basis.num_components} components hold {basis.spanned_variance:.1%}"
+    lines = [
+        f"{size} of {basis.num_pixels} values; {held}, fitted in {fitted.seconds:.1f} s",
+        f"  first component {float(ratios[0]):.1%}; {'; '.join(shares)}",
+        "  ratio  rule       masked: median  least  most  share of variance  first masked",
+    ]
+    for ratio in RATIOS:
+        for count in get_args(Count):
+            masked = draws(fitted, ratio, count)
+            sizes, share = masked.sum(dim=1), float((ratios * masked).sum(dim=1).mean())
+            lines.append(
+                f"  {ratio:<6} {count:<10} {int(sizes.median()):>14} {int(sizes.min()):>6} "
+                f"{int(sizes.max()):>5} {share:>18.3f} {float(masked[:, 0].double().mean()):>13.1%}"
+            )
+    return lines
+
+
+def draws(fitted: Fitted, ratio: float, count: Count, number: int = _DRAWS) -> Tensor:
+    """Masks of many steps: bool ``(number, num_components)``."""
+    masking = fitted.spec.masking.model_copy(
+        update={"ratio": ratio, "count": count, "scope": "image"}
+    )
+    noise = torch.Generator().manual_seed(0)
+    return ComponentObjective(fitted.basis).draw(number, masking, noise).masked
+
+
+def masked_sheet(fitted: Fitted) -> bytes:
+    """A PNG of crops, and of what a mask of each rule leaves and hides of them."""
+    rows = torch.linspace(0, len(fitted.data.test) - 1, _SHOWN_CROPS).long()
+    images = fitted.statistics.standardize(fitted.data.test.take(rows).images / 255)
+    objective = ComponentObjective(fitted.basis)
+    columns: list[tuple[str, list[np.ndarray]]] = []
+    for count in get_args(Count):
+        masked = draws(fitted, _SHOWN_RATIO, count, len(images))
+        target = objective.hidden_part(images, masked)
+        parts = Parts(images, target, prediction=torch.zeros_like(target), masked=masked)
+        pictures = panels(parts, fitted.statistics)
+        if not columns:
+            columns.append(("original", list(pictures["original"])))
+        columns += [(f"{count}: {name}", list(pictures[name])) for name in ("visible", "target")]
+    return columns_png(columns)
+
+
+def _reach(reached: Tensor, share: float) -> str:
+    found = int((reached < share).sum()) + 1
+    return str(found) if found <= len(reached) else f"more than {len(reached)}"
