@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pmae.data.catalog import dataset_facts
-from pmae.spec import DatasetSpec, ExperimentSpec
+from pmae.spec import ExperimentSpec
 from pmae.spec.base import resolved
 
 _FLOAT = 4
@@ -27,14 +26,6 @@ class Memory:
     def total(self) -> int:
         """All of it."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.basis
-
-
-def known_train_images(dataset: DatasetSpec) -> int | None:
-    """Images of the train split; None where only the files would tell."""
-    known = dataset_facts(dataset.name).train_images
-    if known is None or dataset.max_train_images is None:
-        return known
-    return min(known, dataset.max_train_images)
 
 
 def steps_per_epoch(spec: ExperimentSpec, num_train: int) -> int:

@@ -8,19 +8,21 @@ pretraining itself would have given. Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from pmae.errors import SpecError
 from pmae.events import EndEvent, EvaluationEvent, Event, dump_json, intact_events
 from pmae.layout import RunDir
-from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, MaskingSpec, RunSpec
+from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, MaskingSpec, RunSpec, resolve
 
 _FOR_PEOPLE = frozenset(
     {"seed", "name", "tags", "notes", "evaluations", "checkpoint", "log_every_steps"}
-    | {"validate_every_epochs", "threads"}
+    | {"validate_every_epochs", "threads", "monitor"}
 )
 """What of a spec does not decide what is compared."""
 
@@ -37,6 +39,8 @@ class Measured:
     seed: int
     top1: float
     val_top1: float | None
+    best_epoch_top1: float | None = None
+    """The best test figure over the epochs of a probe; None where it was not recorded."""
 
 
 def read_runs(folder: Path) -> Iterator[Measured]:
@@ -58,10 +62,14 @@ def read_runs(folder: Path) -> Iterator[Measured]:
 
 
 def _read_spec(run: RunDir) -> RunSpec | None:
+    """With everything written out: alike specs of two versions are then the same."""
     try:
-        return RUN_SPEC.validate_json(run.spec.read_bytes())
+        spec = RUN_SPEC.validate_json(run.spec.read_bytes())
     except (OSError, ValidationError):
         return None
+    with suppress(SpecError):  # that this version would not run it takes no figure away
+        return spec if isinstance(spec, EvaluateSpec) else resolve(spec)
+    return spec
 
 
 def _is_of_its_end(spec: EvaluateSpec, parent: RunDir, pretrained: ExperimentSpec) -> bool:
@@ -93,6 +101,7 @@ def _measured(run: RunDir, spec: ExperimentSpec) -> Iterator[Measured]:
             seed=spec.seed,
             top1=event.top1,
             val_top1=event.details.get("val_top1"),
+            best_epoch_top1=event.details.get("best_epoch", {}).get("top1"),
         )
 
 

@@ -47,6 +47,7 @@ from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, RankTask, choose_accelerator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
+from pmae.spec.sizes import check_sizes
 from pmae.supervision import StopSignal
 from pmae.training_loop import pretrain
 
@@ -102,6 +103,9 @@ def run(
             f"the files of {data.name} have changed since the checkpoint was made; "
             "put them back, or submit a new run"
         )
+    if not checkpoint:
+        for fitted in check_sizes(spec, len(data.train)):
+            events.write(WarningEvent(message=fitted))
     if begin.initial:
         begin.initial.check(spec, data.image_shape[0])
     resume: tuple[int, TrainingState] | None = None

@@ -14,9 +14,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pmae.errors import SpecError
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
+from pmae.spec.optimization import check_images_per_part
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,7 @@ class StepPlan:
             SpecError: there are fewer images than parts to cut a batch into.
         """
         plan = cls(num_images, spec.batch_size, spec.epochs, spec.accumulate_steps, spec.devices)
-        if plan.images_per_step < plan.num_parts:
-            field = "accumulate_steps" if plan.accumulate_steps > 1 else "devices"
-            raise SpecError(
-                f"{field}: a batch of {plan.images_per_step} images cannot be cut into "
-                f"{plan.num_parts} parts",
-                field=(field,),
-            )
+        check_images_per_part(plan.images_per_step, plan.accumulate_steps, plan.devices)
         return plan
 
     @property

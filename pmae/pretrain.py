@@ -172,7 +172,8 @@ class PretrainModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW in three groups: decayed, not decayed (biases and norms), and the online probe."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        peak, decay = self.spec.learning_rate, self.spec.optimizer.weight_decay
+        peak = self.spec.peak_lr(self.plan.images_per_step)
+        decay = self.spec.optimizer.weight_decay
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay, "lr": peak},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "lr": peak},
@@ -191,7 +192,7 @@ class PretrainModule(pl.LightningModule):
             total_steps=self.plan.total_steps,
             warmup_steps=warmup_epochs * self.plan.steps_per_epoch,
         )
-        return self.spec.learning_rate * factor
+        return self.spec.peak_lr(self.plan.images_per_step) * factor
 
     def on_train_batch_start(self, batch: int, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of the micro-step's step."""

@@ -42,6 +42,7 @@ from pmae.files import write_file
 from pmae.layout import LeaseDir, RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, load_spec, resolve
+from pmae.spec.sizes import check_submission
 from pmae.spec.versions import SPEC_VERSION
 from pmae.supervision import (
     DISK_FULL,
@@ -113,7 +114,10 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     version = _stored_version(run_dir)
     if arguments.spec:
         # Written for a run that an older version began, it means what it meant then.
-        _write_spec(run_dir, _resolved(load_spec(arguments.spec, version=version)))
+        submitted = _resolved(load_spec(arguments.spec, version=version))
+        if version is None:
+            check_submission(submitted)
+        _write_spec(run_dir, submitted)
     spec = _read_spec(run_dir)
     if isinstance(spec, ExperimentSpec) and version not in (None, SPEC_VERSION):
         write_file(run_dir.spec, spec.model_dump_json(indent=1).encode())
@@ -169,7 +173,10 @@ def _error_event(error: Exception) -> ErrorEvent:
 def _write_spec(run_dir: RunDir, spec: RunSpec) -> None:
     run_dir.path.mkdir(parents=True, exist_ok=True)
     if run_dir.spec.exists() and _read_spec(run_dir) != spec:
-        raise SpecError(f"{run_dir.spec} holds another spec; give the run a folder of its own")
+        raise SpecError(
+            f"{run_dir.spec} holds another spec; give the run a folder of its own, or go on with "
+            f"that one: python -m pmae.train {run_dir.path}"
+        )
     write_file(run_dir.spec, spec.model_dump_json(indent=1).encode())
 
 

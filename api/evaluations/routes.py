@@ -16,11 +16,14 @@ from api.openapi import problems
 from api.parameters import CheckpointId, RunId, refuse_unknown_parameters
 from api.runs.cursors import PageParameters
 from api.runs.idempotency import IdempotencyHeader, Submission
+from api.runs.submission import invalid_spec
 from api.runs.submit import NO_SPACE, SUBMITTED, queue_run
-from api.validation import pointer, text_with_nul
+from api.validation import pointer, spec_error_field, text_with_nul
+from pmae.errors import SpecError
 from pmae.schema import ProblemField, Run
 from pmae.schema_evaluations import EvaluationRunPage
 from pmae.spec import EvaluateSpec, EvaluationRequest
+from pmae.spec.sizes import check_submission
 
 router = APIRouter(tags=["evaluations"], dependencies=[Depends(refuse_unknown_parameters)])
 
@@ -78,6 +81,10 @@ def evaluate_checkpoint(
         raise InvalidRequestError(f"{fields[0].pointer}: {message}", fields=fields)
     values = request.model_dump(mode="json", exclude_unset=True)
     spec = EvaluateSpec.model_validate({**values, "checkpoint": checkpoint_id})
+    try:
+        check_submission(spec)
+    except SpecError as error:
+        raise invalid_spec([spec_error_field(error)]) from error
     submission = Submission.of(
         idempotency_key,
         owner=principal.name,

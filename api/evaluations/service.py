@@ -19,6 +19,7 @@ from api.validation import spec_error_field
 from pmae.errors import SpecError
 from pmae.schema_evaluations import EvaluationRun, EvaluationRunPage
 from pmae.spec import EvaluateSpec, ExperimentSpec, resolve_evaluate
+from pmae.spec.sizes import check_neighbours, known_train_images
 
 
 def prepare_evaluation(
@@ -37,8 +38,11 @@ def prepare_evaluation(
         InvalidRequestError: an evaluation does not suit it.
     """
     held = hold_checkpoint(session, spec.checkpoint, runs_dir)
+    pretrained = ExperimentSpec.model_validate(held.parent.spec)
     try:
-        return resolve_evaluate(spec, ExperimentSpec.model_validate(held.parent.spec)), held
+        spec = resolve_evaluate(spec, pretrained)
+        num_train = known_train_images(pretrained.dataset)
+        check_neighbours(spec.evaluations, num_train, ("evaluations",))
     except SpecError as error:
         field = spec_error_field(error)
         raise InvalidRequestError(
@@ -46,6 +50,7 @@ def prepare_evaluation(
             code="invalid_spec",
             fields=[field],
         ) from error
+    return spec, held
 
 
 def list_evaluation_runs(session: Session, run_id: str, page: PageParameters) -> EvaluationRunPage:

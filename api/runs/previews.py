@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Response
@@ -17,11 +18,11 @@ from api.runs.waiting import Slots
 from api.settings import ApiSettings
 from pmae.data.catalog import dataset_facts
 from pmae.data.locate import locate
+from pmae.errors import SpecError
 from pmae.estimate import (
     checkpoint_bytes,
     decoder_parameters,
     encoder_parameters,
-    known_train_images,
     steps_per_epoch,
     training_memory,
 )
@@ -33,7 +34,8 @@ from pmae.schema_runs import (
     SubmitPreview,
 )
 from pmae.settings import StorageSettings
-from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec
+from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
+from pmae.spec.sizes import check_sizes, known_train_images
 from pmae.spec.versions import SPEC_VERSION
 
 _ASSUMED_CHANNELS = 3
@@ -74,9 +76,21 @@ def preview_response(
         cost = None if isinstance(spec, EvaluateSpec) else estimate(session, spec)
         slots = Slots(session, silence_seconds=settings.lease_seconds)
     devices = 1 if isinstance(spec, EvaluateSpec) else spec.devices
-    warnings = [*_missing_data(spec, settings), slots.why_none(spec.kind, devices)]
+    warnings = [
+        *_fitted_sizes(spec),
+        *_missing_data(spec, settings),
+        slots.why_none(spec.kind, devices),
+    ]
     preview = SubmitPreview(spec=spec, estimate=cost, warnings=[*filter(None, warnings)])
     return Response(preview.model_dump_json(), media_type="application/json")
+
+
+def _fitted_sizes(spec: RunSpec) -> list[str]:
+    """A sentence for each field that is fitted to the number of training images, if it is known."""
+    if isinstance(spec, EvaluateSpec):
+        return []
+    num_train = known_train_images(spec.dataset)
+    return [] if num_train is None else check_sizes(spec, num_train)
 
 
 def _missing_data(spec: RunSpec, settings: StorageSettings) -> Iterator[str]:
@@ -152,7 +166,8 @@ def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
 def _decides_speed(spec: dict[str, Any]) -> dict[str, Any]:
     """Of a stored spec; one of an older version is read as it is meant."""
     if spec.get("version") != SPEC_VERSION:
-        spec = ExperimentSpec.model_validate(spec).model_dump(mode="json")
+        with suppress(SpecError):  # what this version does not run is like none of its specs
+            spec = resolve(ExperimentSpec.model_validate(spec)).model_dump(mode="json")
     return {name: spec.get(name) for name in _DECIDES_SPEED}
 
 

@@ -15,6 +15,7 @@ from pmae.presets import get_preset
 from pmae.schema import RUN_KINDS, ProblemField
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
 from pmae.spec.changes import merge_patch
+from pmae.spec.sizes import check_submission
 
 Body = Mapping[str, Any]
 _MODELS: Mapping[object, type[ExperimentSpec | EvaluateSpec]] = {
@@ -44,19 +45,21 @@ def read_spec(body: Body | None, preset: str | None) -> RunSpec:
     nul = text_with_nul(fields)
     if nul is not None:
         field = ProblemField(pointer=pointer(nul), message="text cannot hold the character U+0000")
-        raise _invalid([field])
+        raise invalid_spec([field])
     model = _model(fields.get("kind", "pretrain"))
     try:
         spec = model.model_validate(fields)
         if isinstance(spec, EvaluateSpec):
+            check_submission(spec)
             return spec
         spec = resolve(spec)
+        check_submission(spec)
         spec = _with_named_checkpoint(spec)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        raise _invalid(body_fields(errors, fields, model)) from error
+        raise invalid_spec(body_fields(errors, fields, model)) from error
     except SpecError as error:
-        raise _invalid([spec_error_field(error)]) from error
+        raise invalid_spec([spec_error_field(error)]) from error
     return spec
 
 
@@ -64,7 +67,7 @@ def _model(kind: object) -> type[ExperimentSpec | EvaluateSpec]:
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
         message = unknown_name("kind", str(kind), list(RUN_KINDS))
-        raise _invalid([ProblemField(pointer="/kind", message=message)])
+        raise invalid_spec([ProblemField(pointer="/kind", message=message)])
     return model
 
 
@@ -97,7 +100,8 @@ def _preset_fields(name: str) -> dict[str, Any]:
     return preset.spec.model_dump(mode="json", exclude_unset=True)
 
 
-def _invalid(fields: list[ProblemField]) -> InvalidRequestError:
+def invalid_spec(fields: list[ProblemField]) -> InvalidRequestError:
+    """The error of a spec whose fields cannot be run as they are."""
     listed = "; ".join(f"{field.pointer}: {field.message}" for field in fields)
     return InvalidRequestError(
         f"the spec cannot be run: {listed}", code="invalid_spec", fields=fields

@@ -16,10 +16,10 @@ from pmae.basis.store import FitKey
 from pmae.data.augment import augment
 from pmae.data.images import Split
 from pmae.data.standardize import PixelStatistics
-from pmae.errors import SpecError
 from pmae.seeding import generator
 from pmae.spec import AugmentationSpec, BasisSpec, ExperimentSpec
 from pmae.spec.basis import check_basis
+from pmae.spec.sizes import fit_components
 
 _BATCH_VALUES = 1 << 22
 _MOST_IMAGES = 1024
@@ -88,15 +88,8 @@ def fit_basis(
 
 
 def _fit_randomized(basis: BasisSpec, images: FitImages, report: Report) -> Basis:
-    kept = basis.num_components
+    kept = fit_components(basis, images.total)
     assert kept is not None
-    most = images.total - 1
-    if kept > most:
-        raise SpecError(
-            f"basis.num_components: {images.total} images span at most {most} components, not "
-            f"{kept}; valid is 2 to {most}",
-            field=("basis", "num_components"),
-        )
     started = iter(range(PASSES))
 
     def batches() -> Iterator[Tensor]:

@@ -18,7 +18,7 @@ from pmae.seeding import generator
 from pmae.spec import AugmentationSpec
 
 MIN_FLOOR = 0.02
-MAX_VARIANCE = 1.5
+MAX_VARIANCE = 1.1
 _MAX_IMAGES = 10_000
 _MIN_DRAWS = 4096
 _BATCH = 1024
@@ -46,7 +46,7 @@ def train_statistics(
 
 
 def choose_floor(plain: PixelStatistics, moment: Tensor) -> float:
-    """Choose the least floor at which augmented images have at most 1.5 times unit variance.
+    """Choose the least floor at which augmented images have at most 1.1 times unit variance.
 
     Images whose pixels all vary alike, as natural ones do, are below that bound by themselves:
     the floor is then 0.02, and their statistics are the plain ones.

@@ -21,6 +21,7 @@ from pmae.events import EndEvent, EventWriter, StageEvent, StartEvent
 from pmae.layout import MANIFEST_FILE, LeaseDir, RunDir, stored_checkpoint
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, resolve_evaluate
+from pmae.spec.sizes import check_neighbours
 from pmae.supervision import StopSignal
 
 _log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def _measure(
     events.write(StageEvent(stage="data"))
     subject = Subject.load(folder, settings, device)
     _log.info("%s of %s, after epoch %g", spec.checkpoint, subject.sha256[:12], subject.epoch)
+    check_neighbours(spec.evaluations, len(subject.target.data.train), ("evaluations",))
     events.write(StageEvent(stage="probe"))
     ledger = Ledger(events, run_dir)
     evaluations = Evaluations(subject, settings, stop.check, seed=spec.seed)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from pmae.errors import SpecError
 from pmae.evaluate.classifier import Tick
+from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, extract, raw_pixels, standardization
 from pmae.evaluate.finetune import finetune, predict
 from pmae.evaluate.knn import nearest, votes
@@ -17,6 +18,7 @@ from pmae.evaluate.results import (
     EvaluationResult,
     LayerResult,
     Source,
+    curve_figures,
     mean_and_std,
     optional_mean,
 )
@@ -24,6 +26,7 @@ from pmae.evaluate.subject import Subject, Target, labelled, transfer_target
 from pmae.models import Encoder
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, EvaluationSpec, FinetuneSpec, KnnSpec
+from pmae.spec.sizes import fit_neighbours
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class LayerScores:
     val: Scores
     test: Scores
     k: int | None = None
+    curve: EpochCurve | None = None
 
 
 Outcome = list[LayerScores]
@@ -126,14 +130,20 @@ class Evaluations:
             hidden_dim=self.subject.encoder.embed_dim,
             seed=seed,
         )
+        curve = EpochCurve(
+            {
+                name: (partial(heads.predict_last, features), features.labels)
+                for name, features in (("val", val), ("test", test))
+            }
+        )
         if spec.recipe == "cached" or source == "raw_pixels":
-            fit_cached(heads, train, spec, seed, self.tick)
+            fit_cached(heads, train, spec, seed, self.tick, curve)
         else:
             heads.to(self.subject.device)
-            fit_encoding(heads, self._encoder(source), target, spec, seed, self.tick)
+            fit_encoding(heads, self._encoder(source), target, spec, seed, self.tick, curve)
         pairs = zip(heads.predict(val), heads.predict(test), strict=True)
         return [
-            LayerScores(score(of_val, val.labels), score(of_test, test.labels))
+            LayerScores(score(of_val, val.labels), score(of_test, test.labels), curve=curve)
             for of_val, of_test in pairs
         ]
 
@@ -141,13 +151,8 @@ class Evaluations:
         features = {
             name: self._extracted(spec, target, source, name) for name in ("train", "val", "test")
         }
-        train, most = features["train"], max(spec.k)
-        if most > len(train.labels):
-            raise SpecError(
-                f"k: {most} neighbours of {len(train.labels)} training images; valid is up to "
-                f"{len(train.labels)}",
-                field=("k",),
-            )
+        train = features["train"]
+        k = fit_neighbours(spec.k, len(train.labels))
         values = {name: found.values for name, found in features.items()}
         if spec.standardize:
             mean, std = standardization(train.values)
@@ -157,23 +162,23 @@ class Evaluations:
             scores: dict[str, list[Scores]] = {}
             for name in ("val", "test"):
                 self.tick()
-                found = nearest(values[name][layer], values["train"][layer], most)
-                by_k = votes(found, train.labels, spec.k, target.data.num_classes)
+                found = nearest(values[name][layer], values["train"][layer], max(k))
+                by_k = votes(found, train.labels, k, target.data.num_classes)
                 labels = features[name].labels
                 scores[name] = [score(each, labels, ranked=False) for each in by_k]
-            best = max(range(len(spec.k)), key=lambda i: (scores["val"][i].top1, -spec.k[i]))
-            outcome.append(LayerScores(scores["val"][best], scores["test"][best], spec.k[best]))
+            best = max(range(len(k)), key=lambda i: (scores["val"][i].top1, -k[i]))
+            outcome.append(LayerScores(scores["val"][best], scores["test"][best], k[best]))
         return outcome
 
     def _finetuned(
         self, spec: FinetuneSpec, target: Target, encoder: Encoder, seed: int
     ) -> Outcome:
-        model = finetune(encoder, target, spec, seed, self.tick)
+        model, curve = finetune(encoder, target, spec, seed, self.tick)
         val, test = (
             score(predict(model, target, split, self.tick), split.labels)
             for split in (target.data.val, target.data.test)
         )
-        return [LayerScores(val, test)]
+        return [LayerScores(val, test, curve=curve)]
 
     def _extracted(
         self, spec: ProbeSpec | KnnSpec, target: Target, source: Source, split: str
@@ -228,6 +233,7 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
     fives = [found.top5 for found in tests if found.top5 is not None]
     top5, top5_std = mean_and_std(fives) if fives else (None, None)
     by_class = zip(*(found.per_class for found in tests), strict=True)
+    curves = [found.curve for found in last if found.curve is not None]
     chosen = {} if last[0].k is None else {"k": last[0].k}
     by_layer: list[LayerResult] = []
     if getattr(evaluation, "layers", "last") == "all" and len(outcomes[0]) > 1:
@@ -249,6 +255,7 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
         "confusion_matrix": tests[0].confusion.tolist(),
         "by_layer": by_layer,
         "chosen": chosen,
+        **(curve_figures([curve.values for curve in curves]) if curves else {}),
     }
 
 

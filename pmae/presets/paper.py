@@ -8,13 +8,14 @@ method (``rd``), and fixed ratios from 0.1 to 0.9, of which ``ocl`` (oracle) is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
-from pmae.estimate import known_train_images, num_parameters, steps_per_epoch
+from pmae.estimate import num_parameters, steps_per_epoch
 from pmae.presets.family import Family, Parameter
 from pmae.presets.preset import Preset
 from pmae.published import DATASETS, RANDOM_RATIO, SOURCE, published_top1
@@ -27,12 +28,14 @@ from pmae.spec import (
     resolve,
 )
 from pmae.spec.masking import DEFAULT_MAE_RATIO, DEFAULT_PMAE_RATIO, RATIO_MODES
+from pmae.spec.sizes import known_train_images
 
 _DATASETS = (*DATASETS, "clevr", "imagenet")
 _BATCH = {"clevr": 128}
 _OTHER_BATCH = 512
 _HEADS = 12
 """The public code's ViTs have 12 heads; the usual ViT-T has 3 of 64, and this one's are of 16."""
+_RATIO = re.compile(r"0?\.[0-9]{1,6}(-0?\.[0-9]{1,6})?")
 _NAMES = {"mae": "MAE", "pmae": "PMAE", "linear": "linear", "mlp": "MLP", "finetune": "fine-tune"}
 _MASKING = ("strategy", "ratio_of", "count", "scope", "predict", "mode")
 """Parameters that are fields of the masking, by the same names."""
@@ -51,7 +54,7 @@ PARAMETERS = (
     Parameter(
         "ratio",
         "share masked; a range is drawn from for every batch",
-        form="a number above 0 and below 1, or two as 0.1-0.9",
+        form="a number above 0 and below 1 of up to six decimals, or two as 0.1-0.9",
         default=f"{DEFAULT_PMAE_RATIO}, mae: {DEFAULT_MAE_RATIO}",
     ),
     Parameter(
@@ -106,7 +109,7 @@ def _build(given: Mapping[str, str]) -> Preset:
     values = {"dataset": "cifar10", "method": "pmae"} | dict(given)
     ratio = _ratio(values)
     if ratio is not None:
-        values["ratio"] = "-".join(f"{number:g}" for number in ratio)
+        values["ratio"] = "-".join(f"{number:.6f}".rstrip("0") for number in ratio)
     said = {
         name: values[name]
         for name in _DEFAULTS
@@ -176,11 +179,8 @@ def _ratio(values: Mapping[str, str]) -> tuple[float, ...] | None:
             return (DEFAULT_MAE_RATIO,)
         taking = RATIO_MODES["object" if values.get("predict") == "object" else "background"]
         return (DEFAULT_MAE_RATIO,) if values.get("mode") in taking else None
-    try:
-        ratio = tuple(float(part) for part in text.split("-"))
-    except ValueError:
-        ratio = ()
-    if len(ratio) not in (1, 2) or not 0 < ratio[0] <= ratio[-1] < 1:
+    ratio = tuple(map(float, text.split("-"))) if _RATIO.fullmatch(text) else (0.0,)
+    if not 0 < ratio[0] <= ratio[-1] < 1:
         raise PAPER.error("ratio", f"ratio={text!r}; valid is {_PARAMETER['ratio'].form}")
     return ratio
 

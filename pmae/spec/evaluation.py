@@ -17,7 +17,7 @@ Layers = Literal["last", "all"]
 Protocol = Literal["linear", "mlp", "knn", "finetune"]
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 _Baselines = tuple[Literal["raw_pixels", "untrained_encoder"], ...]
-_PAPER_K = tuple(range(2, 20))
+PAPER_K = tuple(range(2, 20))
 
 
 class _Evaluation(SpecModel):
@@ -82,7 +82,9 @@ class _Probe(_Frozen):
     epochs: PositiveInt = Field(default=100, le=10_000)
     base_lr: float = Field(default=0.1, gt=0, description="For a batch of 256; SGD, momentum 0.9.")
     batch_size: PositiveInt = Field(default=256, le=65_536)
-    warmup_epochs: float = Field(default=10.0, ge=0)
+    warmup_epochs: float | None = Field(
+        default=None, ge=0, description="Default: 10 % of the epochs (10 of 100), at most 10."
+    )
     num_seeds: PositiveInt = Field(
         default=1, le=100, description="Train it so often; mean and standard deviation are given."
     )
@@ -105,7 +107,7 @@ class KnnSpec(_Frozen):
 
     protocol: Literal["knn"] = "knn"
     k: tuple[PositiveInt, ...] = Field(
-        default=_PAPER_K,
+        default=PAPER_K,
         min_length=1,
         max_length=100,
         description="Numbers of neighbours to try; the one best on validation is measured on test.",
@@ -121,7 +123,9 @@ class FinetuneSpec(_Evaluation):
     betas: tuple[_Beta, _Beta] = (0.9, 0.999)
     weight_decay: float = Field(default=0.05, ge=0, le=10)
     batch_size: PositiveInt = Field(default=256, le=65_536)
-    warmup_epochs: float = Field(default=5.0, ge=0)
+    warmup_epochs: float | None = Field(
+        default=None, ge=0, description="Default: 5 % of the epochs (5 of 100), at most 5."
+    )
     num_seeds: PositiveInt = Field(
         default=1, le=100, description="Train it so often; mean and standard deviation are given."
     )
@@ -193,9 +197,41 @@ def _resolve(
     updates: dict[str, Any] = {"at_epochs": tuple(sorted(set(evaluation.at_epochs)))}
     if evaluation.dataset is not None:
         updates["dataset"] = _transfer(evaluation.dataset, pretrained, (*place, "dataset"))
+    if not isinstance(evaluation, KnnSpec) and evaluation.warmup_epochs is None:
+        updates["warmup_epochs"] = warmup_epochs(evaluation)
     if not isinstance(evaluation, FinetuneSpec) and evaluation.standardize is None:
         updates["standardize"] = getattr(evaluation, "recipe", None) == "cached"
     return evaluation.model_copy(update=updates)
+
+
+def warmup_epochs(evaluation: LinearProbeSpec | MlpProbeSpec | FinetuneSpec) -> float:
+    """Epochs of a classifier's warm-up; by default the share that the paper's recipe has."""
+    if evaluation.warmup_epochs is not None:
+        return evaluation.warmup_epochs
+    most, share = (5.0, 0.05) if isinstance(evaluation, FinetuneSpec) else (10.0, 0.1)
+    return min(most, share * evaluation.epochs)
+
+
+def check_warmups(evaluations: Sequence[EvaluationSpec], place: tuple[str, ...]) -> None:
+    """Refuse a classifier's warm-up that is longer than its training.
+
+    Args:
+        evaluations: as their author wrote them, or resolved.
+        place: of the evaluations in their spec.
+
+    Raises:
+        SpecError: names the field.
+    """
+    for index, evaluation in enumerate(evaluations):
+        if isinstance(evaluation, KnnSpec) or evaluation.warmup_epochs is None:
+            continue
+        if evaluation.warmup_epochs > evaluation.epochs:
+            field: tuple[str | int, ...] = (*place, index, "warmup_epochs")
+            raise SpecError(
+                f"{'.'.join(map(str, field))}: {evaluation.warmup_epochs:g} is more than the "
+                f"{evaluation.epochs} epochs of the classifier",
+                field=field,
+            )
 
 
 def _transfer(

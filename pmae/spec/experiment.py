@@ -127,10 +127,9 @@ class ExperimentSpec(SpecModel):
         """Edge length of a patch in pixels. Only on a resolved spec."""
         return resolved(self.model.patch_size, "model.patch_size")
 
-    @property
-    def learning_rate(self) -> float:
-        """Peak learning rate of the optimiser."""
-        return self.optimizer.base_lr * self.batch_size / 256
+    def peak_lr(self, images_per_step: int) -> float:
+        """Peak learning rate of the optimiser, whose steps take so many images."""
+        return self.optimizer.base_lr * (self.optimizer.lr_batch_size or images_per_step) / 256
 
 
 def resolve(spec: ExperimentSpec) -> ExperimentSpec:

@@ -18,7 +18,7 @@ CropShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class OptimizerSpec(SpecModel):
-    """AdamW, as MAE trains: the learning rate is ``base_lr * batch_size / 256``."""
+    """AdamW, as MAE trains: the learning rate is ``base_lr`` times the batch over 256."""
 
     name: Literal["adamw"] = "adamw"
     base_lr: float = Field(default=1.5e-4, gt=0, le=10, description="For a batch of 256.")
@@ -26,6 +26,13 @@ class OptimizerSpec(SpecModel):
         default=(0.9, 0.95)
     )
     weight_decay: float = Field(default=0.05, ge=0, le=10)
+    lr_batch_size: int | None = Field(
+        default=None,
+        gt=0,
+        le=65_536,
+        description="Batch that the learning rate is computed for; default: the images of a step, "
+        "which are batch_size, or all training images where there are fewer.",
+    )
     implementation: Literal["fused", "foreach"] = Field(
         default="fused",
         description="AdamW's kernel. The two differ in their last bits, so a run records which.",
@@ -82,6 +89,26 @@ def check_parts(batch_size: int, accumulate_steps: int, devices: int) -> None:
             f"accumulate_steps: {accumulate_steps} do not cut a device's {share} images of a batch "
             f"into equal parts; valid are {divisors(share, 1024)}",
             field=("accumulate_steps",),
+        )
+
+
+def check_images_per_part(images: int, accumulate_steps: int, devices: int) -> None:
+    """Refuse a batch of fewer images than parts to cut it into.
+
+    Args:
+        images: that a step takes.
+        accumulate_steps: as in :func:`check_parts`.
+        devices: as in :func:`check_parts`.
+
+    Raises:
+        SpecError: names the field to change.
+    """
+    if images < accumulate_steps * devices:
+        field = "accumulate_steps" if accumulate_steps > 1 else "devices"
+        raise SpecError(
+            f"{field}: a batch of {images} images cannot be cut into {accumulate_steps * devices} "
+            "parts",
+            field=(field,),
         )
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pmae.data.catalog import DATASETS
+
 SPEC_VERSION: Final = 2
+_BATCH_SIZE = 512
+_DATASET = {"std_floor": 0.02}
+_WARMUP_EPOCHS = {"linear": 10.0, "mlp": 10.0, "finetune": 5.0}
 _MONITOR: Final = {"online_probe": "raw", "knn": False, "spectrum": False}
+"""What version 1 had by default, and what it did where later versions have a choice."""
 
 
 def upgrade_spec(fields: Any) -> Any:
@@ -25,9 +31,13 @@ def upgrade_spec(fields: Any) -> Any:
         return fields
     upgraded = {**fields, "version": SPEC_VERSION}
     if "dataset" in fields:
-        upgraded["dataset"] = _with_missing(fields["dataset"], {"std_floor": 0.02})
-    if "evaluations" in fields:
-        upgraded["evaluations"] = _with_floors(fields["evaluations"])
+        upgraded["dataset"] = _with_missing(fields["dataset"], _DATASET)
+    if _may_exceed_the_images(fields):
+        lr_batch_size = {"lr_batch_size": fields.get("batch_size", _BATCH_SIZE)}
+        upgraded["optimizer"] = _with_missing(fields.get("optimizer", {}), lr_batch_size)
+    evaluations = fields.get("evaluations")
+    if isinstance(evaluations, list | tuple):
+        upgraded["evaluations"] = [_evaluation(each) for each in evaluations]
     upgraded["masking"] = _upgraded_masking(fields)
     pmae = fields.get("method", "pmae") == "pmae"
     loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
@@ -46,16 +56,28 @@ def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
     return masking
 
 
-def _with_floors(evaluations: Any) -> Any:
-    """Evaluations with the floor of version 1 for the data sets that they name."""
-    if not isinstance(evaluations, list | tuple):
-        return evaluations
-    return [
-        {**each, "dataset": _with_missing(each["dataset"], {"std_floor": 0.02})}
-        if isinstance(each, Mapping) and "dataset" in each
-        else each
-        for each in evaluations
-    ]
+def _evaluation(part: Any) -> Any:
+    """An evaluation with the warm-up and the floor that version 1 has where none is written."""
+    if not isinstance(part, Mapping):
+        return part
+    upgraded = dict(part)
+    protocol = part.get("protocol", "linear")
+    if isinstance(protocol, str) and protocol in _WARMUP_EPOCHS:
+        upgraded.setdefault("warmup_epochs", _WARMUP_EPOCHS[protocol])
+    if "dataset" in part:
+        upgraded["dataset"] = _with_missing(part["dataset"], _DATASET)
+    return upgraded
+
+
+def _may_exceed_the_images(fields: Mapping[str, Any]) -> bool:
+    """Whether a batch may be larger than the train split: version 1's rate followed the batch."""
+    dataset, batch_size = fields.get("dataset"), fields.get("batch_size", _BATCH_SIZE)
+    if not isinstance(dataset, Mapping) or not isinstance(batch_size, int):
+        return False
+    facts = DATASETS.get(str(dataset.get("name")))
+    sizes = (facts.train_images if facts else None, dataset.get("max_train_images"))
+    known = [size for size in sizes if isinstance(size, int)]
+    return facts is None or facts.train_images is None or min(known) < batch_size
 
 
 def _with_missing(part: Any, values: Mapping[str, Any]) -> Any:

@@ -80,6 +80,13 @@ def test_what_might_keep_it_from_running_is_told(api: LiveApi) -> None:
     assert devices.startswith("no worker that is up takes pretrain runs on 2 devices")
 
 
+def test_a_batch_larger_than_the_images_is_said_to_be_fitted(api: LiveApi) -> None:
+    api.add_worker()
+    body = {"dataset": {"name": "digits", "max_train_images": 100}}
+    (warning,) = ask(api, body).warnings
+    assert warning.startswith("batch_size: 512 is more than the 100 training images")
+
+
 def test_a_bad_spec_is_refused_as_it_is_when_submitted(api: LiveApi) -> None:
     params = {"validate_only": "true"}
     response = api.client.post("/runs", json=DIGITS | {"epochs": 0}, params=params)

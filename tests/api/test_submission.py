@@ -64,11 +64,34 @@ BAD_SPECS: list[tuple[dict[str, Any], str, str]] = [
     ({"dataset": {"name": "../digits"}}, "/dataset/name", "valid are"),
     ({"method": "mae"}, "/dataset", "required"),
     (DIGITS | {"epochs": 0}, "/epochs", "greater than 0"),
+    (
+        DIGITS | {"epochs": 3, "schedule": {"warmup_epochs": 4}},
+        "/schedule/warmup_epochs",
+        "more than the 3 epochs",
+    ),
+    (
+        DIGITS | {"evaluations": [{"epochs": 3, "warmup_epochs": 4}]},
+        "/evaluations/0/warmup_epochs",
+        "more than the 3 epochs",
+    ),
+    (
+        {
+            "dataset": {"name": "cifar10", "max_train_images": 300},
+            "basis": {"num_components": 300},
+        },
+        "/basis/num_components",
+        "300 images span at most 299 components, not 300; valid is 2 to 299",
+    ),
+    (
+        DIGITS | {"evaluations": [{"protocol": "knn", "k": [1300]}]},
+        "/evaluations/0/k",
+        "1300 neighbours of 1259 training images",
+    ),
     (DIGITS | {"evaluations": [{"epoch": 3}]}, "/evaluations/0/epoch", "did you mean 'epochs'"),
     (
         DIGITS | {"evaluations": [{"protocol": "knn", "ks": [3]}]},
         "/evaluations/0/ks",
-        "dataset, at_epochs, features, layers, standardize, baselines, protocol, k",
+        "dataset, at_epochs, features, label_fraction, layers, standardize, baselines, protocol, k",
     ),
     (DIGITS | {"evaluations": [{"protocol": "svm"}]}, "/evaluations/0", "linear, mlp, knn"),
     (

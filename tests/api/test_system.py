@@ -72,7 +72,7 @@ def test_a_familys_preset_is_read_by_its_parameters(api: LiveApi, path: str) -> 
     ("path", "field", "valid"),
     [
         ("/presets/paper?dataset=digits", "dataset", "cifar10, tiny_imagenet"),
-        ("/presets/paper?ratio=0.9-0.1", "ratio", "above 0 and below 1, or two as 0.1-0.9"),
+        ("/presets/paper?ratio=0.9-0.1", "ratio", "above 0 and below 1 of up to six decimals"),
         ("/presets/paper?rato=0.2", "rato", "did you mean ratio"),
         ("/presets/quickstart?ratio=0.2", "", "takes no parameters"),
     ],

@@ -192,8 +192,17 @@ def test_a_preset_is_read() -> None:
         "expect": preset.expect,
         "spec": preset.spec.model_dump(mode="json"),
     }
-    with client_over(lambda _: httpx.Response(200, json=body)) as client:
+    asked: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path)
+        return httpx.Response(200, json=body)
+
+    with client_over(answer) as client:
         assert client.preset("quickstart").spec == preset.spec
+        client.preset("paper?dataset=cifar10&ratio=0.2")
+    assert asked[0].endswith(b"/presets/quickstart")
+    assert asked[1].endswith(b"/presets/paper%3Fdataset%3Dcifar10%26ratio%3D0.2")
 
 
 STREAM = """\

@@ -12,7 +12,6 @@ from pmae.estimate import (
     checkpoint_bytes,
     decoder_parameters,
     encoder_parameters,
-    known_train_images,
     num_parameters,
     training_memory,
 )
@@ -20,6 +19,7 @@ from pmae.models import MaskedAutoencoder
 from pmae.presets import get_preset
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, ExperimentSpec, resolve
+from pmae.spec.sizes import known_train_images
 
 
 def preset(name: str) -> tuple[ExperimentSpec, int]:

@@ -22,6 +22,7 @@ from pmae.pipeline import run
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, LossSpec, MaskingSpec, resolve
 from pmae.supervision import StopSignal
+from tests.pmae.data.formats import random_pixels, write_image
 
 # Lightning uses what torch deprecates, and advises on what is on purpose.
 pytestmark = [
@@ -255,3 +256,42 @@ def test_the_floor_chosen_is_told_recorded_and_kept_on_resume(
     assert len(told) == 1
     assert f"{at_floor} of {std.numel()} pixels" in told[0]
     assert f"{floor:g}" in told[0]
+
+
+def test_a_batch_larger_than_the_images_trains_as_a_batch_of_them_all(
+    tmp_path: Path, spec: ExperimentSpec, train: Train
+) -> None:
+    version_1: dict[str, Any] = {"version": 1, "optimizer": {"base_lr": 1e-2}}
+    large = train(tmp_path / "large", _with(spec, batch_size=1000))
+    all_images = train(tmp_path / "all", _with(spec, batch_size=200))
+    stored = train(tmp_path / "stored", _with(spec, batch_size=1000, **version_1))
+    told = [e for e in read_events(large.leases()[0].events) if isinstance(e, WarningEvent)]
+    assert any("more than the 200 training images" in event.message for event in told)
+    weights = [
+        read_state(folder).weights
+        for folder in (newest_valid(large)[0], newest_valid(all_images)[0])
+        if folder is not None
+    ]
+    assert len(weights) == 2
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    rates = [
+        max(
+            e.values["lr"]
+            for e in read_events(run_dir.leases()[0].events)
+            if isinstance(e, MetricsEvent) and "lr" in e.values
+        )
+        for run_dir in (large, stored)
+    ]
+    assert rates[1] == pytest.approx(5 * rates[0]), "version 1 scaled it by batch_size"
+
+
+def test_files_with_too_few_images_are_refused_when_training_starts(
+    tmp_path: Path, spec: ExperimentSpec, train: Train, storage: StorageSettings
+) -> None:
+    for index, pixels in enumerate(random_pixels(24, 8, 8, 3)):
+        write_image(storage.data_dir / "birds" / "ab"[index % 2] / f"{index}.png", pixels)
+    birds = {"name": "folder:birds", "resolution": 8}
+    few = _with(spec, dataset=birds, basis={"num_components": 100})
+    with pytest.raises(SpecError, match="images span at most") as caught:
+        train(tmp_path / "run", few)
+    assert caught.value.field == ("basis", "num_components")

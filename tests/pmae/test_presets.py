@@ -165,7 +165,9 @@ def test_names_of_former_versions_still_count() -> None:
     [
         ("paper?dataset=cifar100", "dataset", "valid are cifar10, tiny_imagenet"),
         ("paper?datset=cifar10", "datset", "did you mean dataset?"),
-        ("paper?ratio=1.2", "ratio", "a number above 0 and below 1, or two as 0.1-0.9"),
+        ("paper?ratio=1.2", "ratio", "a number above 0 and below 1 of up to six decimals, or two"),
+        ("paper?ratio=1e-5", "ratio", "a number above 0"),
+        ("paper?ratio=0.000000", "ratio", "a number above 0"),
         ("paper?ratio=nan", "ratio", "a number above 0"),
         ("paper?ratio=", "ratio", "a number above 0"),
         ("paper?ratio=0.9-0.1", "ratio", "a number above 0"),

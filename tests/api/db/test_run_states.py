@@ -187,6 +187,27 @@ def test_a_drained_run_keeps_its_attempts(sessions: Sessions) -> None:
     assert (again.lease_number, again.attempt) == (2, 1)
 
 
+def test_a_resumed_run_has_its_spec_written_out(sessions: Sessions) -> None:
+    run_id = _submit(sessions)
+    with sessions.begin() as session:
+        run_states.request_cancel(session, run_id, actor="api")
+    other = SPEC.model_copy(update={"notes": "written out"})
+    with sessions.begin() as session:
+        run_states.resume(session, run_id, spec=other, actor="api")
+    assert _row(sessions, run_id).spec == other.model_dump(mode="json")
+
+
+def test_the_name_of_a_preset_may_have_many_parameters(sessions: Sessions) -> None:
+    name = get_preset(
+        "paper?dataset=tiny_imagenet&ratio=0.111111-0.999999&strategy=bottom&basis=pca_augmented"
+        "&ratio_of=components&scope=image&model=vit_small&decoder_depth=4&evaluations=layers"
+    ).name
+    assert 64 < len(name) <= 200
+    with sessions.begin() as session:
+        run_id = run_states.submit(session, spec=SPEC, preset=name).id
+    assert _row(sessions, run_id).preset == name
+
+
 def test_only_ended_runs_resume(sessions: Sessions) -> None:
     run_id = _submit(sessions)
     with pytest.raises(TransitionRefusedError, match="is queued"), sessions.begin() as session:
