@@ -248,7 +248,8 @@ class LoadedModel:
         Returns:
             The parts, in standardised pixels (``statistics.destandardize`` brings ``original``,
             ``visible`` and ``full`` back) with the mask that was drawn (``masked``), and each
-            image's loss ``(n,)``; all on the CPU.
+            image's mean square over what is masked ``(n,)``, which is its loss unless the run's
+            ``loss`` divides that; all on the CPU.
 
         Raises:
             BasisError: see :attr:`basis`.
