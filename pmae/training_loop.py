@@ -79,6 +79,9 @@ def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accele
     # Deterministic algorithms make torch fill all new memory, which nothing here reads unwritten:
     # 890 of the 1,040 fills of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if accelerator == "cuda":
+        # TF32 for the model's products in fp32; what must be exact says so (pmae.basis.exact).
+        torch.set_float32_matmul_precision("high")
     trainer = pl.Trainer(
         accelerator=accelerator,
         max_epochs=1,

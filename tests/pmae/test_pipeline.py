@@ -199,6 +199,11 @@ def test_the_precision_that_was_chosen_stays(
     auto = spec.model_copy(update={"precision": "auto", "max_hours": 1e-9})
     chosen = "bf16" if computes_bf16(device) else "fp32"
     assert choose_precision(auto, device).precision == chosen
+    default = spec.model_copy(update={"precision": "auto_gpu"})
+    assert choose_precision(default, device).precision == "fp32"
+    assert choose_precision(default, torch.device("cuda")).precision == (
+        "bf16" if computes_bf16(torch.device("cuda")) else "fp32"
+    )
     for answer in (True, False):
         # The run moves from a machine that computes in bf16 to one that does not.
         monkeypatch.setattr("pmae.environment.computes_bf16", lambda _device, a=answer: a)
