@@ -37,7 +37,7 @@ def test_reconstructions_follow_a_running_run(app: App, service: FakeService) ->
     assert checkpoint == f"{run.id}-{253:08d}"
     assert isinstance(run.spec, ExperimentSpec)
     assert request.masking == run.spec.masking
-    assert request.images == ImageChoice(indices=list(range(8)))
+    assert request.images == ImageChoice(split="val", indices=list(range(8)))
     service.advance(run.id, 2)
     view.app.run()
     assert "Step 275" in view.text
@@ -85,7 +85,7 @@ def test_controls_change_what_is_asked_and_the_address(app: App, service: FakeSe
     view.app.slider(key=f"recon_ratio_{run.id}").set_value(60).run()
     view.check()
     _, request = asked_for(service)
-    assert (request.seed, request.images) == (1, ImageChoice(indices=[11]))
+    assert (request.seed, request.images) == (1, ImageChoice(split="val", indices=[11]))
     assert request.masking
     assert request.masking.ratio == 0.6
     assert view.app.query_params["seed"] == "1"
@@ -101,7 +101,7 @@ def test_a_wrong_address_falls_back(app: App, service: FakeService, wrong: dict[
     view = app.open("reconstructions", run=run.id, **wrong)
     view.check()
     _, request = asked_for(service)
-    assert (request.images, request.seed) == (ImageChoice(), 0)
+    assert (request.images, request.seed) == (ImageChoice(split="val"), 0)
     assert isinstance(run.spec, ExperimentSpec)
     assert request.masking == run.spec.masking
 
