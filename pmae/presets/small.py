@@ -27,7 +27,7 @@ SMALL_PRESETS = (
         spec=ExperimentSpec(
             name="quickstart",
             method="pmae",
-            dataset=DatasetSpec(name="digits", std_floor=0.2),
+            dataset=DatasetSpec(name="digits", std_floor=0.35),
             masking=MaskingSpec(ratio=0.3),
             model=ModelSpec(
                 patch_size=4,
