@@ -60,10 +60,12 @@ def machine(device: torch.device, threads: int) -> dict[str, Any]:
 
 
 def choose_precision(spec: ExperimentSpec, device: torch.device) -> ExperimentSpec:
-    """The spec with ``auto`` replaced by what ``device`` computes in."""
-    if spec.precision != "auto":
+    """The spec with ``auto`` or ``auto_gpu`` replaced by what ``device`` computes in."""
+    if spec.precision not in ("auto", "auto_gpu"):
         return spec
-    return spec.model_copy(update={"precision": "bf16" if computes_bf16(device) else "fp32"})
+    asked = spec.precision == "auto" or device.type == "cuda"
+    chosen = "bf16" if asked and computes_bf16(device) else "fp32"
+    return spec.model_copy(update={"precision": chosen})
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -231,7 +232,7 @@ class EventWriter:
     """Appends events to a file that this process alone writes.
 
     Each event is one ``write`` call on an unbuffered descriptor, so that a killed process tears at
-    most its last line. :meth:`sync` flushes to the disk.
+    most its last line. :meth:`sync` flushes to the disk. Several threads may write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -240,6 +241,7 @@ class EventWriter:
         self._fd = os.open(path, flags, 0o644)
         self._torn = False
         self._carried = bytearray()
+        self._lock = threading.Lock()
 
     def write(self, event: Event) -> None:
         """Append one event.
@@ -248,13 +250,14 @@ class EventWriter:
             OSError: the disk is full or refuses; the next event begins on a line of its own.
         """
         line = event.model_dump_json().encode() + b"\n"
-        view = memoryview(b"\n" + line if self._torn else line)
-        self._torn = True
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self._torn = False
-        if not _passing(event):
-            self._carried += line
+        with self._lock:
+            view = memoryview(b"\n" + line if self._torn else line)
+            self._torn = True
+            while view:
+                view = view[os.write(self._fd, view) :]
+            self._torn = False
+            if not _passing(event):
+                self._carried += line
 
     def write_all(self, events: Iterable[Event]) -> None:
         """Append several events."""
@@ -263,7 +266,8 @@ class EventWriter:
 
     def carried(self) -> bytes:
         """The lines that a checkpoint made now carries: what stays true after a resume."""
-        return bytes(self._carried)
+        with self._lock:
+            return bytes(self._carried)
 
     def sync(self) -> None:
         """Flush to the disk."""

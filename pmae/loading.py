@@ -23,7 +23,6 @@ from pmae.checkpoints import (
     read_manifest,
     read_weights,
 )
-from pmae.client.cache import cached_checkpoint, is_address
 from pmae.data.catalog import dataset_facts
 from pmae.data.outside import ImageSource, read_outside_image
 from pmae.data.standardize import PixelStatistics, check_pixels
@@ -34,7 +33,7 @@ from pmae.masking import Selection
 from pmae.models import MaskedAutoencoder
 from pmae.objectives import ComponentObjective, Draw, Objective, objective_for
 from pmae.reconstruct import Parts, ReconstructionResult, panels, reconstruct
-from pmae.references import find_checkpoint
+from pmae.references import find_checkpoint, is_address
 from pmae.residuals import MeanSquares
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
@@ -249,7 +248,8 @@ class LoadedModel:
         Returns:
             The parts, in standardised pixels (``statistics.destandardize`` brings ``original``,
             ``visible`` and ``full`` back) with the mask that was drawn (``masked``), and each
-            image's loss ``(n,)``; all on the CPU.
+            image's mean square over what is masked ``(n,)``, which is its loss unless the run's
+            ``loss`` divides that; all on the CPU.
 
         Raises:
             BasisError: see :attr:`basis`.
@@ -342,6 +342,9 @@ def load_model(
     """See :func:`pmae.load`."""
     settings = settings or StorageSettings()
     if is_address(reference):
+        # Here, since its lock is not for every platform, and only addresses need it.
+        from pmae.client.cache import cached_checkpoint
+
         folder = cached_checkpoint(str(reference), settings.cache_dir)
     else:
         folder = find_checkpoint(reference, settings.runs_dir)

@@ -39,6 +39,8 @@ class Measured:
     seed: int
     top1: float
     val_top1: float | None
+    best_epoch_top1: float | None = None
+    """The best test figure over the epochs of a probe; None where it was not recorded."""
 
 
 def read_runs(folder: Path) -> Iterator[Measured]:
@@ -99,6 +101,7 @@ def _measured(run: RunDir, spec: ExperimentSpec) -> Iterator[Measured]:
             seed=spec.seed,
             top1=event.top1,
             val_top1=event.details.get("val_top1"),
+            best_epoch_top1=event.details.get("best_epoch", {}).get("top1"),
         )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pmae.patches import unpatchify
 from pmae.seeding import derive_seed
 from pmae.spec import ExperimentSpec, ModelSpec
+from pmae.tokens import Visible
 
 _TOKEN_STD = 0.02
 _layer_norm = partial(nn.LayerNorm, eps=1e-6)
@@ -78,8 +79,7 @@ class Encoder(nn.Module):
         """
         tokens = self.patch_embed(images) + self.pos_embed[:, 1:]
         if visible is not None:
-            index = visible[:, :, None].expand(-1, -1, self.embed_dim)
-            tokens = tokens.gather(1, index)
+            tokens = Visible.of(visible, padding, self.num_patches).take(tokens)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         tokens = torch.cat([cls, tokens], dim=1)
         attended: dict[str, Tensor] = {}
@@ -152,16 +152,11 @@ class Decoder(nn.Module):
         return unpatchify(patches, self.patch_size, self.out_channels)
 
     def _with_mask_tokens(self, tokens: Tensor, visible: Tensor, padding: Tensor | None) -> Tensor:
-        batch, _, width = tokens.shape
-        num_patches = self.pos_embed.shape[1] - 1
+        where = Visible.of(visible, padding, self.pos_embed.shape[1] - 1)
         # Under autocast the tokens are bf16 and the parameter is not.
         mask_token = self.mask_token.to(tokens.dtype)
-        cls, encoded = tokens[:, :1], tokens[:, 1:]
-        if padding is not None:
-            encoded = torch.where(padding[:, :, None], mask_token, encoded)
-        patches = mask_token.expand(batch, num_patches, width)
-        index = visible[:, :, None].expand(-1, -1, width)
-        return torch.cat([cls, patches.scatter(1, index, encoded)], dim=1)
+        patches = torch.where(where.present[:, :, None], where.put(tokens[:, 1:]), mask_token)
+        return torch.cat([tokens[:, :1], patches], dim=1)
 
 
 class MaskedAutoencoder(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,7 +113,9 @@ def run(
     if checkpoint:
         resume = (read_manifest(checkpoint).step, read_state(checkpoint))
     spec, statistics = _statistics(spec, data, resume[1] if resume else None, events)
-    basis, digest = _basis(spec, data, data_digest, statistics, settings, events, resumed_config)
+    basis, digest = _basis(
+        spec, data, data_digest, statistics, settings, events, resumed_config, device
+    )
     config = CheckpointConfig(
         spec=spec,
         channels=data.image_shape[0],
@@ -238,6 +241,7 @@ def _basis(
     settings: StorageSettings,
     events: EventWriter,
     resumed: CheckpointConfig | None,
+    device: torch.device,
 ) -> tuple[Basis | None, str | None]:
     if spec.basis is None:
         return None, None
@@ -249,7 +253,7 @@ def _basis(
         digest, basis = store.get_or_fit(
             fit_key(spec, data_digest),
             data.image_shape[0],
-            lambda: fit_basis(spec, data.train, statistics, _FitProgress(events)),
+            lambda: _fit(spec, data, statistics, events, device),
         )
     events.write(BasisEvent(digest=digest))
     _log.info(
@@ -258,6 +262,22 @@ def _basis(
     )  # fmt: skip
     check_reach(spec.masking, basis)
     return basis, digest
+
+
+def _fit(
+    spec: ExperimentSpec,
+    data: ImageData,
+    statistics: PixelStatistics,
+    events: EventWriter,
+    device: torch.device,
+) -> Basis:
+    """Fit on the GPU if there is one, else with all processors that this process may use."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(available or spec.threads)
+    try:
+        return fit_basis(spec, data.train, statistics, _FitProgress(events), device)
+    finally:
+        torch.set_num_threads(spec.threads)
 
 
 class _FitProgress:

@@ -28,7 +28,7 @@ from pmae.plan import StepPlan
 from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
-from pmae.transfer import LateLoss
+from pmae.transfer import LateLoss, host_copy
 
 
 class PretrainModule(pl.LightningModule):
@@ -207,11 +207,9 @@ class PretrainModule(pl.LightningModule):
 
     def training_state(self) -> TrainingState:
         """A copy of everything that the next step depends on, on the CPU."""
-        return TrainingState(
-            weights={name: value.detach().cpu() for name, value in self.state_dict().items()},
-            optimizer=self._optimizer().state_dict(),
-            counters=self.sums.counters(),
-        )
+        weights = dict(self.state_dict())
+        weights, optimizer = host_copy((weights, self._optimizer().state_dict()))
+        return TrainingState(weights, optimizer, self.sums.counters())
 
     def load_weights(self, state: TrainingState) -> None:
         """Take the weights of a saved state, pixel statistics included."""

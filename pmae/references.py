@@ -9,6 +9,11 @@ from pmae.errors import CheckpointError
 from pmae.layout import MANIFEST_FILE, RunDir, stored_checkpoint
 
 
+def is_address(reference: str | Path) -> bool:
+    """Whether this names something at a service, and no file."""
+    return isinstance(reference, str) and reference.startswith(("http://", "https://"))
+
+
 def find_checkpoint(reference: str | Path, runs_dir: Path) -> Path:
     """The folder of a checkpoint.
 

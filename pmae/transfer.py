@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from pmae.errors import NonFiniteLossError
+
+T = TypeVar("T")
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -15,6 +19,30 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def host_copy(tree: T) -> T:
+    """Copy every tensor of nested containers to the host, without its gradient.
+
+    A GPU's are copied side by side to pinned memory, and waited for together. Those of a CPU are
+    copied too: what trains on does not change the copy.
+    """
+    waited_for = set()
+
+    def copy(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.detach()
+        if value.device.type != "cuda":
+            return value.clone()
+        waited_for.add(value.device)
+        host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        return host.copy_(value, non_blocking=True)
+
+    copied: T = tree_map(copy, tree)
+    for device in waited_for:
+        torch.cuda.synchronize(device)
+    return copied
 
 
 class LateLoss:

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import formatting, markup
+from dashboard import formatting, markup, probe_curves
 from dashboard.links import clicked_link
 from dashboard.navigation import run_page
 from dashboard.palette import run_color
@@ -84,6 +84,7 @@ def show_results(run: Run) -> None:
     st.subheader("Evaluations, test top-1")
     if run.evaluations:
         st.html(markup.evaluations(run.evaluations, run_color(run.number)))
+        probe_curves.show(run.evaluations, run_color(run.number), f"probe_{run.id}")
     else:
         st.caption("Nothing was measured." if run.finished_at else "Nothing is measured yet.")
 

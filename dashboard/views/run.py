@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import charts, formatting, markup, run_details
+from dashboard import charts, formatting, markup, probe_curves, run_details
 from dashboard.links import clicked_link
 from dashboard.navigation import components_page, reconstructions_page, run_page, runs_page
 from dashboard.palette import STATE_COLORS, run_color
@@ -40,6 +40,7 @@ def show() -> None:
     if run.kind == "pretrain":
         live(lambda: _curves(run), key="curves", every=every)
         live(lambda: _outcome(run), key="outcome", every=every)
+        live(lambda: _probe_curves(run), key="probe_curves", every=every)
         evaluations.show_runs_live(run)
     else:
         live(lambda: evaluations.show_results(client().run(run.id)), key="results", every=every)
@@ -221,6 +222,12 @@ def _outcome(shown: Run) -> None:
         if more:
             rest = f"GET /api/v1/runs/{run.id}/checkpoints has the others"
             st.caption(f"The newest {len(checkpoints)} of them; {rest}.")
+
+
+def _probe_curves(shown: Run) -> None:
+    """How the classifiers of the run's own evaluations trained."""
+    run = client().run(shown.id)
+    probe_curves.show(run.evaluations, run_color(run.number), f"probe_{run.id}")
 
 
 def _checkpoint_table(checkpoints: list[Checkpoint]) -> Markup:

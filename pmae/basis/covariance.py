@@ -65,8 +65,8 @@ class _Products:
         size = first.shape[1]
         self.count = 0
         self._shift = first.mean(dim=0)
-        self._total = torch.zeros(size, dtype=torch.float64)
-        self._upper = torch.zeros(size, size)
+        self._total = torch.zeros(size, dtype=torch.float64, device=first.device)
+        self._upper = torch.zeros(size, size, device=first.device)
         self._in_upper = 0
         self._folded: Tensor | None = None
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pmae.basis.basis import Basis
+from pmae.basis.exact import ieee_fp32
 from pmae.basis.fixed import fit_dct, fit_random
 from pmae.basis.kernel import fit_kernel
 from pmae.basis.pca import PASSES, fit_pca, fit_randomized_pca
@@ -23,6 +24,8 @@ from pmae.spec.sizes import fit_components
 
 _BATCH_VALUES = 1 << 22
 _MOST_IMAGES = 1024
+_CPU = torch.device("cpu")
+_ON_DEVICE = ("pca", "pca_augmented")
 _FIT_INDEX, _CHOICE_INDEX = 0, 1
 """What the seed is used for besides augmentation: the sketch or rotation, and the choice."""
 
@@ -52,7 +55,11 @@ def fit_key(spec: ExperimentSpec, data_digest: str) -> FitKey:
 
 
 def fit_basis(
-    spec: ExperimentSpec, train: Split, statistics: PixelStatistics, report: Report
+    spec: ExperimentSpec,
+    train: Split,
+    statistics: PixelStatistics,
+    report: Report,
+    device: torch.device = _CPU,
 ) -> Basis:
     """Fit the basis of a resolved PMAE spec.
 
@@ -61,6 +68,7 @@ def fit_basis(
         train: the train split.
         statistics: of the train split.
         report: called after each batch.
+        device: that principal components are computed on; other bases take the CPU.
 
     Raises:
         SpecError: fields of the basis that do not suit the images; names the field.
@@ -69,15 +77,23 @@ def fit_basis(
     basis = _basis_of(spec)
     num_pixels = train.image_shape[0] * train.image_shape[1] * train.image_shape[2]
     check_basis(basis, num_pixels, num_pixels)
-    images = FitImages(
-        train, statistics, basis, spec.augmentation if basis.kind == "pca_augmented" else None
-    )
+    augmentation = spec.augmentation if basis.kind == "pca_augmented" else None
+    device = device if basis.kind in _ON_DEVICE else _CPU
+    images = FitImages(train, statistics.to(device), basis, augmentation, device)
+    with ieee_fp32(device):
+        return _fit(basis, images, train.image_shape, report)
+
+
+def _fit(
+    basis: BasisSpec, images: FitImages, image_shape: tuple[int, int, int], report: Report
+) -> Basis:
+    num_pixels = image_shape[0] * image_shape[1] * image_shape[2]
     if basis.solver == "randomized":
         return _fit_randomized(basis, images, report)
     kept = basis.num_components
     batches = images.batches(report)
     if basis.kind == "dct":
-        return fit_dct(batches, train.image_shape, num_components=kept)
+        return fit_dct(batches, image_shape, num_components=kept)
     if basis.kind == "random":
         noise = generator(basis.seed or 0, "basis", _FIT_INDEX)
         return fit_random(batches, num_pixels, kept or num_pixels, noise)
@@ -109,12 +125,14 @@ class FitImages:
         statistics: of the train split.
         basis: resolved.
         augmentation: resolved; None: images are taken as they are.
+        device: that they are given on; the statistics are there.
     """
 
     train: Split
     statistics: PixelStatistics
     basis: BasisSpec
     augmentation: AugmentationSpec | None
+    device: torch.device = _CPU
 
     @property
     def indices(self) -> Tensor:
@@ -137,7 +155,8 @@ class FitImages:
         indices, total = self.indices, self.total
         done, drawn = 0, 0
         for _ in range(self.basis.passes or 1):
-            for batch in self.train.batches(indices.split(size)):
+            for read in self.train.batches(indices.split(size)):
+                batch = read.to(self.device)
                 if self.augmentation is None:
                     pixels = batch.images / 255
                 else:

@@ -26,7 +26,8 @@ def fit_pca(batches: Iterable[Tensor], *, num_components: int | None = None) -> 
     change, or fewer images than pixels, give components without variance, not NaN.
 
     Args:
-        batches: standardised images, each ``(batch, ...)`` float32 with the same pixel count.
+        batches: standardised images, each ``(batch, ...)`` float32 with the same pixel count, on
+            the device that computes.
         num_components: how many of the first to keep; default: all.
 
     Raises:
@@ -38,7 +39,7 @@ def fit_pca(batches: Iterable[Tensor], *, num_components: int | None = None) -> 
     variances = variances.clamp(min=0)
     if len(components) == components.shape[1]:
         total = variances.sum()
-    return Basis(components, variances / total)
+    return Basis(components.cpu(), (variances / total).cpu())
 
 
 def fit_randomized_pca(
@@ -77,14 +78,15 @@ def fit_randomized_pca(
             sketch.addmm_(chunk.T, chunk @ directions)
     directions = orthonormal_columns(sketch)
     del sketch
-    within = torch.zeros(directions.shape[1], directions.shape[1], dtype=torch.float64)
+    width = directions.shape[1]
+    within = torch.zeros(width, width, dtype=torch.float64, device=directions.device)
     for chunk in chunks(batches()):
         chunk -= mean
         coordinates = chunk @ directions
         within += coordinates.T @ coordinates
     variances, rotation = eigenvectors(within / count, num_components)
     components = fix_signs(rotation.float() @ directions.T)
-    return Basis(components, variances.clamp(min=0) / total)
+    return Basis(components.cpu(), (variances.clamp(min=0) / total).cpu())
 
 
 def _first_pass(
@@ -101,9 +103,9 @@ def _first_pass(
             size = chunk.shape[1]
             width = min(num_components + OVERSAMPLING, size)
             shift = chunk.mean(dim=0)
-            gaussian = torch.randn(size, width, generator=generator)
+            gaussian = torch.randn(size, width, generator=generator).to(chunk.device)
             sketch = torch.zeros_like(gaussian)
-            total = torch.zeros(size, dtype=torch.float64)
+            total = torch.zeros(size, dtype=torch.float64, device=chunk.device)
         chunk -= shift
         sketch.addmm_(chunk.T, chunk @ gaussian)
         total += chunk.sum(dim=0, dtype=torch.float64)

@@ -25,15 +25,15 @@ def chunks(batches: Iterable[Tensor]) -> Iterator[Tensor]:
         batches: images, each ``(batch, ...)`` float32 with the same pixel count.
 
     Yields:
-        ``(rows, num_pixels)`` float32, all but the last of equal size. The memory is reused for the
-        next chunk; until then it may be written to.
+        ``(rows, num_pixels)`` float32 where the images are, all but the last of equal size. The
+        memory is reused for the next chunk; until then it may be written to.
     """
     buffer, filled = None, 0
     for batch in batches:
         flat = batch.flatten(1)
         if buffer is None:
             rows = max(_LEAST_ROWS, _CHUNK_VALUES // max(1, flat.shape[1]))
-            buffer = torch.empty(rows, flat.shape[1])
+            buffer = torch.empty(rows, flat.shape[1], device=flat.device)
         start = 0
         while start < len(flat):
             count = min(len(flat) - start, len(buffer) - filled)

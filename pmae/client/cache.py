@@ -49,11 +49,6 @@ class _Address(NamedTuple):
     run_id: str | None
 
 
-def is_address(reference: str | Path) -> bool:
-    """Whether this names something at a service, and no file."""
-    return isinstance(reference, str) and reference.startswith(("http://", "https://"))
-
-
 def cached_checkpoint(address: str, cache_dir: Path) -> Path:
     """The folder of a service's checkpoint on this machine, downloaded if it is not there.
 

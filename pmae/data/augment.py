@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pmae.basis.exact import ieee_fp32
 from pmae.data.resample import resized_crop, resized_crop_of_numbers
 from pmae.spec import AugmentationSpec
 from pmae.transfer import to_device
@@ -81,7 +82,8 @@ def _augmented(images: Tensor, draw: AugmentationDraw) -> Tensor:
     pixels = images.to(torch.float32)
     if draw.boxes is not None:
         boxes = to_device(draw.boxes, images.device)
-        pixels = resized_crop(pixels, boxes, mirrored=draw.mirrored).clamp_(0, 255)
+        with ieee_fp32(images.device):
+            pixels = resized_crop(pixels, boxes, mirrored=draw.mirrored).clamp_(0, 255)
     elif draw.mirrored is not None:
         mirrored = to_device(draw.mirrored, images.device)[:, None, None, None]
         pixels = torch.where(mirrored, pixels.flip(3), pixels)

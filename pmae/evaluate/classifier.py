@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pmae.data.augment import augment
+from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.subject import Target
 from pmae.losses import classification_loss
 from pmae.schedules import warmup_cosine
@@ -68,6 +69,7 @@ def train_classifier(
     optimizer: torch.optim.Optimizer,
     plan: Plan,
     tick: Tick,
+    curve: EpochCurve,
 ) -> None:
     """Minimise the classification loss.
 
@@ -78,6 +80,7 @@ def train_classifier(
         optimizer: of the classifier's weights; its learning rates are set at each step.
         plan: tells them.
         tick: called before each epoch.
+        curve: records the last classifier's epochs.
     """
     step = 0
     for epoch in range(plan.epochs):
@@ -92,7 +95,9 @@ def train_classifier(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            curve.follow(heads[-1], labels)
             step += 1
+        curve.end_epoch()
 
 
 def augmented(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from pmae.data.images import Split
 from pmae.evaluate.classifier import Plan, Tick, augmented, train_classifier
+from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import pooled
 from pmae.evaluate.subject import Target
 from pmae.models import Encoder
@@ -46,8 +48,12 @@ class FinetunedEncoder(nn.Module):
 
 def finetune(
     encoder: Encoder, target: Target, spec: FinetuneSpec, seed: int, tick: Tick
-) -> FinetunedEncoder:
-    """Train a copy of ``encoder`` with a classifier; figures are those of the last epoch."""
+) -> tuple[FinetunedEncoder, EpochCurve]:
+    """Train a copy of ``encoder`` with a classifier.
+
+    Returns:
+        The copy after the last epoch, whose figures count, and what each epoch gave.
+    """
     plan = Plan(
         num_images=len(target.data.train),
         batch_size=spec.batch_size,
@@ -64,12 +70,23 @@ def finetune(
     ]
     optimizer = torch.optim.AdamW(groups, lr=plan.peak_lr, betas=spec.betas, fused=True)
     device = encoder.cls_token.device
-    train_classifier(model, augmented(target, plan, seed, device), optimizer, plan, tick)
-    return model
+    curve = EpochCurve(
+        {
+            name: (partial(predict, model, target, split, tick), split.labels)
+            for name, split in target.data.splits.items()
+            if name != "train"
+        }
+    )
+    train_classifier(model, augmented(target, plan, seed, device), optimizer, plan, tick, curve)
+    return model, curve
 
 
 def predict(model: FinetunedEncoder, target: Target, split: Split, tick: Tick) -> Tensor:
-    """Logits ``(n, num_classes)`` of every image of a split, without augmentation, on the CPU."""
+    """Logits ``(n, num_classes)`` of every image of a split, without augmentation, on the CPU.
+
+    The model is left in the mode that it was in.
+    """
+    training = model.training
     device = model.head.weight.device
     statistics = target.statistics.to(device)
     rows: list[Tensor] = []
@@ -78,4 +95,5 @@ def predict(model: FinetunedEncoder, target: Target, split: Split, tick: Tick) -
         for batch in split.in_order(_BATCH):
             tick()
             rows.append(model(statistics.standardize(batch.to(device).images / 255)).cpu())
+    model.train(training)
     return torch.cat(rows)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pmae.evaluate.classifier import Tick
+from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, extract, raw_pixels, standardization
 from pmae.evaluate.finetune import finetune, predict
 from pmae.evaluate.knn import nearest, votes
@@ -16,6 +18,7 @@ from pmae.evaluate.results import (
     EvaluationResult,
     LayerResult,
     Source,
+    curve_figures,
     mean_and_std,
     optional_mean,
 )
@@ -33,6 +36,7 @@ class LayerScores:
     val: Scores
     test: Scores
     k: int | None = None
+    curve: EpochCurve | None = None
 
 
 Outcome = list[LayerScores]
@@ -126,14 +130,20 @@ class Evaluations:
             hidden_dim=self.subject.encoder.embed_dim,
             seed=seed,
         )
+        curve = EpochCurve(
+            {
+                name: (partial(heads.predict_last, features), features.labels)
+                for name, features in (("val", val), ("test", test))
+            }
+        )
         if spec.recipe == "cached" or source == "raw_pixels":
-            fit_cached(heads, train, spec, seed, self.tick)
+            fit_cached(heads, train, spec, seed, self.tick, curve)
         else:
             heads.to(self.subject.device)
-            fit_encoding(heads, self._encoder(source), target, spec, seed, self.tick)
+            fit_encoding(heads, self._encoder(source), target, spec, seed, self.tick, curve)
         pairs = zip(heads.predict(val), heads.predict(test), strict=True)
         return [
-            LayerScores(score(of_val, val.labels), score(of_test, test.labels))
+            LayerScores(score(of_val, val.labels), score(of_test, test.labels), curve=curve)
             for of_val, of_test in pairs
         ]
 
@@ -163,12 +173,12 @@ class Evaluations:
     def _finetuned(
         self, spec: FinetuneSpec, target: Target, encoder: Encoder, seed: int
     ) -> Outcome:
-        model = finetune(encoder, target, spec, seed, self.tick)
+        model, curve = finetune(encoder, target, spec, seed, self.tick)
         val, test = (
             score(predict(model, target, split, self.tick), split.labels)
             for split in (target.data.val, target.data.test)
         )
-        return [LayerScores(val, test)]
+        return [LayerScores(val, test, curve=curve)]
 
     def _extracted(
         self, spec: ProbeSpec | KnnSpec, target: Target, source: Source, split: str
@@ -223,6 +233,7 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
     fives = [found.top5 for found in tests if found.top5 is not None]
     top5, top5_std = mean_and_std(fives) if fives else (None, None)
     by_class = zip(*(found.per_class for found in tests), strict=True)
+    curves = [found.curve for found in last if found.curve is not None]
     chosen = {} if last[0].k is None else {"k": last[0].k}
     by_layer: list[LayerResult] = []
     if getattr(evaluation, "layers", "last") == "all" and len(outcomes[0]) > 1:
@@ -244,6 +255,7 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
         "confusion_matrix": tests[0].confusion.tolist(),
         "by_layer": by_layer,
         "chosen": chosen,
+        **(curve_figures([curve.values for curve in curves]) if curves else {}),
     }
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pmae.evaluate.classifier import Batches, Plan, Tick, augmented, seeded, train_classifier
+from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, encode, frozen, standardization
 from pmae.evaluate.subject import Target
 from pmae.models import Encoder
@@ -59,6 +60,13 @@ class ProbeHeads(nn.Module):
         return torch.stack([head(values) for head, values in pairs])
 
     @torch.no_grad()
+    def predict_last(self, features: Features) -> Tensor:
+        """Logits ``(n, num_classes)`` of the last layer's classifier, on the CPU."""
+        values = features.values[-1].to(self.mean.device)
+        logits: Tensor = self.heads[-1]((values - self.mean[-1]) / self.std[-1])
+        return logits.cpu()
+
+    @torch.no_grad()
     def predict(self, features: Features) -> Tensor:
         """Logits ``(layers, n, num_classes)`` of features that are on the CPU."""
         device = self.mean.device
@@ -66,7 +74,14 @@ class ProbeHeads(nn.Module):
         return values.cpu()
 
 
-def fit_cached(heads: ProbeHeads, train: Features, spec: ProbeSpec, seed: int, tick: Tick) -> None:
+def fit_cached(
+    heads: ProbeHeads,
+    train: Features,
+    spec: ProbeSpec,
+    seed: int,
+    tick: Tick,
+    curve: EpochCurve,
+) -> None:
     """Train on features that were extracted once."""
     plan = _plan(spec, train.values.shape[1])
     values = heads.standardized(train.values)
@@ -75,11 +90,17 @@ def fit_cached(heads: ProbeHeads, train: Features, spec: ProbeSpec, seed: int, t
         for rows in plan.batches(seed, epoch):
             yield values[:, rows], train.labels[rows]
 
-    _fit(heads, heads, batches, plan, tick)
+    _fit(heads, heads, batches, plan, tick, curve)
 
 
 def fit_encoding(
-    heads: ProbeHeads, encoder: Encoder, target: Target, spec: ProbeSpec, seed: int, tick: Tick
+    heads: ProbeHeads,
+    encoder: Encoder,
+    target: Target,
+    spec: ProbeSpec,
+    seed: int,
+    tick: Tick,
+    curve: EpochCurve,
 ) -> None:
     """Train on augmented images, each encoded anew in every epoch; ``heads`` on their device."""
     plan = _plan(spec, len(target.data.train))
@@ -90,7 +111,7 @@ def fit_encoding(
         outputs: Tensor = heads(values)
         return outputs
 
-    _fit(heads, logits, augmented(target, plan, seed, heads.mean.device), plan, tick)
+    _fit(heads, logits, augmented(target, plan, seed, heads.mean.device), plan, tick, curve)
 
 
 def _plan(spec: ProbeSpec, num_images: int) -> Plan:
@@ -109,9 +130,10 @@ def _fit(
     batches: Callable[[int], Batches],
     plan: Plan,
     tick: Tick,
+    curve: EpochCurve,
 ) -> None:
     optimizer = torch.optim.SGD(heads.parameters(), lr=plan.peak_lr, momentum=_MOMENTUM)
-    train_classifier(logits, batches, optimizer, plan, tick)
+    train_classifier(logits, batches, optimizer, plan, tick, curve)
 
 
 def _linear(dim: int, _hidden_dim: int, num_classes: int) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,8 @@ from pmae.spec.evaluation import Layers, Pooling, Protocol
 Source = Literal["encoder", "untrained_encoder", "raw_pixels"]
 MOST_CLASSES_TOLD = 50
 """A trainer's event holds the confusion matrix of so many classes at most: lines stay short."""
+MAX_CURVE_POINTS = 500
+_DIGITS = 5
 
 
 class LayerResult(BaseModel):
@@ -26,6 +28,40 @@ class LayerResult(BaseModel):
     top1_std: float | None = None
     val_top1: float
     k: int | None = Field(default=None, description="k-NN: chosen on validation.")
+
+
+class ClassifierCurve(BaseModel):
+    """Loss and accuracy after each epoch of a classifier's training, the mean over the seeds.
+
+    Nothing is chosen by it: the figures of the evaluation are the last epoch's. Accuracy is from 0
+    to 1; of binary labels, the share that is right.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: list[int] = Field(
+        description=f"From 1; of more than {MAX_CURVE_POINTS} some, the last among them."
+    )
+    train_loss: list[float] = Field(description="Mean over the epoch's batches, as it saw them.")
+    train_accuracy: list[float]
+    val_loss: list[float] | None = Field(default=None, description="Null without such a split.")
+    val_accuracy: list[float] | None = None
+    test_loss: list[float]
+    test_accuracy: list[float]
+
+
+class BestEpoch(BaseModel):
+    """The best test accuracy over the epochs of a classifier's training.
+
+    It is chosen on test, as the published results script does: above what another set of images
+    would give, and not to be compared with ``top1``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    top1: float = Field(description="0 to 1; the mean over the seeds, each at its own best epoch.")
+    top1_by_seed: list[float]
+    epochs: list[int] = Field(description="Of each seed, from 1.")
 
 
 class EvaluationResult(BaseModel):
@@ -76,6 +112,13 @@ class EvaluationResult(BaseModel):
         default_factory=dict, description="What was chosen on validation: k, or the best layer."
     )
 
+    curve: ClassifierCurve | None = Field(
+        default=None, description="Of what is trained by epochs; of the last block's classifier."
+    )
+    best_epoch: BestEpoch | None = Field(
+        default=None, description="Chosen on test, for a comparison with published figures only."
+    )
+
     features: Pooling | None = Field(default=None, description="Null for raw pixels.")
     layers: Layers = "last"
     standardize: bool | None = None
@@ -108,3 +151,31 @@ def optional_mean(values: Sequence[float | None]) -> float | None:
     """The mean of those that are there."""
     found = [value for value in values if value is not None and not math.isnan(value)]
     return statistics.fmean(found) if found else None
+
+
+def curve_figures(seeds: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
+    """The fields ``curve`` and ``best_epoch`` of a result.
+
+    Args:
+        seeds: of each, a value an epoch by ``<split>_loss`` and ``<split>_accuracy``.
+    """
+    num_epochs = len(seeds[0]["train_loss"])
+    every = math.ceil(num_epochs / MAX_CURVE_POINTS)
+    epochs = [epoch for epoch in range(1, num_epochs + 1) if (num_epochs - epoch) % every == 0]
+    curve = {
+        name: [
+            round(statistics.fmean(seed[name][epoch - 1] for seed in seeds), _DIGITS)
+            for epoch in epochs
+        ]
+        for name in seeds[0]
+    }
+    tests = [seed["test_accuracy"] for seed in seeds]
+    best = [max(test) for test in tests]
+    return {
+        "curve": ClassifierCurve.model_validate({"epochs": epochs, **curve}),
+        "best_epoch": BestEpoch(
+            top1=statistics.fmean(best),
+            top1_by_seed=best,
+            epochs=[list(test).index(top1) + 1 for test, top1 in zip(tests, best, strict=True)],
+        ),
+    }

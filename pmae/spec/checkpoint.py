@@ -43,8 +43,9 @@ class CheckpointSpec(SpecModel):
     latest_seconds: float = Field(
         default=30.0,
         ge=0,
-        description="The rolling checkpoint is replaced at the first step after this long: what a "
-        "killed run loses, and what the dashboard shows.",
+        description="The rolling checkpoint is replaced at the first step after this long, or "
+        "after a second for each 16 MiB of it where that is longer: what a killed run loses, and "
+        "what the dashboard shows.",
     )
 
 

@@ -68,10 +68,11 @@ class ExperimentSpec(SpecModel):
         le=64,
         description="GPUs of one machine that share each batch; without a GPU, CPU processes.",
     )
-    precision: Literal["fp32", "bf16", "auto"] = Field(
-        default="fp32",
-        description="Of the model's arithmetic. auto: bf16 where the hardware computes in it, fp32 "
-        "otherwise; decided when training starts, and kept when it resumes elsewhere.",
+    precision: Literal["auto_gpu", "auto", "fp32", "bf16"] = Field(
+        default="auto_gpu",
+        description="Of the model's arithmetic. auto_gpu (default): bf16 on a GPU that computes in "
+        "it, fp32 otherwise. auto: on a CPU too. Decided when training starts, and kept when it "
+        "resumes elsewhere.",
     )
     compile: bool = Field(
         default=False,

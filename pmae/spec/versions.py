@@ -29,7 +29,7 @@ def upgrade_spec(fields: Any) -> Any:
     """
     if not isinstance(fields, Mapping) or fields.get("version") != 1:
         return fields
-    upgraded = {**fields, "version": SPEC_VERSION}
+    upgraded = {"precision": "fp32", **fields, "version": SPEC_VERSION}
     if "dataset" in fields:
         upgraded["dataset"] = _with_missing(fields["dataset"], _DATASET)
     if _may_exceed_the_images(fields):

@@ -53,6 +53,7 @@ from tests.dashboard.fake_runs import (
     make_run,
     metrics_of,
     preset_view,
+    probe_curve,
 )
 
 HOSTILE_NAME = '<img src=x onerror="document.title=1"> **sweep** & co'
@@ -226,7 +227,8 @@ class FakeService:
                     {"layer": layer, "top1": top1 - 0.03 * (4 - layer), "val_top1": top1}
                     for layer in (1, 2, 3, 4)
                 ]
-            },
+            }
+            | ({} if protocol == "knn" else probe_curve(top1)),
         )
         ended: dict[str, Any] = {"state": "succeeded", "reason": None, "evaluations": [found]}
         ended |= {"started_at": now, "finished_at": now + timedelta(seconds=9)}

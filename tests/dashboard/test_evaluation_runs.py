@@ -59,6 +59,22 @@ def test_the_page_of_an_evaluation_has_its_results_and_no_curves(
     assert "k-NN 91.2 %" in above.text
 
 
+def test_a_probes_epochs_are_drawn_and_its_best_one_is_named_as_what_it_is(
+    app: App, service: FakeService
+) -> None:
+    parent = service.of_state("succeeded")
+    with PmaeClient(app.url) as client:
+        request = {"evaluations": [{"protocol": "linear"}]}
+        run = client.evaluate(f"{parent.id}-00000660", request)
+    service.measure(run.id, 0.8)
+    for page in (run.id, parent.id):
+        view = app.open("run", run=page)
+        view.check()
+        accuracy, loss = view.charts[-2:]
+        assert (accuracy["title"]["text"], loss["title"]["text"]) == ("Accuracy", "Loss")
+        assert any("chosen on test and overstates" in each.value for each in view.app.caption)
+
+
 def test_a_long_list_says_how_many_it_shows(
     app: App, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboard import formatting, markup
+from dashboard import formatting, markup, probe_curves
 from pmae.schema import Evaluation
 
 
@@ -31,6 +31,14 @@ def test_one_protocol_needs_no_name() -> None:
     assert "90.0 % ± 0.4" in html
     assert "by block" not in html
     assert "Over the epochs" not in html
+
+
+def test_a_curve_has_the_splits_that_there_are() -> None:
+    curve = {"epochs": [1.0, 2.0], "train_loss": [0.5, 0.4], "test_loss": [0.7, 0.6]}
+    frame = probe_curves.curve_frame(curve, "loss")
+    assert list(frame["line"]) == ["train", "train", "test", "test"]
+    assert list(frame["value"]) == [0.5, 0.4, 0.7, 0.6]
+    assert list(frame["epoch"]) == [1, 2, 1, 2]
 
 
 def test_a_balanced_accuracy_is_named_where_it_is_another_figure() -> None:

@@ -96,6 +96,29 @@ def test_patches(seed: int, norm_pix_loss: bool) -> None:
     assert float(score.target) == pytest.approx(target, rel=1e-4)
 
 
+@pytest.mark.parametrize("per_image", [False, True])
+def test_a_scaled_loss_weighs_alike_whatever_is_masked(per_image: bool) -> None:
+    """Predicting nothing costs 1 under every mask, where the raw loss differs tenfold."""
+    basis, noise = _basis(), torch.Generator().manual_seed(0)
+    deviations = (SIZE * basis.explained_variance_ratio).sqrt().float()
+    drawn = torch.randn(20_000, SIZE, generator=noise) * deviations
+    images = basis.inverse_transform(drawn).view(-1, 1, 4, 4)
+    nothing = torch.zeros_like(images)
+    raw: list[float] = []
+    scaled: list[float] = []
+    for start in range(0, SIZE, 4):
+        masked = torch.zeros(SIZE, dtype=torch.bool)
+        masked[start : start + 4] = True
+        masked = masked.expand(len(images), -1) if per_image else masked
+        for objective, found in (
+            (ComponentObjective(basis), raw),
+            (ComponentObjective(basis, "masked_variance"), scaled),
+        ):
+            found.append(float(objective.score(nothing, objective.mask(images, masked)).loss))
+    assert scaled == pytest.approx([1.0] * 4, rel=0.03)
+    assert max(raw) > 10 * min(raw)
+
+
 def test_a_perfect_normalised_prediction_reconstructs_the_image() -> None:
     objective = PatchObjective(4, PATCH, norm_pix_loss=True)
     images, _, masked = _case(0, 5, 4)

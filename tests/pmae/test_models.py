@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
-from pmae.masking import random_patch_mask, visible_indices
+from pmae.masking import padded_visible_indices, random_patch_mask, visible_indices
 from pmae.models import MaskedAutoencoder, sincos_positions
 from pmae.spec import DatasetSpec, ExperimentSpec, ModelSpec, resolve
 
@@ -70,3 +71,27 @@ def test_positions_tell_rows_from_columns() -> None:
     assert torch.equal(positions[0, 0], torch.zeros(16))
     assert len({tuple(row.tolist()) for row in positions[0]}) == 17
     assert torch.equal(positions[0, 1 + 2, :8], positions[0, 1 + 4 + 2, :8])
+
+
+@pytest.mark.parametrize("what", ["every patch", "a quarter", "numbers that differ"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_the_model_is_one_graph_and_computes_the_same(what: str) -> None:
+    """``fullgraph`` makes a break of the graph an error."""
+    model = _model()
+    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    visible = padding = None
+    if what != "every patch":
+        masked = random_patch_mask(3, 16, 0.75, torch.Generator().manual_seed(0))
+        if what == "numbers that differ":
+            masked[0] = ~masked[0]
+        visible, padding = padded_visible_indices(masked)
+        assert (padding is None) == (what == "a quarter")
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    gradients = []
+    for run in (model, compiled):
+        model.zero_grad()
+        prediction, cls = run(images, visible, padding)
+        (prediction.square().mean() + cls.square().mean()).backward()
+        found = [value.grad for value in model.parameters() if value.grad is not None]
+        gradients.append([prediction.detach(), *found])
+    torch.testing.assert_close(gradients[1], gradients[0])

@@ -20,7 +20,7 @@ from pmae.events import EventWriter, MetricsEvent, StartEvent, WarningEvent, rea
 from pmae.layout import RunDir
 from pmae.pipeline import run
 from pmae.settings import StorageSettings
-from pmae.spec import ExperimentSpec, MaskingSpec, resolve
+from pmae.spec import ExperimentSpec, LossSpec, MaskingSpec, resolve
 from pmae.supervision import StopSignal
 from tests.pmae.data.formats import random_pixels, write_image
 
@@ -82,9 +82,19 @@ def _metrics(run_dir: RunDir) -> dict[tuple[str, int], float]:
     [
         {},
         {"masking": MaskingSpec(ratio=0.3, count="nearest", scope="image")},
+        {
+            "masking": MaskingSpec(ratio=(0.1, 0.5), count="reference", scope="image"),
+            "loss": LossSpec(scale="masked_variance"),
+        },
         {"method": "mae", "basis": None, "masking": MaskingSpec(ratio=0.75, scope="image")},
+        {
+            "method": "mae",
+            "basis": None,
+            "masking": MaskingSpec(ratio=0.75, scope="image"),
+            "loss": LossSpec(norm_pix_loss=True),
+        },
     ],
-    ids=["pmae", "pmae-image", "mae"],
+    ids=["pmae", "pmae-image", "pmae-scaled", "mae", "mae-norm-pix"],
 )
 def test_a_batch_in_parts_makes_the_same_steps(
     changes: dict[str, Any], tmp_path: Path, spec: ExperimentSpec, train: Train
@@ -189,6 +199,11 @@ def test_the_precision_that_was_chosen_stays(
     auto = spec.model_copy(update={"precision": "auto", "max_hours": 1e-9})
     chosen = "bf16" if computes_bf16(device) else "fp32"
     assert choose_precision(auto, device).precision == chosen
+    default = spec.model_copy(update={"precision": "auto_gpu"})
+    assert choose_precision(default, device).precision == "fp32"
+    assert choose_precision(default, torch.device("cuda")).precision == (
+        "bf16" if computes_bf16(torch.device("cuda")) else "fp32"
+    )
     for answer in (True, False):
         # The run moves from a machine that computes in bf16 to one that does not.
         monkeypatch.setattr("pmae.environment.computes_bf16", lambda _device, a=answer: a)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,7 +20,7 @@ from api.access.service import create_key
 from pmae.basis.basis import Basis
 from pmae.basis.store import BasisStore
 from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
-from pmae.client import ApiError, DownloadError, ServiceUnreachableError
+from pmae.client import ApiError, DownloadError, PmaeClient, ServiceUnreachableError
 from pmae.errors import CheckpointError
 from pmae.layout import LeaseDir
 from pmae.models import MaskedAutoencoder
@@ -196,6 +200,52 @@ def test_a_download_that_broke_off_is_gone_on_with(
         assert relay.passed < size - share * size / 2, "what was there came once"
     theirs = at_the_service(api, checkpoint)
     assert torch.equal(model.reconstruct(images)[1], theirs.reconstruct(images)[1])
+
+
+def test_a_download_that_is_killed_is_gone_on_with(
+    api: LiveApi, here: StorageSettings, images: torch.Tensor, tmp_path: Path
+) -> None:
+    checkpoint, folder = add_trained(api), tmp_path / "copy"
+    script = f"""
+import os, pathlib, signal
+from pmae.client import PmaeClient
+
+def told(name, there, total):
+    if name == "basis.safetensors":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with PmaeClient({api.url!r}) as client:
+    for _ in client.download_folder({checkpoint!r}, pathlib.Path({str(folder)!r}), progress=told):
+        pass
+"""
+    killed = subprocess.run([sys.executable, "-c", script], check=False, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        library.load(folder, here)
+    fetched: list[str] = []
+    with PmaeClient(api.url) as client:
+        progress = lambda name, _there, _total: fetched.append(name)  # noqa: E731
+        assert len(list(client.download_folder(checkpoint, folder, progress=progress))) == 7
+    assert "model.safetensors" not in fetched, "it was there, whole"
+    assert not list((folder / "bases").glob(".*"))
+    theirs = at_the_service(api, checkpoint)
+    losses = library.load(folder, here).reconstruct(images)[1]
+    assert torch.equal(losses, theirs.reconstruct(images)[1])
+
+
+def test_several_that_load_at_once_download_once(api: LiveApi, here: StorageSettings) -> None:
+    checkpoint = add_trained(api)
+    port = httpx.URL(api.url).port
+    assert port is not None
+    with relay_to(port) as relay:
+        library.load(address(relay.url, checkpoint), here)
+        once = relay.passed
+    shutil.rmtree(here.cache_dir)
+    with relay_to(port) as relay, ThreadPoolExecutor(4) as pool:
+        url = address(relay.url, checkpoint)
+        models = list(pool.map(lambda _: library.load(url, here), range(4)))
+        assert relay.passed < 1.5 * once
+    assert {model.folder for model in models} == {models[0].folder}
 
 
 def test_what_is_not_what_it_says_is_refused_and_not_kept(
