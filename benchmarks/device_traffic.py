@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pmae.transfer import LateLoss
+
 _COPIES = ("aten::_to_copy", "aten::copy_")
 
 
@@ -46,6 +48,22 @@ class DeviceTraffic(TorchDispatchMode):
 
     def _is_there(self, value: object) -> bool:
         return isinstance(value, Tensor) and value.device.type == self.device.type
+
+
+class Unread(LateLoss):
+    """Losses that are never looked at.
+
+    Attributes:
+        steps: whose loss came.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[int] = []
+
+    def put(self, step: int, loss: Tensor) -> None:  # noqa: ARG002 - it has no value
+        """Note that a step's loss came."""
+        self.steps.append(step)
 
 
 def _is_view(func: Any) -> bool:

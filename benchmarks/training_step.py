@@ -1,7 +1,7 @@
 """A training step: ours beside ``transformers``' ViTMAE, bf16 beside fp32, each size, its parts.
 
     python -m benchmarks.training_step                  # all of it
-    python -m benchmarks.training_step peer bf16        # of peer, bf16, sizes, profile
+    python -m benchmarks.training_step peer bf16        # of peer, bf16, shares, sizes, profile
 
 One thread, 32 px RGB, patches of 8, MAE's decoder. Works take turns; times are medians of the
 processor's time, so that time spent waiting for a processor that others use does not count.
@@ -20,9 +20,11 @@ from collections.abc import Callable
 import torch
 import transformers
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from benchmarks.figure import Figure, peak_bytes
+from benchmarks.mae_peers import MISSING, stable_pretraining_step
 from pmae.basis.basis import Basis
 from pmae.data.augment import augment
 from pmae.data.images import MemorySplit
@@ -39,6 +41,7 @@ ROUNDS = 5
 BATCH = 64
 PIXELS, PATCH, CHANNELS = 32, 8, 3
 PATCHES = (PIXELS // PATCH) ** 2
+SQUARE = 1536
 PEER = f"transformers {transformers.__version__} ViTMAE"
 
 
@@ -49,7 +52,61 @@ def peer() -> list[Figure]:
         ours, theirs = _medians(_our_step("vit_tiny", ratio), _peer_step(ratio))
         name = f"training step, ViT-T, {PIXELS} px, {what} encoded, fp32"
         found.append(_figure(name, BATCH / ours, PEER, BATCH / theirs, 0.95))
+    return found + _stable_pretraining()
+
+
+def _stable_pretraining() -> list[Figure]:
+    """MAE's step beside stable-pretraining's; nothing, and a line that says so, without it."""
+    theirs = stable_pretraining_step(_spec("vit_tiny").model, _images(), 0.75, bf16=False)
+    if theirs is None:
+        print(MISSING)
+        return []
+    name, step = theirs
+    ours, other = _medians(_our_step("vit_tiny", 0.75), step)
+    tokens = f"its decoder has {PATCHES} tokens, ours {PATCHES + 1}"
+    what = f"MAE's training step, ViT-T, {PIXELS} px, fp32 ({tokens})"
+    return [_figure(what, BATCH / ours, name, BATCH / other, PATCHES / (PATCHES + 1))]
+
+
+def shares() -> list[Figure]:
+    """How near MAE's step comes to the processor's peak, a square matrix product, in its type.
+
+    In bf16 there is a goal only where the processor is faster in it: with AVX512-BF16 and without
+    AMX it is not.
+    """
+    steps = {bf16: _our_step("vit_tiny", 0.75, bf16=bf16) for bf16 in (False, True)}
+    products = {bf16: _square_product(bf16=bf16) for bf16 in (False, True)}
+    with FlopCounterMode(display=False) as counter:
+        steps[False]()
+    work = counter.get_total_flops()
+    if not computes_bf16(torch.device("cpu")):
+        print("this CPU emulates bf16: the step's share of the peak is judged in fp32 only")
+        steps.pop(True)
+    found: list[Figure] = []
+    peaks: dict[bool, float] = {}
+    for bf16, step in steps.items():
+        seconds, product = _medians(step, products[bf16])
+        peaks[bf16] = 2 * SQUARE**3 / product / 1e9
+        speed, goal = work / seconds / 1e9, 0.6 if bf16 else 0.85
+        ratio, faster = speed / peaks[bf16], not bf16 or peaks[True] > peaks[False]
+        figure = Figure(
+            f"MAE's training step, ViT-T, {PIXELS} px, {'bf16' if bf16 else 'fp32'}",
+            "GFLOP/s",
+            speed,
+            f"product of {SQUARE} x {SQUARE}, as fast as it gets",
+            peaks[bf16],
+            ratio,
+            goal if faster else None,
+            ratio >= goal if faster else None,
+            "" if faster else "no goal: this CPU's bf16 is no faster than its fp32",
+        )
+        found.append(figure)
     return found
+
+
+def _square_product(*, bf16: bool) -> Callable[[], object]:
+    square = torch.randn(SQUARE, SQUARE).to(torch.bfloat16 if bf16 else torch.float32)
+    return lambda: square @ square
 
 
 def bf16() -> list[Figure]:
@@ -68,7 +125,7 @@ def _figure(name: str, ours: float, peer_name: str, theirs: float, goal: float) 
 
 def figures() -> list[Figure]:
     """What is compared with something else."""
-    return peer() + bf16()
+    return peer() + bf16() + shares()
 
 
 def _spec(preset: str) -> ExperimentSpec:
@@ -239,6 +296,7 @@ def main() -> None:
     """Print the tables."""
     works: dict[str, Callable[[], None]] = {
         "peer": lambda: _print_figures(peer()),
+        "shares": lambda: _print_figures(shares()),
         "bf16": lambda: _print_figures(bf16()),
         "sizes": lambda: _print_figures(sizes()),
         "profile": _print_profile,

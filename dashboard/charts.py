@@ -101,10 +101,14 @@ PROBE_LOSS_LINES = (
 RANK_LINES = (
     Line("val_rankme", "RankMe", dash=(5, 3)),
     Line("val_feature_rank", "without the mean"),
+    Line("train_rankme", "RankMe, train", dash=(5, 3)),
+    Line("train_feature_rank", "without the mean, train"),
 )
 SHARE_LINES = (
     Line("val_feature_ten_share", "first ten", dash=(5, 3)),
     Line("val_feature_first_share", "first"),
+    Line("train_feature_ten_share", "first ten, train", dash=(5, 3)),
+    Line("train_feature_first_share", "first, train"),
 )
 CURVE_CHARTS = (
     CurveChart("loss", "Loss", LOSS_LINES),
@@ -113,7 +117,7 @@ CURVE_CHARTS = (
     CurveChart("probe", "Online probe and k-NN, top-1", PROBE_LINES),
     CurveChart("label_probe", "Online probe and k-NN, labels that are right", LABEL_PROBE_LINES),
     CurveChart("probe_loss", "Online probe, loss", PROBE_LOSS_LINES),
-    CurveChart("rank", "Effective rank of the features, validation", RANK_LINES),
+    CurveChart("rank", "Effective rank of the features", RANK_LINES),
     CurveChart("share", "Variance in the features' first components", SHARE_LINES),
 )
 """Of the run page, in its order; one without a point is left out."""
@@ -141,6 +145,12 @@ def curve_frame(metrics: Metrics, lines: Sequence[Line], *, smoothing: float = 0
     if not frames:
         return pd.DataFrame({"epoch": [], "step": [], "value": [], "line": []})
     return pd.concat(frames, ignore_index=True)
+
+
+def lines_of(frame: pd.DataFrame, lines: Sequence[Line]) -> list[Line]:
+    """Those of the lines that a frame has points of."""
+    found = set(frame["line"])
+    return [line for line in lines if line.label in found]
 
 
 def _points(series: MetricSeries, line: Line, smoothing: float) -> pd.DataFrame:

@@ -55,8 +55,11 @@ def take(came: Mapping[str, str]) -> None:
     state[_IMAGES] = came.get("images", _DEFAULTS[_IMAGES])
 
 
-def choose() -> ImagesChosen | None:
+def choose(*, has_val: bool) -> ImagesChosen | None:
     """Draw the controls. None, and a word about it, while there are no files.
+
+    Args:
+        has_val: whether the run has validation images.
 
     Raises:
         NumbersError: not a list of numbers, or more images than can be shown.
@@ -67,14 +70,17 @@ def choose() -> ImagesChosen | None:
     source = st.segmented_control(
         "Images", list(SOURCES), format_func=SOURCES.__getitem__, key=_SOURCE, required=True
     )
-    return _own() if source == "own" else _of_data_set()
+    return _own() if source == "own" else _of_data_set(has_val=has_val)
 
 
-def _of_data_set() -> ImagesChosen:
+def _of_data_set(*, has_val: bool) -> ImagesChosen:
     drawn = _files(_DRAWN)
     st.session_state[_KEPT] = (*_kept_beside(drawn), *drawn)
     st.session_state[_DRAWN] = ()
-    split = st.segmented_control("Split", SPLITS, key=_SPLIT, required=True)
+    splits = [split for split in SPLITS if has_val or split != "val"]
+    if st.session_state[_SPLIT] not in splits:
+        st.session_state[_SPLIT] = "test"
+    split = st.segmented_control("Split", splits, key=_SPLIT, required=True)
     text = st.text_input(
         "Numbers of the images",
         key=_IMAGES,

@@ -148,7 +148,7 @@ def _by_layer(item: Evaluation) -> Markup:
         (
             str(found["layer"]),
             formatting.percent(found["top1"]),
-            formatting.percent(found["val_top1"]),
+            formatting.percent(found["val_top1"]) if "val_top1" in found else "–",
         )
         for found in layers
     ]

@@ -65,7 +65,13 @@ def show(items: Sequence[Evaluation], color: str, key: str) -> None:
             percent = figure == "accuracy"
             frame = curve_frame(details["curve"], figure)
             column.altair_chart(
-                charts.curves(frame, lines(figure), color=color, title=title, percent=percent),
+                charts.curves(
+                    frame,
+                    charts.lines_of(frame, lines(figure)),
+                    color=color,
+                    title=title,
+                    percent=percent,
+                ),
                 key=f"{key}_{figure}_chart",
                 on_select="rerun",
                 selection_mode=[charts.ZOOM],

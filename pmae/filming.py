@@ -15,6 +15,8 @@ from pmae.seeding import generator
 class Film:
     """Takes the frames of one lease: the first validation images under one draw of masks.
 
+    Of a run without a validation split they are the first test images.
+
     Args:
         lease: into whose folder they go.
         epochs: of the run.
@@ -46,7 +48,8 @@ class Film:
 def _reconstruct(module: PretrainModule) -> tuple[Parts, PixelStatistics, list[str]]:
     """The parts on the CPU, what brings them back to pixels, and the images' classes."""
     data, spec = module.data, module.spec
-    batch = data.val.take(torch.arange(min(FILM_IMAGES, len(data.val)))).to(module.device)
+    shown = data.val if data.has_val else data.test
+    batch = shown.take(torch.arange(min(FILM_IMAGES, len(shown)))).to(module.device)
     statistics = PixelStatistics(module.pixel_mean, module.pixel_std)
     images = statistics.standardize(batch.images / 255)
     noise = generator(spec.seed, "filmstrip")

@@ -65,12 +65,12 @@ class LoadedCheckpoint:
         return data
 
     def reconstruct(
-        self, *, split: str, indices: Sequence[int], **mask: Unpack[MaskOptions]
+        self, *, split: str | None, indices: Sequence[int], **mask: Unpack[MaskOptions]
     ) -> ReconstructionResult:
         """Reconstruct images of the data set under a drawn mask, or under a given one.
 
         Args:
-            split: ``train``, ``val`` or ``test``.
+            split: ``train``, ``val`` or ``test``; None: ``val``, or ``test`` where there is none.
             indices: of the images within the split, from 0.
             mask: as :meth:`pmae.loading.LoadedModel.reconstruct` takes it.
 
@@ -106,7 +106,14 @@ def _cached_data(dataset: str, storage: str, object_masks: bool) -> tuple[ImageD
     return data, data.digest()
 
 
-def _choose(data: ImageData, split: str, indices: Sequence[int]) -> Batch:
+def _choose(data: ImageData, split: str | None, indices: Sequence[int]) -> Batch:
+    if split is None:
+        split = "val" if data.has_val else "test"
+    if split == "val" and not data.has_val:
+        raise SpecError(
+            "the run has no validation images (dataset.val is none); valid are train and test",
+            field=("images", "split"),
+        )
     if split not in data.splits:
         raise SpecError(
             f"unknown split {split!r}; valid are train, val and test", field=("images", "split")

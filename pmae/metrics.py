@@ -115,11 +115,11 @@ METRICS: Mapping[str, Metric] = {
         *_of_both_splits("online_probe_accuracy", "Online probe, labels", "higher", "fraction"),
         *_of_validation("knn_top1", "k-NN", "higher", "fraction"),
         *_of_validation("knn_accuracy", "k-NN, labels", "higher", "fraction"),
-        *_of_validation("rankme", "RankMe", "higher"),
-        *_of_validation("feature_rank", "Effective rank of the features", "higher"),
-        *_of_validation("feature_first_share", "First component's share", None, "fraction"),
-        *_of_validation("feature_ten_share", "First ten components' share", None, "fraction"),
-        *_of_validation("feature_std", "Features' deviation", None),
+        *_of_both_splits("rankme", "RankMe", "higher"),
+        *_of_both_splits("feature_rank", "Effective rank of the features", "higher"),
+        *_of_both_splits("feature_first_share", "First component's share", None, "fraction"),
+        *_of_both_splits("feature_ten_share", "First ten components' share", None, "fraction"),
+        *_of_both_splits("feature_std", "Features' deviation", None),
         Metric(
             name="top1",
             title="Linear probe, test",
@@ -138,6 +138,14 @@ BAND_METRICS = frozenset(
 )
 """Those of one band of the spectrum; of use in charts, too many for a line of text."""
 
+SPECTRUM_METRICS = (
+    "rankme",
+    "feature_rank",
+    "feature_first_share",
+    "feature_ten_share",
+    "feature_std",
+)
+"""What is measured of the spectrum of the features, by what follows the split in a name."""
 BEST_METRICS = tuple(m.name for m in METRICS.values() if m.when == "epoch" and m.better)
 """Those that choose the best checkpoint of a run."""
 

@@ -95,7 +95,8 @@ class Monitor:
         self._num_classes = data.num_classes
         self._accuracy = "accuracy" if data.multi_label else "top1"
         self._bank = self._chosen(data.train, spec.seed, 0) if self._spec.knn else None
-        self._queries = self._chosen(data.val, spec.seed, 1)
+        self._split = "val" if data.has_val else "train"
+        self._shown = self._chosen(data.split(self._split), spec.seed, 1)
 
     def due(self, epoch: int, *, chooses: bool) -> bool:
         """Whether something is to be measured after this epoch.
@@ -106,7 +107,7 @@ class Monitor:
         """
         assert self._spec.every_epochs is not None, "the monitor is not resolved"
         now = chooses or epoch % self._spec.every_epochs == 0 or epoch == self._epochs
-        return now and (self._spec.knn or self._spec.spectrum)
+        return now and (self._spec.spectrum or self._bank is not None)
 
     def measure(self, encoder: Encoder, statistics: PixelStatistics) -> dict[str, float]:
         """The metrics of the encoder's features.
@@ -117,14 +118,14 @@ class Monitor:
         """
         found: dict[str, float] = {}
         pooling = self._spec.features
-        queries = extract(encoder, self._queries, statistics, pooling, "last")
+        shown = extract(encoder, self._shown, statistics, pooling, "last")
         if self._bank is not None:
             bank = extract(encoder, self._bank, statistics, pooling, "last")
             name = f"val_knn_{self._accuracy}"
-            found[name] = knn_accuracy(queries, bank, self._spec.k, self._num_classes)
+            found[name] = knn_accuracy(shown, bank, self._spec.k, self._num_classes)
         if self._spec.spectrum:
-            spectrum = feature_spectrum(queries.values[0])
-            found |= {f"val_{name}": value for name, value in spectrum.items()}
+            spectrum = feature_spectrum(shown.values[0])
+            found |= {f"{self._split}_{name}": value for name, value in spectrum.items()}
         return found
 
     def _chosen(self, split: Split, seed: int, index: int) -> Split:

@@ -42,6 +42,10 @@ from pmae.spec import ExperimentSpec, MaskingSpec
 from pmae.spec.loss import LossScale
 from pmae.transfer import to_device
 
+MIN_MEAN_EIGENVALUE = 1e-4
+"""What a loss is divided by at least. The mean of all eigenvalues is about 1; where only components
+without variance are masked, a quotient by their own would be without bound."""
+
 
 class Objective(Protocol):
     """A masked prediction task."""
@@ -253,8 +257,9 @@ class ComponentObjective:
         """Of the masked components: a scalar, or ``(batch, 1)`` where each image has a mask."""
         eigenvalues, masked = self._eigenvalues[projection.index], projection.masked
         if masked is None:
-            return eigenvalues.mean()
-        return (eigenvalues * masked).sum(dim=1, keepdim=True) / masked.sum(dim=1, keepdim=True)
+            return eigenvalues.mean().clamp(min=MIN_MEAN_EIGENVALUE)
+        mean = (eigenvalues * masked).sum(dim=1, keepdim=True) / masked.sum(dim=1, keepdim=True)
+        return mean.clamp(min=MIN_MEAN_EIGENVALUE)
 
     def standardized(self, prediction: Tensor, batch: MaskedImages) -> Tensor:  # noqa: ARG002
         """They are."""

@@ -48,6 +48,7 @@ from pmae.pretrain import PretrainModule
 from pmae.ranks import Ranks, RankTask, choose_accelerator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
+from pmae.spec.checkpoint import check_best_accuracy
 from pmae.spec.sizes import check_sizes
 from pmae.supervision import StopSignal
 from pmae.training_loop import pretrain
@@ -105,6 +106,7 @@ def run(
             "put them back, or submit a new run"
         )
     if not checkpoint:
+        check_best_accuracy(spec.checkpoint, binary_labels=data.multi_label)
         for fitted in check_sizes(spec, len(data.train)):
             events.write(WarningEvent(message=fitted))
     if begin.initial:

@@ -49,7 +49,9 @@ class _Answer(BaseModel):
 class ImageChoice(_Request):
     """Images of the run's data set."""
 
-    split: Literal["train", "val", "test"] = "val"
+    split: Literal["train", "val", "test"] | None = Field(
+        default=None, description="Default: val, or test where `dataset.val` of the run is none."
+    )
     indices: list[int] = Field(
         default=[0, 1, 2, 3, 4, 5, 6, 7],
         min_length=1,

@@ -206,7 +206,7 @@ class StepBoundary(pl.Callback):
         module.sums = EpochSums(module.objective.bands.names)
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
         chooses = module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)
-        if due or chooses:
+        if module.data.has_val and (due or chooses):
             values |= module.validate()
         if self._monitor.due(epoch, chooses=chooses):
             statistics = PixelStatistics(module.pixel_mean, module.pixel_std)

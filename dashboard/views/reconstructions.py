@@ -21,6 +21,7 @@ from pmae.client import ApiError
 from pmae.client.checkpoints import uploads_refused
 from pmae.metrics import band_title
 from pmae.schema import MOST_IN_A_PAGE, Checkpoint, Reconstruction, ReconstructionRequest, Run
+from pmae.spec import ExperimentSpec
 
 PAGE = "reconstructions"
 NEWEST = "newest"
@@ -100,7 +101,8 @@ def _controls() -> Choice | None:
             disabled=nothing_drawn,
         )
         st.button("Next", on_click=_next_seed, help="Another mask", disabled=nothing_drawn)
-    chosen_images = _attempt(image_controls.choose)
+    has_val = not isinstance(run.spec, ExperimentSpec) or run.spec.dataset.val == "held_out"
+    chosen_images = _attempt(lambda: image_controls.choose(has_val=has_val))
     if checkpoint is None:
         st.info("This run has no checkpoint yet.")
         if run.state == "running":

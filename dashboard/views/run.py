@@ -181,7 +181,7 @@ def _curves(run: Run) -> None:
         columns[place % 2].altair_chart(
             charts.curves(
                 frame,
-                chart.lines,
+                charts.lines_of(frame, chart.lines),
                 color=color,
                 title=chart.title,
                 log=log and chart.key == "loss",

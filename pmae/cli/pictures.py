@@ -36,7 +36,8 @@ def reconstruct(
         typer.Option(help="Which images of the data set, from 0: 3,5; default: 0-7."),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of which split: train, val or test; default: val.")
+        str | None,
+        typer.Option(help="Of which split: train, val or test; default: val."),
     ] = None,
     image: Annotated[
         list[Path] | None,
@@ -126,7 +127,8 @@ def filmstrip(
 def _images(indices: str | None, split: str | None, files: list[Path]) -> Any:
     """The request's images: of the data set, or from files."""
     if not files:
-        return {"split": split or "val", "indices": _indices(indices or "0-7", "--images")}
+        chosen = {} if split is None else {"split": split}
+        return {**chosen, "indices": _indices(indices or "0-7", "--images")}
     if indices is not None or split is not None:
         raise typer.BadParameter(
             "files take the place of --images and --split; valid is one of the two",

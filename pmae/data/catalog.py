@@ -32,8 +32,11 @@ class DatasetFacts:
         source: where it comes from and how to get it.
         train_images: in the train split, what is cut off for validation left out; None if that
             depends on the files.
+        held_out_images: cut off the training images for validation, where their number is known.
         object_masks: whether there can be masks of the objects that an image shows.
         fit: how its oblong images become squares.
+        binary_labels: whether an image has several binary labels instead of one class, where
+            ``num_classes`` is known.
     """
 
     name: str
@@ -45,8 +48,10 @@ class DatasetFacts:
     horizontal_flip: bool
     source: str
     train_images: int | None = None
+    held_out_images: int = 0
     object_masks: bool = False
     fit: Fit = "crop"
+    binary_labels: bool = False
 
 
 def _medmnist(name: str, title: str, num_classes: int, train_images: int) -> DatasetFacts:
@@ -79,6 +84,7 @@ DATASETS: dict[str, DatasetFacts] = {
             horizontal_flip=False,
             source="bundled with scikit-learn; nothing to download",
             train_images=1_259,
+            held_out_images=179,
         ),
         DatasetFacts(
             name="fashion_mnist",
@@ -93,6 +99,7 @@ DATASETS: dict[str, DatasetFacts] = {
                 "or a folder of the four idx files named by PMAE_FASHION_MNIST_DIR"
             ),
             train_images=55_000,
+            held_out_images=5_000,
         ),
         DatasetFacts(
             name="cifar10",
@@ -106,6 +113,7 @@ DATASETS: dict[str, DatasetFacts] = {
                 "`pmae data download cifar10`, or cifar-10-python.tar.gz unpacked in the data root"
             ),
             train_images=45_000,
+            held_out_images=5_000,
         ),
         DatasetFacts(
             name="tiny_imagenet",
@@ -120,6 +128,7 @@ DATASETS: dict[str, DatasetFacts] = {
                 "data root"
             ),
             train_images=95_000,
+            held_out_images=5_000,
         ),
         _medmnist("bloodmnist", "BloodMNIST (17,092 blood cells)", 8, 11_959),
         _medmnist("dermamnist", "DermaMNIST (10,015 skin lesions)", 7, 7_007),
@@ -138,6 +147,7 @@ DATASETS: dict[str, DatasetFacts] = {
                 "commercial use)"
             ),
             train_images=1_724,
+            held_out_images=246,
         ),
         DatasetFacts(
             name="clevr",
@@ -152,8 +162,10 @@ DATASETS: dict[str, DatasetFacts] = {
                 "object masks are not part of it: docs/datasets.md says how to lay them out"
             ),
             train_images=66_500,
+            held_out_images=3_500,
             object_masks=True,
             fit="squash",
+            binary_labels=True,
         ),
         DatasetFacts(
             name="imagenet",

@@ -12,7 +12,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 
 from pmae.data.images import ImageData, MemorySplit
-from pmae.data.partition import carve
+from pmae.data.partition import hold_out
 from pmae.errors import DataError
 
 CLASS_NAMES = (
@@ -38,6 +38,8 @@ def load_cifar10(
     folder: Path,
     train_md5: Mapping[str, str] = TRAIN_MD5,
     test_md5: Mapping[str, str] = TEST_MD5,
+    *,
+    val: bool = True,
 ) -> ImageData:
     """Read the batches; the official test batch is the test split.
 
@@ -45,13 +47,14 @@ def load_cifar10(
         folder: ``cifar-10-batches-py``.
         train_md5: file names and checksums of the training batches, in their order.
         test_md5: the same of the test batch.
+        val: False for no validation split: its images are training images.
 
     Raises:
         DataError: a file that is missing, changed or broken; names it.
     """
     everything, test = _read(folder, train_md5), _read(folder, test_md5)
-    train, val = carve(everything, _VAL_SHARE, index=0)
-    return ImageData("cifar10", train, val, test, CLASS_NAMES)
+    train, held_out = hold_out(everything, _VAL_SHARE, index=0, wanted=val)
+    return ImageData("cifar10", train, held_out, test, CLASS_NAMES)
 
 
 def _read(folder: Path, checksums: Mapping[str, str]) -> MemorySplit:

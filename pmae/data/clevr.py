@@ -23,7 +23,7 @@ import torch
 from pmae.data.catalog import dataset_facts
 from pmae.data.files import FileSplit, ImageFiles
 from pmae.data.images import ImageData
-from pmae.data.partition import carve
+from pmae.data.partition import hold_out
 from pmae.errors import DataError, DatasetMissingError
 
 COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
@@ -34,7 +34,7 @@ _VAL_SHARE = 0.05
 """3,500 of the 70,000 training images."""
 
 
-def load_clevr(folder: Path, resolution: int, *, object_masks: bool) -> ImageData:
+def load_clevr(folder: Path, resolution: int, *, object_masks: bool, val: bool = True) -> ImageData:
     """List the images with the labels that their scenes give.
 
     Raises:
@@ -42,9 +42,9 @@ def load_clevr(folder: Path, resolution: int, *, object_masks: bool) -> ImageDat
         DataError: the scenes are missing or broken.
     """
     everything = _split(folder, "train", resolution, object_masks=object_masks)
-    train, val = carve(everything, _VAL_SHARE, index=0)
+    train, held_out = hold_out(everything, _VAL_SHARE, index=0, wanted=val)
     test = _split(folder, "val", resolution, object_masks=object_masks)
-    return ImageData("clevr", train, val, test, CLASS_NAMES)
+    return ImageData("clevr", train, held_out, test, CLASS_NAMES)
 
 
 def _split(folder: Path, name: str, resolution: int, *, object_masks: bool) -> FileSplit:

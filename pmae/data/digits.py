@@ -7,14 +7,14 @@ import torch
 from sklearn.datasets import load_digits as load_sklearn_digits
 
 from pmae.data.images import ImageData, MemorySplit
-from pmae.data.partition import carve
+from pmae.data.partition import carve, hold_out
 
 _MAX_INTENSITY = 16
 _TEST_SHARE = 0.2
 _VAL_SHARE = 0.125
 
 
-def load_digits() -> ImageData:
+def load_digits(*, val: bool = True) -> ImageData:
     """70 % train, 10 % validation, 20 % test, each class in these shares."""
     bunch = load_sklearn_digits()
     pixels = np.rint(bunch.images * (255 / _MAX_INTENSITY)).astype(np.uint8)
@@ -22,5 +22,5 @@ def load_digits() -> ImageData:
         torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target.astype(np.int64))
     )
     rest, test = carve(everything, _TEST_SHARE, index=0)
-    train, val = carve(rest, _VAL_SHARE, index=1)
-    return ImageData("digits", train, val, test, tuple(str(digit) for digit in range(10)))
+    train, held_out = hold_out(rest, _VAL_SHARE, index=1, wanted=val)
+    return ImageData("digits", train, held_out, test, tuple(str(digit) for digit in range(10)))

@@ -24,7 +24,7 @@ import torch
 from pmae.data.files import FileSplit
 from pmae.data.folder import NamedSample, file_split
 from pmae.data.images import ImageData, Split
-from pmae.data.partition import carve
+from pmae.data.partition import carve, hold_out
 from pmae.errors import DataError
 
 CLASS_NAMES = ("functional", "defective")
@@ -35,12 +35,13 @@ _VAL_SHARE = 0.125
 _FIELDS = 3
 
 
-def load_elpv(folder: Path, resolution: int) -> ImageData:
+def load_elpv(folder: Path, resolution: int, *, val: bool = True) -> ImageData:
     """List the photographs with their labels.
 
     Args:
         folder: of ``labels.csv`` and ``images``.
         resolution: edge length in pixels.
+        val: False for no validation split: its images are training images.
 
     Raises:
         DataError: the labels are missing or broken; names the line.
@@ -48,8 +49,8 @@ def load_elpv(folder: Path, resolution: int) -> ImageData:
     samples = _samples(folder)
     everything = file_split(folder, samples, resolution=resolution, channels=1)
     rest, test = carve(everything, _TEST_SHARE, index=0)
-    train, val = carve(rest, _VAL_SHARE, index=1)
-    return ImageData("elpv", _defects(train), _defects(val), _defects(test), CLASS_NAMES)
+    train, held_out = hold_out(rest, _VAL_SHARE, index=1, wanted=val)
+    return ImageData("elpv", _defects(train), _defects(held_out), _defects(test), CLASS_NAMES)
 
 
 def _defects(split: Split) -> Split:

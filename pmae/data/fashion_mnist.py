@@ -13,7 +13,7 @@ from torchvision.datasets import FashionMNIST
 
 from pmae.data.images import ImageData, MemorySplit
 from pmae.data.locate import FASHION_MNIST_FILES, idx_file
-from pmae.data.partition import carve
+from pmae.data.partition import hold_out
 from pmae.errors import DataError, DatasetMissingError
 
 CLASS_NAMES = tuple(FashionMNIST.classes)
@@ -22,15 +22,15 @@ _VAL_SHARE = 1 / 12
 _UNSIGNED_BYTE = 0x08
 
 
-def load_fashion_mnist(folder: Path) -> ImageData:
+def load_fashion_mnist(folder: Path, *, val: bool = True) -> ImageData:
     """Read the four files, plain or gzipped.
 
     Raises:
         DataError: a file that is missing or broken; names it.
     """
     arrays = {key: read_idx(_existing(folder, name)) for key, name in FASHION_MNIST_FILES.items()}
-    train, val = carve(_split(folder, arrays, "train"), _VAL_SHARE, index=0)
-    return ImageData("fashion_mnist", train, val, _split(folder, arrays, "test"), CLASS_NAMES)
+    train, held_out = hold_out(_split(folder, arrays, "train"), _VAL_SHARE, index=0, wanted=val)
+    return ImageData("fashion_mnist", train, held_out, _split(folder, arrays, "test"), CLASS_NAMES)
 
 
 def _existing(folder: Path, name: str) -> Path:

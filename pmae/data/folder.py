@@ -15,7 +15,7 @@ from torchvision.models import ResNet50_Weights
 from pmae.data.decode import is_grey
 from pmae.data.files import FileSplit, ImageFiles
 from pmae.data.images import ImageData, Split
-from pmae.data.partition import carve
+from pmae.data.partition import carve, hold_out, nothing
 from pmae.data.readable import why_unreadable
 from pmae.errors import DataError, DatasetUnreadableError
 
@@ -29,7 +29,7 @@ NamedSample = tuple[str, int]
 """A file's path, relative to its data set's folder, and its class."""
 
 
-def load_folder(name: str, folder: Path, resolution: int) -> ImageData:
+def load_folder(name: str, folder: Path, resolution: int, *, val: bool = True) -> ImageData:
     """List the images; each is cut to a centred square when it is read.
 
     With sub-folders ``train`` and, if they are there, ``val`` and ``test``, these are the splits;
@@ -55,12 +55,14 @@ def load_folder(name: str, folder: Path, resolution: int) -> ImageData:
     }
     if "test" not in splits:
         splits["train"], splits["test"] = carve(splits["train"], _TEST_SHARE, index=0)
-    if "val" not in splits:
+    if not val:
+        splits["val"] = nothing(splits["train"])
+    elif "val" not in splits:
         splits["train"], splits["val"] = carve(splits["train"], _VAL_SHARE, index=1)
     return ImageData(name, splits["train"], splits["val"], splits["test"], tuple(classes))
 
 
-def load_imagenet(folder: Path, resolution: int) -> ImageData:
+def load_imagenet(folder: Path, resolution: int, *, val: bool = True) -> ImageData:
     """List ImageNet-1k; its validation images are the test split, val is cut from train.
 
     Raises:
@@ -76,9 +78,9 @@ def load_imagenet(folder: Path, resolution: int) -> ImageData:
             "val needs its images sorted into the folders of their classes"
         )
     everything = file_split(folder, listed, resolution=resolution, channels=3)
-    train, val = carve(everything, _IMAGENET_VAL_SHARE, index=0)
+    train, held_out = hold_out(everything, _IMAGENET_VAL_SHARE, index=0, wanted=val)
     test = file_split(folder, test_listed, resolution=resolution, channels=3)
-    return ImageData("imagenet", train, val, test, _imagenet_names(classes))
+    return ImageData("imagenet", train, held_out, test, _imagenet_names(classes))
 
 
 def _imagenet_names(wnids: Sequence[str]) -> tuple[str, ...]:

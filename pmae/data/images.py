@@ -199,6 +199,11 @@ class ImageData:
         return len(self.class_names)
 
     @property
+    def has_val(self) -> bool:
+        """Whether there is a validation split; without one it has no images."""
+        return len(self.val) > 0
+
+    @property
     def multi_label(self) -> bool:
         """Whether an image has ``num_classes`` binary labels instead of one class."""
         return self.train.multi_label
@@ -207,6 +212,11 @@ class ImageData:
     def splits(self) -> dict[str, Split]:
         """The splits by name: ``train``, ``val`` and ``test``."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def held_out(self) -> dict[str, Split]:
+        """The splits that nothing is trained on: ``val``, if there is one, and ``test``."""
+        return {"val": self.val, "test": self.test} if self.has_val else {"test": self.test}
 
     def split(self, name: str) -> Split:
         """``train``, ``val`` or ``test``."""
@@ -255,12 +265,14 @@ def check_splits(data: ImageData) -> ImageData:
     """Refuse a data set that cannot be trained on.
 
     Raises:
-        DataError: a split is empty, a label is out of range, or there is one class only.
+        DataError: train or test is empty, a label is out of range, or there is one class only.
     """
     classes = data.num_classes
     if classes < 2:
         raise DataError(f"{data.name} has {classes} class; a probe needs at least 2")
     for name, split in data.splits.items():
+        if name == "val" and not data.has_val:
+            continue
         if len(split) == 0:
             raise DataError(f"{data.name} has no images for {name}; it needs at least 3 a class")
         if split.multi_label != data.multi_label or (

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from pmae.data.images import ImageData, MemorySplit, Split
-from pmae.data.partition import carve
+from pmae.data.partition import carve, nothing
 from pmae.data.resize import resize
 from pmae.errors import DataError
 
@@ -58,7 +58,13 @@ _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 def load_npz(
-    name: str, path: Path, *, resolution: int, memory_bytes: int, class_names: tuple[str, ...] = ()
+    name: str,
+    path: Path,
+    *,
+    resolution: int,
+    memory_bytes: int,
+    class_names: tuple[str, ...] = (),
+    val: bool = True,
 ) -> ImageData:
     """Read the arrays, scaled to ``resolution`` piece by piece while they are unpacked.
 
@@ -71,6 +77,7 @@ def load_npz(
         resolution: edge length in pixels.
         memory_bytes: what the images may take.
         class_names: default: the numbers of the classes.
+        val: False for no validation split: one of the file is left out, and none is cut from train.
 
     Raises:
         DataError: an array that is missing, broken, of another shape or type, or too large.
@@ -87,7 +94,9 @@ def load_npz(
         splits: dict[str, Split] = {split: reader.split(split) for split in names}
     if "test" not in splits:
         splits["train"], splits["test"] = carve(splits["train"], _TEST_SHARE, index=0)
-    if "val" not in splits:
+    if not val:
+        splits["val"] = nothing(splits["train"])
+    elif "val" not in splits:
         splits["train"], splits["val"] = carve(splits["train"], _VAL_SHARE, index=1)
     classes = class_names or _numbers(list(splits.values()))
     return ImageData(name, splits["train"], splits["val"], splits["test"], classes)
@@ -96,7 +105,8 @@ def load_npz(
 def _numbers(splits: list[Split]) -> tuple[str, ...]:
     if splits[0].multi_label:
         return tuple(map(str, range(splits[0].labels.shape[1])))
-    return tuple(map(str, range(1 + max(int(split.labels.max()) for split in splits))))
+    labels = [int(split.labels.max()) for split in splits if len(split)]
+    return tuple(map(str, range(1 + max(labels))))
 
 
 class _Reader:

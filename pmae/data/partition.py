@@ -35,6 +35,16 @@ def carve(split: Split, share: float, index: int) -> tuple[Split, Split]:
     return split.select((~cut).nonzero()[:, 0]), split.select(cut.nonzero()[:, 0])
 
 
+def hold_out(split: Split, share: float, index: int, *, wanted: bool) -> tuple[Split, Split]:
+    """:func:`carve` a validation split off; or keep all images, with a validation split of none."""
+    return carve(split, share, index) if wanted else (split, nothing(split))
+
+
+def nothing(split: Split) -> Split:
+    """A split of the same kind without images."""
+    return split.select(torch.zeros(0, dtype=torch.int64))
+
+
 def subset(split: Split, size: int) -> Split:
     """At most ``size`` images, classes as balanced as they can be, in the order of ``split``."""
     if size >= len(split):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from pmae.data.catalog import FOLDER_PREFIX, MEDMNIST, NPZ_PREFIX, dataset_facts
 from pmae.data.cifar10 import load_cifar10
@@ -27,7 +26,7 @@ from pmae.spec import DatasetSpec
 
 _FEW_FILES = 2000
 """Decoding so many takes less time than starting workers."""
-_OF_FILES: dict[str, Callable[[Path, int], ImageData]] = {
+_OF_FILES: dict[str, Callable[..., ImageData]] = {
     "elpv": load_elpv,
     "imagenet": load_imagenet,
     "tiny_imagenet": load_tiny_imagenet,
@@ -85,12 +84,12 @@ def load_data(
 
 
 def _load(spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool) -> ImageData:
-    name, resolution = spec.name, _resolution(spec)
+    name, resolution, val = spec.name, _resolution(spec), spec.val == "held_out"
     if name == "digits":
-        return load_digits()
+        return load_digits(val=val)
     path = require(name, settings, resolution)
     if name.startswith(FOLDER_PREFIX):
-        return load_folder(name, path, resolution)
+        return load_folder(name, path, resolution, val=val)
     if name.startswith(NPZ_PREFIX) or name in MEDMNIST:
         return load_npz(
             name,
@@ -98,12 +97,15 @@ def _load(spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool) -
             resolution=resolution,
             memory_bytes=settings.data_memory,
             class_names=MEDMNIST_CLASS_NAMES.get(name, ()),
+            val=val,
         )
     if name == "clevr":
-        return load_clevr(path, resolution, object_masks=object_masks)
+        return load_clevr(path, resolution, object_masks=object_masks, val=val)
     if name in _OF_FILES:
-        return _OF_FILES[name](path, resolution)
-    return (load_cifar10 if name == "cifar10" else load_fashion_mnist)(path)
+        return _OF_FILES[name](path, resolution, val=val)
+    if name == "cifar10":
+        return load_cifar10(path, val=val)
+    return load_fashion_mnist(path, val=val)
 
 
 def _resolution(spec: DatasetSpec) -> int:

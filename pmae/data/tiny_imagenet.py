@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pmae.data.folder import NamedSample, file_split
 from pmae.data.images import ImageData
-from pmae.data.partition import carve
+from pmae.data.partition import hold_out
 from pmae.errors import DataError
 
 _VAL_SHARE = 0.05
@@ -19,7 +19,7 @@ _VAL_SHARE = 0.05
 _SUFFIX = ".JPEG"
 
 
-def load_tiny_imagenet(folder: Path, resolution: int) -> ImageData:
+def load_tiny_imagenet(folder: Path, resolution: int, *, val: bool = True) -> ImageData:
     """List the images; classes are in the order of their sorted WordNet ids.
 
     Raises:
@@ -29,9 +29,9 @@ def load_tiny_imagenet(folder: Path, resolution: int) -> ImageData:
     everything = file_split(
         folder, _train_samples(folder, wnids), resolution=resolution, channels=3
     )
-    train, val = carve(everything, _VAL_SHARE, index=0)
+    train, held_out = hold_out(everything, _VAL_SHARE, index=0, wanted=val)
     test = file_split(folder, _val_samples(folder, wnids), resolution=resolution, channels=3)
-    return ImageData("tiny_imagenet", train, val, test, _class_names(folder, wnids))
+    return ImageData("tiny_imagenet", train, held_out, test, _class_names(folder, wnids))
 
 
 def _train_samples(folder: Path, wnids: list[str]) -> list[NamedSample]:

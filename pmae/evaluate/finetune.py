@@ -73,8 +73,7 @@ def finetune(
     curve = EpochCurve(
         {
             name: (partial(predict, model, target, split, tick), split.labels)
-            for name, split in target.data.splits.items()
-            if name != "train"
+            for name, split in target.data.held_out.items()
         }
     )
     train_classifier(model, augmented(target, plan, seed, device), optimizer, plan, tick, curve)

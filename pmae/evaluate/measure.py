@@ -33,7 +33,7 @@ from pmae.spec.sizes import fit_neighbours
 class LayerScores:
     """The figures at one depth, of one seed."""
 
-    val: Scores
+    val: Scores | None
     test: Scores
     k: int | None = None
     curve: EpochCurve | None = None
@@ -120,9 +120,10 @@ class Evaluations:
                 target.data.train.close()
 
     def _probed(self, spec: ProbeSpec, target: Target, source: Source, seed: int) -> Outcome:
-        train, val, test = (
-            self._extracted(spec, target, source, name) for name in ("train", "val", "test")
-        )
+        train = self._extracted(spec, target, source, "train")
+        held_out = {
+            name: self._extracted(spec, target, source, name) for name in target.data.held_out
+        }
         heads = ProbeHeads(
             spec,
             train,
@@ -133,7 +134,7 @@ class Evaluations:
         curve = EpochCurve(
             {
                 name: (partial(heads.predict_last, features), features.labels)
-                for name, features in (("val", val), ("test", test))
+                for name, features in held_out.items()
             }
         )
         if spec.recipe == "cached" or source == "raw_pixels":
@@ -141,15 +142,17 @@ class Evaluations:
         else:
             heads.to(self.subject.device)
             fit_encoding(heads, self._encoder(source), target, spec, seed, self.tick, curve)
-        pairs = zip(heads.predict(val), heads.predict(test), strict=True)
-        return [
-            LayerScores(score(of_val, val.labels), score(of_test, test.labels), curve=curve)
-            for of_val, of_test in pairs
+        logits = {name: heads.predict(features) for name, features in held_out.items()}
+        scores = [
+            {name: score(logits[name][layer], held_out[name].labels) for name in held_out}
+            for layer in range(len(heads.heads))
         ]
+        return [LayerScores(found.get("val"), found["test"], curve=curve) for found in scores]
 
     def _neighbours(self, spec: KnnSpec, target: Target, source: Source) -> Outcome:
         features = {
-            name: self._extracted(spec, target, source, name) for name in ("train", "val", "test")
+            name: self._extracted(spec, target, source, name)
+            for name in ("train", *target.data.held_out)
         }
         train = features["train"]
         k = fit_neighbours(spec.k, len(train.labels))
@@ -160,25 +163,30 @@ class Evaluations:
         outcome: Outcome = []
         for layer in range(len(train.values)):
             scores: dict[str, list[Scores]] = {}
-            for name in ("val", "test"):
+            for name in target.data.held_out:
                 self.tick()
                 found = nearest(values[name][layer], values["train"][layer], max(k))
                 by_k = votes(found, train.labels, k, target.data.num_classes)
                 labels = features[name].labels
                 scores[name] = [score(each, labels, ranked=False) for each in by_k]
-            best = max(range(len(k)), key=lambda i: (scores["val"][i].top1, -k[i]))
-            outcome.append(LayerScores(scores["val"][best], scores["test"][best], k[best]))
+            val = scores.get("val")
+            if val is None:
+                assert len(k) == 1, "a resolved spec has one k where nothing chooses it"
+                outcome.append(LayerScores(None, scores["test"][0], k[0]))
+                continue
+            best = max(range(len(k)), key=lambda i: (val[i].top1, -k[i]))
+            outcome.append(LayerScores(val[best], scores["test"][best], k[best]))
         return outcome
 
     def _finetuned(
         self, spec: FinetuneSpec, target: Target, encoder: Encoder, seed: int
     ) -> Outcome:
         model, curve = finetune(encoder, target, spec, seed, self.tick)
-        val, test = (
-            score(predict(model, target, split, self.tick), split.labels)
-            for split in (target.data.val, target.data.test)
-        )
-        return [LayerScores(val, test, curve=curve)]
+        scores = {
+            name: score(predict(model, target, split, self.tick), split.labels)
+            for name, split in target.data.held_out.items()
+        }
+        return [LayerScores(scores.get("val"), scores["test"], curve=curve)]
 
     def _extracted(
         self, spec: ProbeSpec | KnnSpec, target: Target, source: Source, split: str
@@ -227,6 +235,7 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
     """The figures of a result, from each seed's."""
     last = [outcome[-1] for outcome in outcomes]
     tests = [found.test for found in last]
+    vals = [found.val for found in last if found.val is not None]
     top1, top1_std = mean_and_std([found.top1 for found in tests])
     macro_f1, macro_f1_std = mean_and_std([found.macro_f1 for found in tests])
     balanced, balanced_std = mean_and_std([found.balanced_accuracy for found in tests])
@@ -238,7 +247,9 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
     by_layer: list[LayerResult] = []
     if getattr(evaluation, "layers", "last") == "all" and len(outcomes[0]) > 1:
         by_layer = [_layer(index, found) for index, found in enumerate(zip(*outcomes, strict=True))]
-        chosen["layer"] = max(by_layer, key=lambda found: (found.val_top1, found.layer)).layer
+        if all(found.val_top1 is not None for found in by_layer):
+            best = max(by_layer, key=lambda found: (found.val_top1 or 0.0, found.layer))
+            chosen["layer"] = best.layer
     return {
         "top1": top1,
         "top1_std": top1_std,
@@ -249,8 +260,8 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
         "macro_f1_std": macro_f1_std,
         "balanced_accuracy": balanced,
         "balanced_accuracy_std": balanced_std,
-        "val_top1": mean_and_std([found.val.top1 for found in last])[0],
-        "val_balanced_accuracy": mean_and_std([found.val.balanced_accuracy for found in last])[0],
+        "val_top1": optional_mean([val.top1 for val in vals]),
+        "val_balanced_accuracy": optional_mean([val.balanced_accuracy for val in vals]),
         "per_class": [optional_mean(values) for values in by_class],
         "confusion_matrix": tests[0].confusion.tolist(),
         "by_layer": by_layer,
@@ -261,7 +272,7 @@ def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[st
 
 def _layer(index: int, seeds: Sequence[LayerScores]) -> LayerResult:
     top1, top1_std = mean_and_std([found.test.top1 for found in seeds])
-    val_top1, _ = mean_and_std([found.val.top1 for found in seeds])
+    val_top1 = optional_mean([found.val.top1 for found in seeds if found.val is not None])
     return LayerResult(
         layer=index + 1, top1=top1, top1_std=top1_std, val_top1=val_top1, k=seeds[0].k
     )

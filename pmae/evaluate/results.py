@@ -26,7 +26,7 @@ class LayerResult(BaseModel):
     layer: int = Field(description="Block of the encoder, from 1.")
     top1: float
     top1_std: float | None = None
-    val_top1: float
+    val_top1: float | None = None
     k: int | None = Field(default=None, description="k-NN: chosen on validation.")
 
 
@@ -96,7 +96,10 @@ class EvaluationResult(BaseModel):
         "the figure to look at where classes are of unequal size. Null in older results.",
     )
     balanced_accuracy_std: float | None = None
-    val_top1: float = Field(description="On the validation split; what choices are made by.")
+    val_top1: float | None = Field(
+        default=None,
+        description="On the validation split; what choices are made by. Null without one.",
+    )
     val_balanced_accuracy: float | None = None
     per_class: list[float | None] = Field(
         description="Accuracy of each class (or binary label), the mean over the seeds; null where "

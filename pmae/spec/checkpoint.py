@@ -8,8 +8,9 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from pmae.errors import SpecError
-from pmae.metrics import BEST_METRICS, unknown_metric
+from pmae.metrics import BEST_METRICS, SPECTRUM_METRICS, unknown_metric
 from pmae.spec.base import PositiveInt, SpecModel
+from pmae.spec.monitor import MonitorSpec
 
 
 def _best_metric(name: str) -> str:
@@ -46,6 +47,57 @@ class CheckpointSpec(SpecModel):
         description="The rolling checkpoint is replaced at the first step after this long, or "
         "after a second for each 16 MiB of it where that is longer: what a killed run loses, and "
         "what the dashboard shows.",
+    )
+
+
+def check_best(checkpoint: CheckpointSpec, *, has_val: bool, monitor: MonitorSpec) -> None:
+    """Check that a run measures the metric that chooses its best checkpoint.
+
+    Args:
+        checkpoint: of the run.
+        has_val: whether there are validation images.
+        monitor: resolved.
+
+    Raises:
+        SpecError: it does not; says why.
+    """
+    name = checkpoint.keep_best
+    if name is None:
+        return
+    split, _, figure = name.partition("_")
+    other_split = "val" if has_val else "train"
+    reason = None
+    if split == "val" and not has_val:
+        reason = "dataset.val is none, so that no figure is of validation images"
+    elif figure.startswith("knn") and not monitor.knn:
+        reason = "monitor.knn is false"
+    elif figure in SPECTRUM_METRICS and not monitor.spectrum:
+        reason = "monitor.spectrum is false"
+    elif figure in SPECTRUM_METRICS and split != other_split:
+        reason = f"of this run it is {other_split}_{figure}"
+    if reason is not None:
+        raise _not_measured(name, reason)
+
+
+def check_best_accuracy(checkpoint: CheckpointSpec, *, binary_labels: bool) -> None:
+    """Check that an accuracy that chooses the best checkpoint is one of the images.
+
+    Args:
+        checkpoint: of the run.
+        binary_labels: whether an image has several binary labels instead of one class.
+
+    Raises:
+        SpecError: it is not; names the one that is.
+    """
+    here, there = ("accuracy", "top1") if binary_labels else ("top1", "accuracy")
+    name = checkpoint.keep_best
+    if name is not None and name.endswith(there):
+        raise _not_measured(name, f"of these images it is {name.removesuffix(there)}{here}")
+
+
+def _not_measured(name: str, reason: str) -> SpecError:
+    return SpecError(
+        f"checkpoint.keep_best: {name} is not measured: {reason}", field=("checkpoint", "keep_best")
     )
 
 

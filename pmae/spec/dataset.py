@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -23,6 +25,13 @@ class DatasetSpec(SpecModel):
     max_train_images: PositiveInt | None = Field(
         default=None,
         description="Use only this many training images (a seeded choice, classes balanced).",
+    )
+
+    val: Literal["held_out", "none"] = Field(
+        default="held_out",
+        description="held_out: choices and curves are made on a validation split, the data set's "
+        "own or a part of its training images. none: train on all training images, without any "
+        "figure on validation images; a validation split that the files bring is not used.",
     )
 
     std_floor: float | None = Field(

@@ -18,6 +18,8 @@ Protocol = Literal["linear", "mlp", "knn", "finetune"]
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 _Baselines = tuple[Literal["raw_pixels", "untrained_encoder"], ...]
 PAPER_K = tuple(range(2, 20))
+K_WITHOUT_VAL = 10
+"""Neighbours of a k-NN where nothing chooses their number: the middle of those of the paper."""
 
 
 class _Evaluation(SpecModel):
@@ -110,7 +112,8 @@ class KnnSpec(_Frozen):
         default=PAPER_K,
         min_length=1,
         max_length=100,
-        description="Numbers of neighbours to try; the one best on validation is measured on test.",
+        description="Numbers of neighbours to try; the one best on validation is measured on test. "
+        f"Without validation images one number: default {K_WITHOUT_VAL}.",
     )
 
 
@@ -199,9 +202,24 @@ def _resolve(
         updates["dataset"] = _transfer(evaluation.dataset, pretrained, (*place, "dataset"))
     if not isinstance(evaluation, KnnSpec) and evaluation.warmup_epochs is None:
         updates["warmup_epochs"] = warmup_epochs(evaluation)
+    if isinstance(evaluation, KnnSpec) and (evaluation.dataset or pretrained).val == "none":
+        updates["k"] = _only_k(evaluation.k, prefix, place)
     if not isinstance(evaluation, FinetuneSpec) and evaluation.standardize is None:
         updates["standardize"] = getattr(evaluation, "recipe", None) == "cached"
     return evaluation.model_copy(update=updates)
+
+
+def _only_k(k: tuple[int, ...], prefix: str, place: tuple[str | int, ...]) -> tuple[int, ...]:
+    """The one number of neighbours of a k-NN that no validation image chooses among several."""
+    if k == PAPER_K:
+        return (K_WITHOUT_VAL,)
+    if len(k) > 1:
+        raise SpecError(
+            f"{prefix}k: without validation images (dataset.val is none) nothing chooses among "
+            f"{len(k)} numbers; valid is one of them",
+            field=(*place, "k"),
+        )
+    return k
 
 
 def warmup_epochs(evaluation: LinearProbeSpec | MlpProbeSpec | FinetuneSpec) -> float:

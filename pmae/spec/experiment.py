@@ -10,7 +10,7 @@ from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
 from pmae.spec.base import PositiveInt, SpecModel, Tag, resolved
 from pmae.spec.basis import BasisSpec, resolve_basis
-from pmae.spec.checkpoint import CheckpointSpec, check_retention
+from pmae.spec.checkpoint import CheckpointSpec, check_best, check_retention
 from pmae.spec.dataset import DatasetSpec
 from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
 from pmae.spec.loss import LossSpec, resolve_loss
@@ -148,6 +148,7 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     check_parts(spec.batch_size, spec.accumulate_steps, spec.devices)
     _check_object_masks(spec)
     model = resolve_model(spec.model, resolution=resolution, patch_size=facts.patch_size)
+    has_val = spec.dataset.val == "held_out"
     updates: dict[str, Any] = {
         "dataset": dataset,
         "basis": resolve_basis(
@@ -161,11 +162,13 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
             epochs=spec.epochs,
             embed_dim=resolved(model.embed_dim, "model.embed_dim"),
             num_classes=facts.num_classes,
+            has_val=has_val,
         ),
         "schedule": resolve_schedule(spec.schedule, spec.epochs),
         "augmentation": resolve_augmentation(spec.augmentation, facts.horizontal_flip),
         "evaluations": resolve_evaluations(spec.evaluations, epochs=spec.epochs, dataset=dataset),
     }
+    check_best(spec.checkpoint, has_val=has_val, monitor=updates["monitor"])
     return spec.model_copy(update=updates)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pmae.errors import SpecError
 from pmae.spec.base import PositiveInt, SpecModel
 from pmae.spec.evaluation import Pooling
 
@@ -25,18 +26,19 @@ class MonitorSpec(SpecModel):
         "it is validated on whole images. raw: features as they are, validated on masked images, "
         "which understates them; what version 1 did.",
     )
-    knn: bool = Field(
-        default=True,
+    knn: bool | None = Field(
+        default=None,
         description="Measure the k-NN accuracy on validation images, by the features of training "
-        "images (`val_knn_top1`, or `val_knn_accuracy` of binary labels).",
+        "images (`val_knn_top1`, or `val_knn_accuracy` of binary labels). Default: true where "
+        "there are validation images.",
     )
     k: PositiveInt = Field(
         default=10, le=1000, description="Neighbours that vote; fixed, since nothing is chosen."
     )
     spectrum: bool = Field(
         default=True,
-        description="Measure the rank and the spectrum of the features (`val_rankme` and others), "
-        "which show a collapse.",
+        description="Measure the rank and the spectrum of the features (`val_rankme` and others, "
+        "`train_rankme` where there are no validation images), which show a collapse.",
     )
     images: PositiveInt | None = Field(
         default=None,
@@ -58,7 +60,7 @@ class MonitorSpec(SpecModel):
 
 
 def resolve_monitor(
-    monitor: MonitorSpec, *, epochs: int, embed_dim: int, num_classes: int | None
+    monitor: MonitorSpec, *, epochs: int, embed_dim: int, num_classes: int | None, has_val: bool
 ) -> MonitorSpec:
     """The monitor with its defaults written out.
 
@@ -67,10 +69,20 @@ def resolve_monitor(
         epochs: of the run.
         embed_dim: number of features.
         num_classes: of the data set; None: not known before it is read.
+        has_val: whether there are validation images.
+
+    Raises:
+        SpecError: k-NN without validation images.
     """
+    if monitor.knn and not has_val:
+        raise SpecError(
+            "monitor.knn: it classifies validation images, and dataset.val is none; valid is false",
+            field=("monitor", "knn"),
+        )
     images = max(_MIN_IMAGES, 2 * embed_dim, 10 * (num_classes or 0))
     return monitor.model_copy(
         update={
+            "knn": has_val if monitor.knn is None else monitor.knn,
             "images": monitor.images or images,
             "every_epochs": monitor.every_epochs or math.ceil(epochs / _MAX_MEASUREMENTS),
         }

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
 from pmae.spec.basis import TRUNCATED_COMPONENTS, BasisSpec
+from pmae.spec.checkpoint import check_best_accuracy
 from pmae.spec.dataset import DatasetSpec
 from pmae.spec.evaluate import EvaluateSpec
 from pmae.spec.evaluation import PAPER_K, EvaluationSpec, KnnSpec, check_warmups
@@ -21,7 +22,10 @@ from pmae.spec.run import RunSpec
 
 def known_train_images(dataset: DatasetSpec) -> int | None:
     """Images of the train split; None where only the files would tell."""
-    known = dataset_facts(dataset.name).train_images
+    facts = dataset_facts(dataset.name)
+    known = facts.train_images
+    if known is not None and dataset.val == "none":
+        known += facts.held_out_images
     if known is None or dataset.max_train_images is None:
         return known
     return min(known, dataset.max_train_images)
@@ -37,6 +41,10 @@ def check_submission(spec: RunSpec) -> None:
         SpecError: names the field, and what would be valid.
     """
     check_warmups(spec.evaluations, ("evaluations",))
+    if not isinstance(spec, EvaluateSpec):
+        facts = dataset_facts(spec.dataset.name)
+        if facts.num_classes is not None:
+            check_best_accuracy(spec.checkpoint, binary_labels=facts.binary_labels)
     num_train = None if isinstance(spec, EvaluateSpec) else known_train_images(spec.dataset)
     if num_train is None or isinstance(spec, EvaluateSpec):
         check_neighbours(spec.evaluations, None, ("evaluations",))

@@ -59,7 +59,7 @@ BAD_SPECS: list[tuple[dict[str, Any], str, str]] = [
     (DIGITS | {"masking": {"ratio": [0.5, 0.1]}}, "/masking/ratio", "low <= high"),
     (DIGITS | {"masking": {"ratio": "much"}}, "/masking/ratio", "valid number"),
     (DIGITS | {"model": {"patch_size": 3}}, "/model/patch_size", "[1, 2, 4]"),
-    ({"dataset": {"name": "cifar11"}}, "/dataset/name", "digits, fashion_mnist"),
+    ({"dataset": {"name": "cifar11"}}, "/dataset/name", "digits, elpv, fashion_mnist"),
     ({"dataset": {"name": "folder:../../etc"}}, "/dataset/name", "no '..'"),
     ({"dataset": {"name": "../digits"}}, "/dataset/name", "valid are"),
     ({"method": "mae"}, "/dataset", "required"),

@@ -136,3 +136,15 @@ def test_a_share_of_the_number_can_always_be_reached() -> None:
     draw = ComponentObjective(truncated).draw(2, masking, generator(0, "mask"))
     assert draw.masked.tolist() == [True, True, False, False]
     assert draw.masked_share == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("scope", ["batch", "image"])
+def test_a_scaled_loss_of_components_without_variance_is_finite(scope: str) -> None:
+    spectrum = torch.tensor([0.6, 0.4, *[0.0] * 6], dtype=torch.float64)
+    objective = ComponentObjective(Basis(torch.eye(8), spectrum), "masked_variance")
+    masking = _masking("bottom", None, ratio=(0.2, 0.6), scope=scope)
+    masked = objective.draw(3, masking, generator(0, "mask")).masked
+    images = torch.randn(3, 1, 2, 4, generator=torch.Generator().manual_seed(0))
+    error = torch.full_like(images, 0.01)
+    loss = objective.score(images + error, objective.mask(images, masked)).loss
+    assert float(loss) == pytest.approx(0.01**2 / 1e-4, rel=1e-3)

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from benchmarks.device_traffic import DeviceTraffic
+from benchmarks.device_traffic import DeviceTraffic, Unread
 from pmae.basis.basis import Basis
 from pmae.data.images import ImageData, MemorySplit
 from pmae.data.standardize import PixelStatistics
@@ -27,19 +26,6 @@ META = torch.device("meta")
 IMAGES = 40
 MAX_COPIES = 5
 """To the device in a step: which images, their boxes and flips, and what is masked."""
-
-
-class Unread(LateLoss):
-    """Losses that are never looked at; how many came is counted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps: list[int] = []
-
-    def put(self, step: int, loss: Tensor) -> None:
-        """Note that a step's loss came."""
-        assert loss.device == META
-        self.steps.append(step)
 
 
 def _spec(tiny: ExperimentSpec, method: str = "pmae", **masking: Any) -> ExperimentSpec:

@@ -111,7 +111,7 @@ def test_the_last_of_all_layers_is_the_plain_probe(
     assert [found.layer for found in by_layer.by_layer] == [1, 2, 3]
     assert by_layer.by_layer[-1].top1 == by_layer.top1 == plain.top1
     assert by_layer.confusion_matrix == plain.confusion_matrix
-    vals = [found.val_top1 for found in by_layer.by_layer]
+    vals = [found.val_top1 or 0.0 for found in by_layer.by_layer]
     assert vals[by_layer.chosen["layer"] - 1] == max(vals)
 
 
