@@ -261,17 +261,21 @@ class ImageData:
             split.close()
 
 
-def check_splits(data: ImageData) -> ImageData:
+def check_splits(data: ImageData, *, val: bool = True) -> ImageData:
     """Refuse a data set that cannot be trained on.
 
+    Args:
+        data: the data set.
+        val: False where there is to be no validation split.
+
     Raises:
-        DataError: train or test is empty, a label is out of range, or there is one class only.
+        DataError: a split is empty, a label is out of range, or there is one class only.
     """
     classes = data.num_classes
     if classes < 2:
         raise DataError(f"{data.name} has {classes} class; a probe needs at least 2")
     for name, split in data.splits.items():
-        if name == "val" and not data.has_val:
+        if name == "val" and not val:
             continue
         if len(split) == 0:
             raise DataError(f"{data.name} has no images for {name}; it needs at least 3 a class")

@@ -59,7 +59,8 @@ def open_data(
         data = _load(spec, settings, object_masks=object_masks)
         if spec.max_train_images is not None:
             data = replace(data, train=subset(data.train, spec.max_train_images))
-        return check_splits(data.map(lambda split: _resized(split, _resolution(spec))))
+        resized = data.map(lambda split: _resized(split, _resolution(spec)))
+        return check_splits(resized, val=spec.val == "held_out")
     except (DatasetMissingError, DatasetUnreadableError):
         raise
     except DataError as error:
