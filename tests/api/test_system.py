@@ -45,7 +45,7 @@ def test_presets(api: LiveApi) -> None:
     assert one == views[0]
     assert one.spec == resolve(PRESETS["quickstart"].spec)
     assert one.parameters == []
-    paper = views[-2]
+    paper = next(view for view in views if view.name == "paper")
     assert paper.spec == resolve(get_preset("paper").spec)
     assert {p.name for p in paper.parameters} > {"dataset", "method", "ratio"}
     unknown = api.client.get("/presets/slowstart")
