@@ -164,6 +164,7 @@ def spec_fields(
         "optimizer": {"base_lr": choice.base_lr},
         "augmentation": {"crop_scale": (0.8, 1)},
         "precision": "fp32",
+        "monitor": {"knn": False, "spectrum": False},
         "epochs": dataset.epochs,
         "batch_size": BATCH_SIZE,
         "checkpoint": {"every_epochs": dataset.epochs, "latest_seconds": 60},
