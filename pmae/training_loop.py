@@ -177,10 +177,13 @@ class StepBoundary(pl.Callback):
             self._film.take(pl_module, step)
         self._tell_progress(pl_module, step)
         out_of_time = step < pl_module.plan.total_steps and self._out_of_time(pl_module)
-        self._checkpoint(pl_module, step, out_of_time=out_of_time)
-        if out_of_time or self._stop.requested:
+        # Read once: a request that comes from here on is for the next step to see.
+        stopping = self._stop.requested
+        self._checkpoint(pl_module, step, out_of_time=out_of_time, stopping=stopping)
+        if out_of_time or stopping:
             self._writer.flush()
-        self._stop.check()
+        if stopping:
+            self._stop.check()
         if out_of_time:
             assert pl_module.spec.max_hours is not None
             raise TimeLimitError(pl_module.spec.max_hours, step, pl_module.plan.total_steps)
@@ -244,13 +247,15 @@ class StepBoundary(pl.Callback):
         hours = module.spec.max_hours
         return hours is not None and self._trained_seconds() >= 3600 * hours
 
-    def _checkpoint(self, module: PretrainModule, step: int, *, out_of_time: bool) -> None:
+    def _checkpoint(
+        self, module: PretrainModule, step: int, *, out_of_time: bool, stopping: bool
+    ) -> None:
         plan = module.plan
         kept = self._is_kept(module, step)
         writer, since = self._writer, time.monotonic() - self._saved
         due = not writer.busy and since >= writer.interval_seconds
         waiting = self._evaluator.due(step / plan.steps_per_epoch)
-        if not (kept or due or waiting or out_of_time or self._stop.requested):
+        if not (kept or due or waiting or out_of_time or stopping):
             return
         module.loss.read()  # no checkpoint holds a step whose loss is not finite
         state = module.training_state()
