@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pmae.golden.curves import FOLDER, METHODS, losses
+from tests.pmae.golden.curves import CURVES, FOLDER, losses
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
@@ -25,8 +25,8 @@ def signal_handler() -> Iterator[None]:
     signal.signal(signal.SIGTERM, handler)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_ten_steps_lose_what_they_did(method: str, tmp_path: Path) -> None:
-    golden = json.loads((FOLDER / f"{method}.json").read_text())
+@pytest.mark.parametrize("name", CURVES)
+def test_ten_steps_lose_what_they_did(name: str, tmp_path: Path) -> None:
+    golden = json.loads((FOLDER / f"{name}.json").read_text())
     assert len(golden) == 10
-    assert losses(method, tmp_path) == pytest.approx(golden, rel=1e-4)
+    assert losses(name, tmp_path) == pytest.approx(golden, rel=1e-4)
