@@ -84,7 +84,8 @@ def test_a_later_run_of_the_same_rule_is_expected_to_be_as_fast(api: LiveApi) ->
     api.add_metrics(number, "train_loss", [1.0] * 10)
 
     def measured(count: str) -> str | None:
-        body = fields | {"masking": {"count": count}}
+        monitor = {"online_probe": "raw", "knn": False, "spectrum": False}
+        body = {**fields, "masking": {"count": count}, "precision": "fp32", "monitor": monitor}
         answer = api.client.post("/runs", json=body, params={"validate_only": True})
         estimate = SubmitPreview.model_validate_json(answer.content).estimate
         assert estimate is not None
