@@ -23,8 +23,8 @@ SMALL_PRESETS = (
     Preset(
         name="quickstart",
         summary="PMAE on scikit-learn's handwritten digits: every part of the service, quickly.",
-        cost="about 80 seconds of one CPU core",
-        expect="linear probe 92.8 ± 0.5 %, above its untrained encoder (89.0 ± 1.1 %) and below "
+        cost="about 70 seconds of one CPU core",
+        expect="linear probe 94.0 ± 1.0 %, above its untrained encoder (89.0 ± 1.1 %) and below "
         "raw pixels (95.8 %), which it does not reach; mean and spread of five seeds, by "
         "`python -m benchmarks.small quickstart`",
         spec=ExperimentSpec(
