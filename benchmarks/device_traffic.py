@@ -67,7 +67,7 @@ class Unread(LateLoss):
 
 
 def _is_view(func: Any) -> bool:
-    """Whether an operation returns a part of its input and computes nothing."""
+    """Tell views, which compute nothing, from other operations."""
     return any(
         returned.alias_info is not None and not returned.alias_info.is_write
         for returned in func._schema.returns  # noqa: SLF001 - torch has no other name for it

@@ -1,4 +1,4 @@
-"""What the small presets reach: test top-1 over five seeds, by the trainer itself.
+"""Accuracy of the small presets: test top-1 over five seeds, by the trainer itself.
 
     python -m benchmarks.small                            # quickstart and fashion_mnist_small
     python -m benchmarks.small quickstart --seeds 3 --folder /tmp/small

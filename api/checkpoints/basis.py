@@ -34,7 +34,7 @@ class StoredBasis:
     folder: Path
 
     def view(self) -> CheckpointBasis:
-        """What it is, and its files.
+        """Describe the basis and list its files.
 
         Raises:
             DamagedError: the store lost it.

@@ -1,4 +1,4 @@
-"""What masks hide of the crops: spectrum, counts, and pictures, without any model."""
+"""Masks on the crops: spectrum, counts and pictures, without any model."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def fit(dataset: str, resolution: int, settings: StorageSettings) -> Fitted:
 
 
 def spectrum_lines(fitted: Fitted) -> list[str]:
-    """How the variance spreads, and how many components a ratio masks by either rule."""
+    """Report the spectrum, and how many components a ratio masks by either rule."""
     basis, ratios = fitted.basis, fitted.basis.explained_variance_ratio
     reached = ratios.cumsum(dim=0)
     shares = (f"{share:.0%} of the variance in {_reach(reached, share)}" for share in SHARES)

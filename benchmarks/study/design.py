@@ -1,4 +1,4 @@
-"""What the study trains: data sets, methods, what is tuned, the finalists and who is compared.
+"""Design of the study: data sets, methods, what is tuned, the finalists and who is compared.
 
 docs/study.md says why, and by which rule a comparison counts; both were written before the results.
 """
@@ -131,7 +131,7 @@ COMPARISONS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """What was tuned for a method on a data set."""
+    """Ratio and learning rate tuned for a method on a data set."""
 
     ratio: float
     base_lr: float
