@@ -32,8 +32,10 @@ def test_it_measures_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(0 < count <= 6 for count in copies)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_it_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         gpu.main([])
     assert "there is no GPU; --toy" in capsys.readouterr().err

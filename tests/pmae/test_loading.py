@@ -94,7 +94,7 @@ def test_any_layer_is_what_an_evaluation_sees_of_it(
         loaded.encode(images, features="max")  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_what_the_cpu_does(trained: RunDir, storage: StorageSettings) -> None:
     loaded = pmae.load(RUN_ID, storage)
     images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
