@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from importlib.metadata import version
 from types import FrameType
 
 import anyio.to_thread
@@ -52,6 +51,7 @@ from api.system.instruments import Instruments, ServiceCollector
 from api.system.readiness import ReadinessCheck
 from api.system.routes import metrics_router
 from api.system.routes import router as system_router
+from pmae import __version__
 from pmae.logs import log_context
 
 _logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="pmae",
-        version=version("pmae"),
+        version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
         openapi_url=None,  # api.system.docs serves the document, and the page that draws it

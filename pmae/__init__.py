@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pmae.settings import StorageSettings
 
 __version__ = "0.1.0"
+"""The one place of the version; tests/test_version.py lists what repeats it."""
 
 
 def load(
