@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.routing import compile_path
 
 from pmae.schema import Problem, ReconstructionRequest
 
@@ -108,29 +107,13 @@ class Document:
         """The document as it is sent."""
         return json.dumps(self.content, ensure_ascii=False).encode()
 
-    @cached_property
-    def _query_names(self) -> dict[str, list[str]]:
-        return {
-            operation["operationId"]: [
-                parameter["name"]
-                for parameter in operation.get("parameters", ())
-                if parameter["in"] == "query"
-            ]
-            for path_item in self.content["paths"].values()
-            for operation in path_item.values()
-        }
-
-    def query_names(self, operation: str) -> list[str]:
-        """The names of the query parameters that an operation takes."""
-        return self._query_names[operation]
-
     def methods(self, path: str) -> list[str]:
         """The methods that an address answers to."""
         return [
-            method.upper()
-            for template, path_item in self.content["paths"].items()
-            if compile_path(template)[0].fullmatch(path)
-            for method in path_item
+            method
+            for operation in self._permissions.operations
+            if operation.pattern.fullmatch(path)
+            for method in sorted(operation.methods)
         ]
 
 

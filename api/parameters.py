@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Path, Request
-from pydantic import StringConstraints
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, StringConstraints
 
 from api.errors import InvalidRequestError
-from api.openapi import Document
 from api.validation import MOST_FIELDS, unknown_name
 from pmae.faults import NO_NUL, told_as
 from pmae.schema import ProblemField
@@ -42,8 +44,9 @@ async def refuse_unknown_parameters(request: Request) -> None:
     Raises:
         InvalidRequestError: the operation takes no parameter of that name.
     """
-    document: Document = request.app.state.document
-    valid = document.query_names(request.scope["route"].name)
+    if not request.query_params:
+        return
+    valid = query_names(request.scope["route"])
     unknown = [name for name in request.query_params if name not in valid]
     if unknown:
         fields = [
@@ -51,3 +54,23 @@ async def refuse_unknown_parameters(request: Request) -> None:
             for name in unknown[:MOST_FIELDS]
         ]
         raise InvalidRequestError("; ".join(field.message for field in fields), fields=fields)
+
+
+def query_names(route: APIRoute) -> list[str]:
+    """List the query parameters that a route and its dependencies take.
+
+    They are also in the OpenAPI document. To make that takes a third of a second, which the first
+    request of a process would wait for, and every other one meanwhile.
+    """
+    return list(dict.fromkeys(_query_names(route.dependant)))
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for field in dependant.query_params:
+        kind = field.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from (each.alias or name for name, each in kind.model_fields.items())
+        else:
+            yield field.alias
+    for dependency in dependant.dependencies:
+        yield from _query_names(dependency)

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 
-from api.main import create_app
+from api.main import ROUTERS, create_app
+from api.parameters import query_names
 from api.settings import ApiSettings
 from pmae.presets import PRESETS
 from pmae.spec import ExperimentSpec
@@ -71,3 +73,18 @@ def test_every_operation_says_who_may_call_it(document: dict[str, Any]) -> None:
     download = document["paths"]["/api/v1/checkpoints/{checkpoint_id}/files/{file_name}"]["get"]
     assert {"link": []} in download["security"]
     assert "403" in download["responses"]
+
+
+def test_a_route_takes_the_query_parameters_that_are_described(document: dict[str, Any]) -> None:
+    described = {
+        operation["operationId"]: {
+            each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"
+        }
+        for operation in operations(document)
+    }
+    routes = [
+        route for _, router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
+    ]
+    taken = {route.name: set(query_names(route)) for route in routes if route.name in described}
+    assert taken == described
+    assert any(described.values())
