@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("api", "dashboard", "pmae", "worker")
 
 
-def _run(*command: str | Path, cwd: Path) -> str:
+def _run(*command: str | Path, cwd: Path, **variables: str) -> str:
     """Run to the end without this tree on the path; returns what it printed."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": "", **variables}
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240
     )
@@ -119,8 +119,8 @@ def test_the_wheel_trains_the_quickstart_in_an_empty_folder(
 
     stack = start_stack(folder, {"PYTHONPATH": ""}, command=[str(pmae)], cwd=folder)
     try:
-        submitted = [pmae, "submit", "quickstart", "--set", "epochs=2", "--watch"]
-        told = _run("env", f"PMAE_API_URL={stack.api_url}", *submitted, cwd=folder)
+        submit = ("submit", "quickstart", "--set", "epochs=2", "--watch")
+        told = _run(pmae, *submit, cwd=folder, PMAE_API_URL=stack.api_url)
         assert "trained encoder" in told  # exit status 0: the run has succeeded
         assert httpx.get(stack.dashboard_url).status_code == 200
         assert httpx.get(f"{stack.api_url}/api/v1/docs").status_code == 200
