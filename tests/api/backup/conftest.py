@@ -24,8 +24,8 @@ from api.db.clock import database_now
 from api.db.metric_blocks import summarise
 from api.db.session import make_engine, make_sessions
 from api.db.tables import ApiKeyRow, AuditRow, Base, CheckpointRow, MetricRow, RunRow
-from pmae.layout import RunDir
 from pmae.presets import get_preset
+from pmae.runs.layout import RunDir
 from pmae.settings import ServiceSettings
 from pmae.spec import resolve
 from tests.support.databases import Databases
