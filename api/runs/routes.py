@@ -17,7 +17,6 @@ from api.db import run_states
 from api.http.openapi import problems
 from api.http.parameters import RunId, refuse_unknown_parameters
 from api.runs import changes, listing, service, sources
-from api.runs.filters import RunFilters
 from api.runs.idempotency import (
     IdempotencyHeader,
     Submission,
@@ -30,6 +29,7 @@ from api.runs.submit import KEY_REUSED, NO_SPACE, SUBMITTED
 from api.services import Services, ServicesDep
 from api.storage.space import refuse_when_full
 from pmae.schema import Run, RunPage
+from pmae.schema.run_query import RunQuery
 from pmae.schema.runs import RunChange
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -56,14 +56,14 @@ def _view(services: Services, session: Session, run_id: str) -> Run:
     ),
     dependencies=[VIEWER],
 )
-def list_runs(services: ServicesDep, filters: Annotated[RunFilters, Query()]) -> RunPage:
-    """The newest runs first, or in another order, in pages; filters are combined by "and".
+def list_runs(services: ServicesDep, query: Annotated[RunQuery, Query()]) -> RunPage:
+    """The newest runs first, or in another order, in pages; query are combined by "and".
 
     Pages join without gap or double while runs are added. A run whose value changes meanwhile can
     move to a page that was read, or is yet to come.
     """
     with services.sessions() as session:
-        return listing.list_runs(session, filters)
+        return listing.list_runs(session, query)
 
 
 @router.get(

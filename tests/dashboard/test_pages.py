@@ -38,6 +38,14 @@ def test_names_are_text_and_never_markup(app: App, service: FakeService) -> None
         assert HOSTILE_NAME in page.text
 
 
+def test_a_bound_that_is_none_is_said_and_nothing_is_listed(app: App) -> None:
+    view = app.open(metric="loss=3")
+    view.check()
+    (told,) = view.messages()
+    assert told.startswith("metric: 'loss=3' is no bound; valid is")
+    assert "quickstart" not in view.text
+
+
 def test_filters_are_asked_of_the_service_and_taken_from_the_address(
     app: App, service: FakeService
 ) -> None:
