@@ -14,8 +14,8 @@ from api.auth.principal import PrincipalDep
 from api.auth.requirements import VIEWER
 from api.events.responses import open_service_stream
 from api.http.errors import InvalidRequestError
-from api.http.openapi import problems
 from api.http.parameters import LARGEST_INTEGER, refuse_unknown_parameters
+from api.http.responses import problems
 from api.http.validation import unknown_name
 from api.metrics.as_csv import wants_csv
 from api.metrics.parameters import (
