@@ -37,11 +37,12 @@ from pmae.errors import (
     SpecError,
     TimeLimitError,
 )
+from pmae.presets import load_spec
 from pmae.runs.events import ErrorEvent, EventWriter
 from pmae.runs.layout import LeaseDir, RunDir
 from pmae.runtime.files import write_file
 from pmae.settings import StorageSettings
-from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, load_spec, resolve
+from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, resolve
 from pmae.spec.sizes import check_submission
 from pmae.spec.versions import SPEC_VERSION
 from pmae.training.process.signals import (
