@@ -1,9 +1,8 @@
 """Golden documents: what clients and stored specs rely on, without the wording for people.
 
-``openapi.json`` is the document of the REST API, ``experiment_spec.json`` and ``evaluate_spec.json``
-are the JSON schemas of specs. Where a change of them is meant (a new route, a new field), write
-them anew, and read the difference in version control: what a client or a stored spec uses may be
-added to, not changed or taken away::
+``openapi.json`` is the document of the REST API; the others are the JSON schemas of specs. Where a
+change of them is meant (a new route, a new field), write them anew, and read the difference in
+version control: what a client or a stored spec uses may be added to, not changed or taken away::
 
     python -m tests.api.golden.documents
 """
