@@ -8,7 +8,7 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from torch import Tensor, distributed
 from pmae.checkpoints import TrainingState
 from pmae.data.images import ImageData
 from pmae.data.standardize import PixelStatistics
+from pmae.environment import autocast
 from pmae.epoch_sums import EpochSums, step_sums
 from pmae.feed import Feed
 from pmae.losses import classification_loss, correct_predictions
@@ -132,8 +133,7 @@ class PretrainModule(pl.LightningModule):
         return tokens[:, 0]
 
     def _autocast(self) -> AbstractContextManager[None]:
-        bf16 = self.spec.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
+        return autocast(self.spec.precision, self.device)
 
     def _standardize(self, pixels: Tensor) -> Tensor:
         return PixelStatistics(self.pixel_mean, self.pixel_std).standardize(pixels)

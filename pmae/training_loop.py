@@ -13,6 +13,7 @@ import torch
 from pmae.checkpoint_writer import CheckpointWriter
 from pmae.checkpoints import CheckpointConfig, TrainingState
 from pmae.data.standardize import PixelStatistics
+from pmae.environment import allow_tf32
 from pmae.epoch_sums import EpochSums
 from pmae.errors import TimeLimitError
 from pmae.evaluate.run import Evaluator
@@ -79,9 +80,7 @@ def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accele
     # Deterministic algorithms make torch fill all new memory, which nothing here reads unwritten:
     # 890 of the 1,040 fills of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if accelerator == "cuda":
-        # TF32 for the model's products in fp32; what must be exact says so (pmae.basis.exact).
-        torch.set_float32_matmul_precision("high")
+    allow_tf32(torch.device(accelerator))
     trainer = pl.Trainer(
         accelerator=accelerator,
         max_epochs=1,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pmae.environment import Precision
 from pmae.evaluate.classifier import Batches, Plan, Tick, augmented, seeded, train_classifier
 from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, encode, frozen, standardization
@@ -101,13 +102,18 @@ def fit_encoding(
     seed: int,
     tick: Tick,
     curve: EpochCurve,
+    precision: Precision,
 ) -> None:
-    """Train on augmented images, each encoded anew in every epoch; ``heads`` on their device."""
+    """Train on augmented images, each encoded anew in every epoch; ``heads`` on their device.
+
+    The encoder computes in ``precision``, the classifiers in fp32.
+    """
     plan = _plan(spec, len(target.data.train))
 
     def logits(images: Tensor) -> Tensor:
         with frozen(encoder):
-            values = heads.standardized(encode(encoder, images, spec.features, spec.layers))
+            values = encode(encoder, images, spec.features, spec.layers, precision)
+            values = heads.standardized(values)
         outputs: Tensor = heads(values)
         return outputs
 
