@@ -39,8 +39,8 @@ from benchmarks.mae_peers import (
     transformers_step,
 )
 from pmae.basis.pca import fit_pca
-from pmae.environment import computes_bf16
 from pmae.seeding import generator
+from pmae.training.environment import computes_bf16
 
 OUT = Path(__file__).parent / "gpu.json"
 

@@ -15,11 +15,11 @@ from benchmarks.figure import Figure
 from benchmarks.mae_peers import Step
 from pmae.basis.basis import Basis
 from pmae.data.images import ImageData, MemorySplit
-from pmae.data.standardize import PixelStatistics
-from pmae.objectives import objective_for
-from pmae.pretrain import PretrainModule
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.methods.objectives import objective_for
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec, resolve
+from pmae.training.module import PretrainModule
 
 CHANNELS = 3
 

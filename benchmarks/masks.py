@@ -9,6 +9,8 @@ once, and the shares in that order are added up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,33 +25,33 @@ PEER = "torch.argsort and cumsum"
 ROUNDS = 5
 
 
-def figures() -> list[Figure]:
+def figures(components: Sequence[int] = COMPONENTS, images: int = IMAGES) -> list[Figure]:
     """A row for each number of components, in milliseconds for the whole batch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [_figure(count) for count in COMPONENTS]
+        return [_figure(count, images) for count in components]
     finally:
         torch.set_num_threads(threads)
 
 
-def _figure(num_components: int) -> Figure:
+def _figure(num_components: int, images: int) -> Figure:
     shares = 0.999 ** torch.arange(num_components, dtype=torch.float64)
     shares /= shares.sum()
 
     def ours() -> Tensor:
         return random_component_mask(
-            shares, RATIO, generator(0, "mask"), count="nearest", batch=IMAGES
+            shares, RATIO, generator(0, "mask"), count="nearest", batch=images
         )
 
     def plain() -> Tensor:
-        return _plain(shares, IMAGES)
+        return _plain(shares, images)
 
     if not torch.equal(ours(), plain()):
         raise AssertionError("the two draw different masks")
     mine, theirs = median_cpu_seconds(ROUNDS, ours, plain)
     return Figure(
-        f"masks of {IMAGES} images, one each, {num_components:,} components",
+        f"masks of {images} images, one each, {num_components:,} components",
         "ms",
         1000 * mine,
         PEER,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pmae.masking import random_patch_mask, visible_indices
-from pmae.models import MaskedAutoencoder
-from pmae.patches import patchify
+from pmae.models.autoencoder import MaskedAutoencoder
+from pmae.models.patches import patchify
 from pmae.seeding import generator
 from pmae.spec import DatasetSpec, ExperimentSpec, ModelSpec, resolve
 

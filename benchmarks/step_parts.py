@@ -17,10 +17,10 @@ from benchmarks.step_model import (
     step_spec,
 )
 from pmae.basis.basis import Basis
-from pmae.data.augment import augment
 from pmae.data.images import MemorySplit
-from pmae.data.standardize import PixelStatistics
-from pmae.objectives import ComponentObjective
+from pmae.data.transforms.augment import augment
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.methods.objectives import ComponentObjective
 from pmae.seeding import generator
 
 

@@ -36,9 +36,9 @@ from benchmarks.step_model import (
     update,
 )
 from benchmarks.step_parts import print_parts
-from pmae.environment import computes_bf16
-from pmae.patches import patchify
+from pmae.models.patches import patchify
 from pmae.spec import MODEL_PRESETS
+from pmae.training.environment import computes_bf16
 
 SQUARE = 1536
 PEER = f"transformers {transformers.__version__} ViTMAE"

@@ -23,19 +23,19 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from pmae.cli.output import print_table
-from pmae.environment import allow_tf32
 from pmae.errors import CheckpointError, PmaeError, SpecError
 from pmae.evaluate.attention import attention_maps, attention_png
 from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.results import EvaluationResult, Source
 from pmae.evaluate.subject import Subject
-from pmae.events import dump_json
-from pmae.faults import fault
-from pmae.files import write_file
-from pmae.references import find_checkpoint
+from pmae.runs.events import dump_json
+from pmae.runs.references import find_checkpoint
+from pmae.runtime.files import write_file
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluationSpec
-from pmae.spec.evaluation import resolve_evaluation
+from pmae.spec.messages import fault
+from pmae.spec.parts.evaluation import resolve_evaluation
+from pmae.training.environment import allow_tf32
 
 RESULTS_FOLDER = "evaluations"
 _SPEC: TypeAdapter[EvaluationSpec] = TypeAdapter(EvaluationSpec)

@@ -2,7 +2,7 @@
 
 An image's feature is its CLS token or the mean of its patch tokens, after the encoder's last norm.
 The features of an earlier block go through that same norm, so that the last block's are the ones
-that a plain probe sees. :meth:`pmae.loading.LoadedModel.encode` gives the same, in fp32.
+that a plain probe sees. :meth:`pmae.inference.model.LoadedModel.encode` gives the same, in fp32.
 
 The encoder's products may be in bf16; its last norm's output is turned into float32 before anything
 is averaged over patches, so what a classifier sees is rounded by the encoder alone.
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from pmae.data.images import Split
-from pmae.data.standardize import PixelStatistics
-from pmae.environment import Precision, autocast
-from pmae.models import Encoder
-from pmae.spec.evaluation import Layers, Pooling
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.models.autoencoder import Encoder
+from pmae.spec.parts.evaluation import Layers, Pooling
+from pmae.training.environment import Precision, autocast
 
 _BATCH = 256
 _STD_FLOOR = 1e-6

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pmae.environment import Precision
 from pmae.evaluate.classifier import Batches, Plan, Tick, augmented, seeded, train_classifier
 from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, encode, frozen, standardization
 from pmae.evaluate.subject import Target
-from pmae.models import Encoder
+from pmae.models.autoencoder import Encoder
 from pmae.spec import LinearProbeSpec, MlpProbeSpec
-from pmae.spec.evaluation import warmup_epochs
+from pmae.spec.parts.evaluation import warmup_epochs
+from pmae.training.environment import Precision
 
 ProbeSpec = LinearProbeSpec | MlpProbeSpec
 _MOMENTUM = 0.9

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from pmae.environment import Precision, evaluation_precision
 from pmae.evaluate.features import encode, extract
 from pmae.evaluate.finetune import FinetunedEncoder, finetune
 from pmae.evaluate.measure import Evaluations
@@ -25,7 +24,8 @@ from pmae.spec import (
     LinearProbeSpec,
     MlpProbeSpec,
 )
-from pmae.spec.evaluation import resolve_evaluation
+from pmae.spec.parts.evaluation import resolve_evaluation
+from pmae.training.environment import Precision, evaluation_precision
 
 EVERY: list[EvaluationSpec] = [
     LinearProbeSpec(epochs=2),
@@ -127,7 +127,9 @@ def test_a_later_evaluation_takes_bf16_only_where_it_is_computed(
 ) -> None:
     device = torch.device("cpu")
     for hardware, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr("pmae.environment.computes_bf16", lambda _device, a=hardware: a)
+        monkeypatch.setattr(
+            "pmae.training.environment.computes_bf16", lambda _device, a=hardware: a
+        )
         assert evaluation_precision(None, "bf16", device) == expected
         assert evaluation_precision(None, "fp32", device) == "fp32"
         assert evaluation_precision("bf16", "fp32", device) == "bf16"
