@@ -1,4 +1,4 @@
-"""What the README's figures come from: ``make bench``, or ``make bench NAME=pca`` for some of them.
+"""Measure the figures of docs/performance.md: ``make bench``, ``make bench NAME=pca`` for some.
 
     python -m benchmarks.run               # all of them but the API's
     python -m benchmarks.run probe knn     # only these; the others stay as they were recorded
