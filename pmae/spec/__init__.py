@@ -26,7 +26,7 @@ from pmae.spec.parts.masking import MaskingSpec
 from pmae.spec.parts.model import MODEL_PRESETS, ModelSpec
 from pmae.spec.parts.monitor import MonitorSpec
 from pmae.spec.parts.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
-from pmae.spec.run_spec import RUN_SPEC, RunSpec, load_spec
+from pmae.spec.run_spec import RUN_SPEC, RunSpec
 
 __all__ = [
     "MODEL_PRESETS",
@@ -52,7 +52,6 @@ __all__ = [
     "RunSpec",
     "ScheduleSpec",
     "SpecModel",
-    "load_spec",
     "resolve",
     "resolve_evaluate",
 ]

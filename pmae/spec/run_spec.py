@@ -36,28 +36,6 @@ RunSpec = Annotated[
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)
 
 
-def load_spec(source: str, *, version: int | None = None) -> RunSpec:
-    """Read a spec from a JSON or YAML file, or take the preset of that name.
-
-    Args:
-        source: the file or the name.
-        version: of the format that a pretraining's spec has if it names none; default: the present.
-
-    Raises:
-        SpecError: there is neither, or the file does not hold a spec.
-    """
-    from pmae.presets import get_preset, is_preset
-
-    path = Path(source)
-    if is_preset(source) or not path.is_file():
-        fields = get_preset(source).spec.model_dump(mode="json", exclude_unset=True)
-    else:
-        fields = read_spec_file(path)
-    if version is not None and fields.get("kind", "pretrain") == "pretrain":
-        fields = {"version": version, **fields}
-    return parse_spec(fields, source)
-
-
 def read_spec_file(path: Path) -> dict[str, Any]:
     """Read the fields of a spec from a JSON or YAML file, without validating them.
 

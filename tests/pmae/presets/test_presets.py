@@ -20,10 +20,11 @@ from pmae.presets import (
     UnknownPresetError,
     get_preset,
     is_preset,
+    load_spec,
 )
 from pmae.presets.paper import PAPER, PAPER_ALIASES
 from pmae.report.published import DATASETS, ROWS, published, published_top1
-from pmae.spec import ExperimentSpec, FinetuneSpec, load_spec, resolve
+from pmae.spec import ExperimentSpec, FinetuneSpec, resolve
 from pmae.spec.catalog import DATASETS as CATALOG
 
 PAPER_DATASETS = (*DATASETS, "clevr", "imagenet")

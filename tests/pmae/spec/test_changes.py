@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pmae.errors import SpecError
-from pmae.presets import get_preset
-from pmae.spec import ExperimentSpec, KnnSpec, load_spec
+from pmae.presets import get_preset, load_spec
+from pmae.spec import ExperimentSpec, KnnSpec
 from pmae.spec.changes import field_paths, merge_patch, read_changes
 
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from pmae.errors import SpecError
+from pmae.presets import load_spec
 from pmae.spec import (
     RUN_SPEC,
     EvaluateSpec,
@@ -16,7 +17,6 @@ from pmae.spec import (
     FinetuneSpec,
     KnnSpec,
     LinearProbeSpec,
-    load_spec,
     resolve,
     resolve_evaluate,
 )
