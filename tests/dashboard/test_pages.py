@@ -77,8 +77,8 @@ def test_runs_are_searched_ordered_and_bounded(app: App, service: FakeService) -
         "metric": ["val_loss<0.5", "top1>=0.9"],
         "owner": ["ada"],
         "pinned": ["true"],
-        "created_after": ["2026-05-01T00:00:00+00:00"],
-        "created_before": ["2026-06-01T00:00:00+00:00"],
+        "created_after": ["2026-05-01T00:00:00Z"],
+        "created_before": ["2026-06-01T00:00:00Z"],
         "limit": ["50"],
     }
 
