@@ -1,4 +1,4 @@
-"""The query of a list of runs in SQL."""
+"""SQL conditions of the query of a list of runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def list_digest(query: RunQuery) -> str:
-    """Digest of what decides which runs come in which order: the pages of one list share it."""
+    """Digest of the filters and the order: the pages of one list share it."""
     chosen = query.model_dump_json(exclude={"limit", "cursor"})
     return hashlib.sha256(chosen.encode()).hexdigest()[:16]
 
 
 def conditions(query: RunQuery, dialect: str) -> list[ColumnElement[bool]]:
-    """What holds for every run of the list."""
+    """Return the SQL conditions that every run of the list meets."""
     found: list[ColumnElement[bool]] = [RunRow.deleted_at.is_(None)]
     if query.state:
         found.append(RunRow.state.in_(query.state))
@@ -77,7 +77,7 @@ def _tagged(tag: str, dialect: str) -> ColumnElement[bool]:
 
 
 def metric_value(name: str) -> ColumnElement[Any]:
-    """The newest value of a metric of a run, NULL without one."""
+    """SQL expression of a run's newest value of a metric; NULL without one."""
     if name == "top1":
         return RunRow.top1.expression
     value: ColumnElement[Any] = RunRow.last_metrics[name].as_float()

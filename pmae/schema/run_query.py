@@ -33,12 +33,12 @@ _MAX_VALUES = 20
 
 
 def _listed(value: object) -> object:
-    """One value means a list of it."""
+    """Take one value for a list of it."""
     return [value] if isinstance(value, str) else value
 
 
 def _split(value: object) -> object:
-    """``a,b`` and a parameter given twice mean the same."""
+    """Split ``a,b``: it means the same as a parameter given twice."""
     found = _listed(value)
     if not isinstance(found, list):
         return found
@@ -46,7 +46,7 @@ def _split(value: object) -> object:
 
 
 def _number(text: str) -> float:
-    """NaN where it is none."""
+    """Parse a number; NaN if the text is none."""
     try:
         return float(text)
     except ValueError:
@@ -76,7 +76,7 @@ def parse_bound(text: str) -> tuple[str, str, float]:
         return _known(found[1]), found[2], value
     raise PydanticCustomError(
         "metric_bound",
-        "{text} is no bound; valid is a metric's name, one of < <= > >=, and a number: "
+        "{text} is not a bound; expected a metric's name, one of < <= > >=, and a number: "
         "val_loss<0.5",
         {"text": repr(text)},
     )
@@ -104,12 +104,12 @@ _Bound = Annotated[str, Field(max_length=200), AfterValidator(_check_bound)]
 
 
 class RunQuery(BaseModel):
-    """A page of the list of runs. Filters are combined by "and"."""
+    """Filters and order of a list of runs. A run must match all filters."""
 
     model_config = ConfigDict(frozen=True)
 
     state: Annotated[tuple[RunState, ...], _Commas] = Field(
-        default=(), description="Only runs in one of these states; with commas, or given again."
+        default=(), description="Only runs in one of these states: with commas, or repeated."
     )
     kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
     method: Method | None = Field(default=None, description="Only this method.")
@@ -117,33 +117,39 @@ class RunQuery(BaseModel):
     tag: Annotated[tuple[FilterText, ...], _OneOrMore] = Field(
         default=(),
         max_length=_MAX_VALUES,
-        description="Only runs with this tag; given again: with all of them.",
+        description="Only runs with this tag; repeated: with all of them.",
     )
     name: FilterText | None = Field(
-        default=None, description="Only runs whose name contains this text, in any case."
+        default=None, description="Only runs whose name contains this text; case is ignored."
     )
     text: FilterText | None = Field(
         default=None,
-        description="Only runs whose name or notes contain this text, in any case, or whose id "
+        description="Only runs whose name or notes contain this text (case is ignored) or whose id "
         "begins with it.",
     )
     owner: FilterText | None = Field(
-        default=None, description="Only runs that the API key of this name submitted."
+        default=None, description="Only runs submitted with the API key of this name."
     )
     pinned: bool | None = Field(default=None, description="Only pinned runs, or only others.")
     created_after: _Moment | None = Field(
-        default=None, description="Submitted then or later. Without a time zone: UTC."
+        default=None, description="Only runs submitted then or later. Without a time zone: UTC."
     )
-    created_before: _Moment | None = Field(default=None, description="Submitted before then.")
-    finished_after: _Moment | None = Field(default=None, description="Ended then or later.")
-    finished_before: _Moment | None = Field(default=None, description="Ended before then.")
+    created_before: _Moment | None = Field(
+        default=None, description="Only runs submitted before then."
+    )
+    finished_after: _Moment | None = Field(
+        default=None, description="Only runs that ended then or later."
+    )
+    finished_before: _Moment | None = Field(
+        default=None, description="Only runs that ended before then."
+    )
     metric: Annotated[tuple[_Bound, ...], _OneOrMore] = Field(
         default=(),
         max_length=_MAX_VALUES,
         description="Only runs whose newest value of a metric is within a bound: `val_loss<0.5`, "
-        "with `<`, `<=`, `>` or `>=`; given again: all of them. `top1` is the linear probe of the "
-        "trained encoder; the other names are those of the runs' metrics. A run without the "
-        "metric is left out.",
+        "with `<`, `<=`, `>` or `>=`; repeated: within all of them. `top1` is the accuracy of the "
+        "linear probe of the trained encoder; the other names are those of the runs' metrics. A "
+        "run without the metric is left out.",
         examples=[["val_loss<0.5", "top1>=0.9"]],
     )
     sort: Annotated[
@@ -151,7 +157,7 @@ class RunQuery(BaseModel):
         Field(
             pattern=told_as(
                 rf"^(created|name|top1|finished|priority|metric:{_METRIC_NAME})$",
-                "valid are created, name, top1, finished, priority and metric:<name>",
+                "expected one of created, name, top1, finished, priority, metric:<name>",
             )
         ),
         AfterValidator(_check_sort),
@@ -161,11 +167,13 @@ class RunQuery(BaseModel):
         "value of a metric. Runs without the value come last.",
         examples=["metric:val_loss"],
     )
-    order: Order = Field(default="desc", description="Of equal ones the newest run comes first.")
-    limit: Limit = Field(default=DEFAULT_LIMIT, description="Most runs in the answer.")
+    order: Order = Field(default="desc", description="Runs with equal values: newest first.")
+    limit: Limit = Field(
+        default=DEFAULT_LIMIT, description="Maximum number of runs in the response."
+    )
     cursor: Cursor | None = Field(
         default=None,
-        description="`next_cursor` of the page before; the other parameters stay as they were.",
+        description="`next_cursor` of the page before; the other parameters must stay the same.",
     )
 
     @property
@@ -181,7 +189,7 @@ class RunQuery(BaseModel):
 
 
 def run_query(**fields: Any) -> RunQuery:
-    """A query of the fields of :class:`RunQuery`; those that are None are left out.
+    """Make a query of fields of :class:`RunQuery`; those that are None are left out.
 
     Raises:
         QueryError: names each bad field and what would be valid.

@@ -42,7 +42,7 @@ def test_a_bound_that_is_none_is_said_and_nothing_is_listed(app: App) -> None:
     view = app.open(metric="loss=3")
     view.check()
     (told,) = view.messages()
-    assert told.startswith("metric: 'loss=3' is no bound; valid is")
+    assert told.startswith("metric: 'loss=3' is not a bound; expected")
     assert "quickstart" not in view.text
 
 

@@ -36,11 +36,11 @@ def test_a_bound_has_a_name_a_sign_and_a_number() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"metric": "loss=3"}, "metric: 'loss=3' is no bound; valid is a metric's name"),
-        ({"metric": "loss<nan"}, "metric: 'loss<nan' is no bound"),
+        ({"metric": "loss=3"}, "metric: 'loss=3' is not a bound; expected a metric's name"),
+        ({"metric": "loss<nan"}, "metric: 'loss<nan' is not a bound"),
         ({"metric": "los<3"}, "metric: 'los' is no metric; valid are loss, lr"),
         ({"sort": "metric:los"}, "sort: 'los' is no metric; valid are loss, lr"),
-        ({"sort": "age"}, "sort: valid are created, name, top1"),
+        ({"sort": "age"}, "sort: expected one of created, name, top1"),
         ({"state": "lost"}, "state: .*'queued', 'running'"),
         ({"limit": 0, "text": "a\0"}, "text: text cannot hold .*; limit: "),
     ],
