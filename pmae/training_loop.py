@@ -64,6 +64,9 @@ def pretrain(
     boundary = StepBoundary(events, writer, stop, evaluator, film, monitor, first, trained_seconds)
     try:
         with stop.deferred(), ranks:
+            # Lightning puts a SIGTERM handler of its own before ours, which would leave unsaved and
+            # talk to the other ranks in between: ours comes back in `on_train_start`.
+            stop.block()
             fit(module, first, [Restore(state), boundary], ranks.accelerator)
             writer.flush()
     finally:
@@ -151,7 +154,6 @@ class StepBoundary(pl.Callback):
     ) -> None:
         """Do evaluations that a killed process left undone; start the clocks."""
         assert isinstance(pl_module, PretrainModule)
-        # Lightning has put a SIGTERM handler of its own before ours, which would leave unsaved.
         self._stop.install()
         if self._first == 0:
             self._film.take(pl_module, 0)
