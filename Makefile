@@ -5,11 +5,12 @@ DEMO_EXIT ?=
 N ?= 200
 # Files of tests at a time. More of them on few cores make waits too short.
 JOBS ?= 2
+TESTS ?= tests
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-slow test-compose images soak lint types format bench bench-api study clean
+.PHONY: help demo up test test-slow test-compose coverage images soak lint types format bench bench-api study clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -28,6 +29,13 @@ test-slow: .venv/dev  ## run the tests that take minutes
 
 test-compose: .venv/dev  ## build the images and try a lab's deployment on this machine's Docker engine
 	$(BIN)/python -m pytest -m compose tests/docker
+
+coverage: .venv/dev  ## report the lines that TESTS (all of `make test`) run, in build/coverage/
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
 
 images:  ## build the images, labelled with version and commit
 	PMAE_COMMIT=$$(git rev-parse HEAD) docker compose build

@@ -8,11 +8,11 @@ import sys
 
 import uvicorn
 
+from api.http.request_log import LOGGER_NAME
 from api.main import create_app, open_database
-from api.request_log import LOGGER_NAME
 from api.settings import ApiSettings
 from pmae.errors import PmaeError
-from pmae.logs import configure_logging
+from pmae.runtime.logging import configure_logging
 from pmae.settings import load_settings
 
 

@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from importlib.metadata import version
 from types import FrameType
 
 import anyio.to_thread
@@ -18,41 +17,42 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.middleware import Middleware
 
-from api.access.access import Access
-from api.access.middleware import AccessMiddleware, AuditMiddleware
-from api.access.needs import Permissions
-from api.access.routes import router as access_router
-from api.access.trail import AuditTrail
-from api.broker import BROKER_ERRORS, Doorbell
-from api.checkpoints.needs import release_marks
-from api.checkpoints.reconstructions import Reconstructor
+from api.audit.writer import AuditTrail
+from api.auth.identify import Access
+from api.auth.middleware import AccessMiddleware, AuditMiddleware
+from api.auth.requirements import Permissions
+from api.auth.routes import router as access_router
+from api.catalogue.routes import metrics_router
+from api.catalogue.routes import router as system_router
+from api.checkpoints.in_use import release_marks
 from api.checkpoints.routes import router as checkpoints_router
-from api.context import Services
 from api.db.errors import DATABASE_AWAY, DatabaseAwayError, SchemaError, reason
 from api.db.migrate import upgrade
 from api.db.opening import check_database
-from api.db.reconcile import ring_once, take_back_lost
 from api.db.revision import require_current
 from api.db.session import make_engine, make_sessions
-from api.deletion import finish_deletions
-from api.errors import install_error_handlers
 from api.evaluations.routes import router as evaluations_router
-from api.middleware import BodyLimitMiddleware, OriginMiddleware
-from api.openapi import API_PREFIX, Document
-from api.request_log import RequestLogMiddleware
+from api.events.streams import RunStreams
+from api.health.prometheus import Instruments, ServiceCollector
+from api.health.readiness import ReadinessCheck
+from api.http.docs import router as docs_router
+from api.http.errors import install_error_handlers
+from api.http.middleware import BodyLimitMiddleware, OriginMiddleware
+from api.http.openapi import API_PREFIX, Document
+from api.http.request_log import RequestLogMiddleware
+from api.queue.reconcile import ring_once, take_back_lost
+from api.queue.wake_up import BROKER_ERRORS, Doorbell
+from api.reconstructions.pool import Reconstructor
 from api.runs.across import router as across_router
 from api.runs.details import router as run_details_router
 from api.runs.idempotency import forget_old_keys
 from api.runs.routes import router as runs_router
-from api.runs.streams import RunStreams
 from api.runs.submit import router as submit_router
+from api.services import Services
 from api.settings import ApiSettings
-from api.system.docs import router as docs_router
-from api.system.instruments import Instruments, ServiceCollector
-from api.system.readiness import ReadinessCheck
-from api.system.routes import metrics_router
-from api.system.routes import router as system_router
-from pmae.logs import log_context
+from api.storage.deletion import finish_deletions
+from pmae import __version__
+from pmae.runtime.logging import log_context
 
 _logger = logging.getLogger(__name__)
 
@@ -105,10 +105,10 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="pmae",
-        version=version("pmae"),
+        version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        openapi_url=None,  # api.system.docs serves the document, and the page that draws it
+        openapi_url=None,  # api.http.docs serves the document, and the page that draws it
         redirect_slashes=False,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,

@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from pmae.data.augment import augment
 from pmae.data.images import MemorySplit
-from pmae.data.standardize import PixelStatistics
+from pmae.data.transforms.augment import augment
+from pmae.data.transforms.standardize import PixelStatistics
 from pmae.masking import random_component_mask
 from pmae.seeding import generator
 from pmae.spec import AugmentationSpec

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pmae.transfer import LateLoss
+from pmae.runtime.transfer import LateLoss
 
 _COPIES = ("aten::_to_copy", "aten::copy_")
 

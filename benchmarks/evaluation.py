@@ -14,11 +14,11 @@ from torch import Tensor
 
 from benchmarks.figure import Figure
 from pmae.data.registry import load_data
-from pmae.data.standardize import pixel_statistics
+from pmae.data.transforms.standardize import pixel_statistics
 from pmae.evaluate.knn import nearest, votes
 from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.subject import Subject, Target
-from pmae.models import MaskedAutoencoder
+from pmae.models.autoencoder import MaskedAutoencoder
 from pmae.settings import StorageSettings
 from pmae.spec import (
     AugmentationSpec,
@@ -28,7 +28,7 @@ from pmae.spec import (
     ModelSpec,
     resolve,
 )
-from pmae.spec.evaluation import resolve_evaluation
+from pmae.spec.parts.evaluation import resolve_evaluation
 
 EPOCHS = 100
 MEASURED_EPOCHS = 3

@@ -35,12 +35,12 @@ from benchmarks.mae_peers import (
 from pmae.basis.basis import Basis
 from pmae.basis.pca import fit_pca
 from pmae.data.images import ImageData, MemorySplit
-from pmae.data.standardize import PixelStatistics
-from pmae.environment import computes_bf16
-from pmae.objectives import objective_for
-from pmae.pretrain import PretrainModule
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.methods.objectives import objective_for
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec, resolve
+from pmae.training.environment import computes_bf16
+from pmae.training.module import PretrainModule
 
 OUT = Path(__file__).parent / "gpu.json"
 CHANNELS = 3

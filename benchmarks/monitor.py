@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from pmae.data.images import ImageData, MemorySplit
-from pmae.data.standardize import PixelStatistics
-from pmae.monitor import Monitor
-from pmae.objectives import objective_for
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.methods.objectives import objective_for
 from pmae.presets import get_preset
-from pmae.pretrain import PretrainModule
 from pmae.spec import ExperimentSpec, resolve
+from pmae.training.module import PretrainModule
+from pmae.training.monitor import Monitor
 
 _MAE: dict[str, Any] = {"method": "mae", "basis": None, "masking": {}, "loss": {}}
 _PAPER = {"dataset": {"name": "cifar10"}, "batch_size": 64}

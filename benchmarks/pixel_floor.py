@@ -4,7 +4,7 @@
 
 Prints the table of docs/datasets.md: the mean square of standardised training images under the
 default crops, divided by standard deviations of at least 0.02 and of at least the floor that
-:mod:`pmae.data.floor` chooses. Natural images, borders and cells are synthetic.
+:mod:`pmae.data.transforms.floor` chooses. Natural images, borders and cells are synthetic.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pmae.data.augment import augment
-from pmae.data.floor import MIN_FLOOR, train_statistics
 from pmae.data.images import MemorySplit, Split
 from pmae.data.locate import locate
 from pmae.data.registry import load_data
+from pmae.data.transforms.augment import augment
+from pmae.data.transforms.floor import MIN_FLOOR, train_statistics
 from pmae.settings import StorageSettings
 from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec, resolve
 

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pmae.evaluate.results import mean_and_std
-from pmae.events import EvaluationEvent, read_events
-from pmae.files import write_file
-from pmae.layout import RunDir
 from pmae.presets import SMALL_PRESETS, get_preset
+from pmae.runs.events import EvaluationEvent, read_events
+from pmae.runs.layout import RunDir
+from pmae.runtime.files import write_file
 from pmae.spec import ExperimentSpec, resolve
 
 _FACTS = "small.json"

@@ -26,16 +26,16 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from benchmarks.figure import Figure, peak_bytes
 from benchmarks.mae_peers import MISSING, stable_pretraining_step
 from pmae.basis.basis import Basis
-from pmae.data.augment import augment
 from pmae.data.images import MemorySplit
-from pmae.data.standardize import PixelStatistics
-from pmae.environment import computes_bf16
+from pmae.data.transforms.augment import augment
+from pmae.data.transforms.standardize import PixelStatistics
 from pmae.masking import random_patch_mask, visible_indices
-from pmae.models import MaskedAutoencoder
-from pmae.objectives import ComponentObjective
-from pmae.patches import patchify
+from pmae.methods.objectives import ComponentObjective
+from pmae.models.autoencoder import MaskedAutoencoder
+from pmae.models.patches import patchify
 from pmae.seeding import generator
 from pmae.spec import MODEL_PRESETS, DatasetSpec, ExperimentSpec, ModelSpec, resolve
+from pmae.training.environment import computes_bf16
 
 ROUNDS = 5
 BATCH = 64

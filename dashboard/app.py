@@ -6,8 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.connection import shown_errors
 from dashboard.navigation import all_pages
-from dashboard.service import shown_errors
 from dashboard.session import signed_in
 
 _ASSETS = Path(__file__).parent / "assets"

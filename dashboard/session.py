@@ -11,11 +11,11 @@ import http
 
 import streamlit as st
 
-from dashboard.service import identity
+from dashboard.connection import identity
 from dashboard.web.sign_in import SIGN_IN_PATH, SIGN_OUT_PATH
 from pmae.client import ApiError, InvalidKeyError
 from pmae.schema import RunSummary
-from pmae.schema_access import Identity
+from pmae.schema.access import Identity
 
 _TO_SIGN_IN = f"""
 <p><a href="{SIGN_IN_PATH}" target="_self">Sign in</a> to see this page.</p>

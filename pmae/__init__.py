@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from pmae.loading import LoadedModel
+    from pmae.inference.model import LoadedModel
     from pmae.settings import StorageSettings
 
 __version__ = "0.1.0"
+"""The one place of the version; tests/test_version.py lists what repeats it."""
 
 
 def load(
@@ -52,6 +53,6 @@ def load(
         CheckpointError: there is none, or it is broken.
         ClientError: the service does not answer, refuses, or sends something else.
     """
-    from pmae.loading import load_model
+    from pmae.inference.model import load_model
 
     return load_model(path_or_run, settings, device)

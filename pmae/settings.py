@@ -14,12 +14,12 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pmae.errors import SettingsError
-from pmae.faults import fault, told_as
-from pmae.layout import BASES_FOLDER
-from pmae.logs import LogFormat
-from pmae.memory import available_bytes
+from pmae.runs.layout import BASES_FOLDER
+from pmae.runtime.logging import LogFormat
+from pmae.runtime.memory import available_bytes
+from pmae.runtime.secret_files import SecretFiles
 from pmae.schema import RUN_KINDS, RunKind
-from pmae.secret_files import SecretFiles
+from pmae.spec.messages import fault, told_as
 
 DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
 """Names of the Celery queues, one for each kind of run: a worker listens to those it takes."""

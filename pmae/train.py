@@ -3,9 +3,9 @@
     python -m pmae.train runs/mine --spec quickstart     # a preset's name, or a JSON or YAML file
     python -m pmae.train runs/mine                       # again: resumes from the newest checkpoint
 
-It takes the next lease of the run (its own folder, see ``pmae.layout``), goes on from the newest
-valid checkpoint and tells what happens in ``events.jsonl``. Success is an ``end`` event. A run of
-the kind ``evaluate`` measures another run's checkpoint (:mod:`pmae.evaluate.job`).
+It takes the next lease of the run (its own folder, see ``pmae.runs.layout``), goes on from the
+newest valid checkpoint and tells what happens in ``events.jsonl``. Success is an ``end`` event. A
+run of the kind ``evaluate`` measures another run's checkpoint (:mod:`pmae.evaluate.job`).
 
 SIGTERM: it checkpoints at the next step boundary and leaves with status 75. With ``--supervised``
 its standard input is the supervisor's pipe: when that closes, or is silent for
@@ -37,14 +37,14 @@ from pmae.errors import (
     SpecError,
     TimeLimitError,
 )
-from pmae.events import ErrorEvent, EventWriter
-from pmae.files import write_file
-from pmae.layout import LeaseDir, RunDir
+from pmae.runs.events import ErrorEvent, EventWriter
+from pmae.runs.layout import LeaseDir, RunDir
+from pmae.runtime.files import write_file
 from pmae.settings import StorageSettings
 from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, load_spec, resolve
 from pmae.spec.sizes import check_submission
 from pmae.spec.versions import SPEC_VERSION
-from pmae.supervision import (
+from pmae.training.process.signals import (
     DISK_FULL,
     EXIT_DISK_FULL,
     EXIT_STOPPED,
@@ -127,7 +127,7 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
         # CUDA reads this when it starts; without it cuBLAS is not deterministic.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         _work(run_dir, lease, spec, events, stop)
-    except Exception as error:  # noqa: BLE001 - every failure becomes an event with a reason
+    except Exception as error:
         if stop.interrupted:
             raise StopRequested from error
         # What is ours says what was wrong and where; of anything else the place is what is wanted.
@@ -152,7 +152,7 @@ def _work(
         stop.check()
         evaluate(run_dir, lease, spec, StorageSettings(), events, stop)
     else:
-        from pmae.pipeline import run as pretrain
+        from pmae.training.run import run as pretrain
 
         stop.check()
         pretrain(run_dir, lease, spec, StorageSettings(), events, stop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -11,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from api.db.migrate import upgrade
 from pmae.up import broker
 from tests.stack import RunningStack, start_stack
+from tests.support.databases import Databases
 from tests.support.postgres import postgres_server
 from tests.support.waiting import wait_until
 
@@ -38,23 +36,22 @@ def postgres() -> Iterator[str]:
         yield server.address
 
 
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """What makes empty, migrated databases."""
+    return Databases(tmp_path_factory.mktemp("databases"))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(
+    request: pytest.FixtureRequest, databases: Databases, tmp_path: Path
+) -> Iterator[str]:
     """An empty, migrated database: the test runs once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'test.sqlite3'}"
-        upgrade(url)
-        yield url
+        yield databases.sqlite(tmp_path / "test.sqlite3")
         return
-    address: str = request.getfixturevalue("postgres")
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    url = address.replace("postgresql://", "postgresql+psycopg://").replace("/postgres", f"/{name}")
-    upgrade(url)
-    yield url
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.postgresql(request.getfixturevalue("postgres")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,18 +58,31 @@ def environment(home: Path, api_port: int, dashboard_port: int) -> dict[str, str
     return {**os.environ, **settings}
 
 
-def start_stack(home: Path, settings: Mapping[str, str] | None = None) -> RunningStack:
+PMAE = (sys.executable, "-c", "from pmae.cli import main; main()")
+"""The command line of the tests' own installation."""
+
+
+def start_stack(
+    home: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    command: Sequence[str] = PMAE,
+    cwd: Path | None = None,
+) -> RunningStack:
     """Start ``pmae up`` and wait until every service works.
 
     Args:
         home: of its state.
         settings: further environment variables.
+        command: the command line of the installation to start.
+        cwd: folder to start in, instead of this process's.
     """
     ports = free_port(), free_port()
     home.mkdir(parents=True, exist_ok=True)
     with (home / "up.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from pmae.cli import main; main()", "up"],
+            [*command, "up"],
+            cwd=cwd,
             env={**environment(home, *ports), **(settings or {})},
             stdout=log,
             stderr=log,

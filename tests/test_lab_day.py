@@ -16,7 +16,7 @@ import pytest
 from pmae.client import ApiError, PmaeClient
 from pmae.client.download import part_path
 from pmae.schema import TERMINAL_STATES, Run
-from pmae.schema_access import Role
+from pmae.schema.access import Role
 from tests.stack import RunningStack, start_stack
 from tests.support.commands import run_pmae
 from tests.support.specs import TINY

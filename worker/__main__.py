@@ -14,8 +14,8 @@ import sys
 from api.db.errors import DatabaseAwayError
 from api.db.opening import check_database, wait_for_database
 from pmae.errors import PmaeError
-from pmae.logs import configure_logging
-from pmae.up.interrupts import Interrupts
+from pmae.runtime.interrupts import Interrupts
+from pmae.runtime.logging import configure_logging
 
 _log = logging.getLogger("worker")
 

@@ -25,8 +25,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from api.db.clock import database_now
 from api.db.session import make_engine, make_sessions
 from api.db.tables import WorkerRow
-from pmae.faults import fault
-from pmae.logs import without_passwords
+from pmae.runtime.logging import without_passwords
+from pmae.spec.messages import fault
 from worker.settings import WorkerSettings
 
 MISSED_HEARTBEATS = 3

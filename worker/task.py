@@ -20,14 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.db import run_states
 from api.db.errors import SchemaError, reason
 from api.db.revision import current_schema
-from pmae.logs import log_context
+from pmae.runtime.logging import log_context
 from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
 from worker.database import sessions_of
-from worker.fork_server import ForkServer, start_trainer
-from worker.presence import Presence
-from worker.registration import GIVEN_BACK, Registration, register
-from worker.supervise import Supervisor
+from worker.presence.heartbeat import Presence
+from worker.presence.registration import GIVEN_BACK, Registration, register
+from worker.supervision.claimed_run import Supervisor
+from worker.supervision.forking import ForkServer, start_trainer
 
 _log = logging.getLogger(__name__)
 _flags = mmap.mmap(-1, 2)

@@ -33,7 +33,7 @@ from api.backup.manifest import (
 )
 from pmae import __version__
 from pmae.cli.output import size as in_words
-from pmae.files import sync_folder, write_synced
+from pmae.runtime.files import sync_folder, write_synced
 from pmae.settings import StorageSettings
 
 _PARTIAL, _REMOVED = ".partial-", ".removed-"

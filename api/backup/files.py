@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from api.backup.manifest import CHUNK_BYTES, FILES_FILE, FileEntry, Generation
-from pmae.files import sync_folder
-from pmae.layout import MANIFEST_FILE, LeaseDir, RunDir
-from pmae.removal import needed_by
+from pmae.runs.layout import MANIFEST_FILE, LeaseDir, RunDir
+from pmae.runs.removal import needed_by
+from pmae.runtime.files import sync_folder
 
 _FITS = "fits"
 _MAX_ROUNDS = 5

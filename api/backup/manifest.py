@@ -25,7 +25,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pmae.errors import PmaeError
-from pmae.events import FileFacts
+from pmae.runs.events import FileFacts
 
 MANIFEST_FILE = "manifest.json"
 FILES_FILE = "files.jsonl.gz"

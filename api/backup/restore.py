@@ -25,7 +25,7 @@ from api.backup.settle import RestoredFiles, Settled, settle
 from api.db.revision import revisions
 from api.db.tables import RunRow
 from pmae import __version__
-from pmae.files import sync_folder, write_file
+from pmae.runtime.files import sync_folder, write_file
 from pmae.settings import StorageSettings
 
 _STAGING = ".restoring"

@@ -17,7 +17,7 @@ from api.backup.manifest import FileEntry
 from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import CheckpointRow, RunEventRow, RunRow, WorkerRow
-from pmae.layout import MANIFEST_FILE, PINNED_FILE, lease_number
+from pmae.runs.layout import MANIFEST_FILE, PINNED_FILE, lease_number
 
 _ACTOR = "restore"
 _MAX_NAMED = 10

@@ -10,18 +10,18 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.access.needs import OWNER, VIEWER
-from api.access.principal import PrincipalDep
-from api.bodies import read_long_body
-from api.checkpoints.basis import find_basis
-from api.checkpoints.download import respond_with_file
-from api.checkpoints.removal import delete_checkpoint
+from api.auth.principal import PrincipalDep
+from api.auth.requirements import OWNER, VIEWER
+from api.basis.download import find_basis
+from api.checkpoints.delete import delete_checkpoint
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
-from api.context import Services, ServicesDep
-from api.openapi import binary, problems
-from api.parameters import CheckpointId, refuse_unknown_parameters
+from api.http.bodies import read_long_body
+from api.http.download import respond_with_file
+from api.http.openapi import binary, problems
+from api.http.parameters import CheckpointId, refuse_unknown_parameters
+from api.services import Services, ServicesDep
 from pmae.schema import Checkpoint, CheckpointChange, Reconstruction, ReconstructionRequest
-from pmae.schema_basis import CheckpointBasis
+from pmae.schema.basis import CheckpointBasis
 
 router = APIRouter(
     prefix="/checkpoints",

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from api.db import run_states
 from api.db.tables import CheckpointRow, RunRow
-from api.errors import ConflictError, NotFoundError, ReplacedError
+from api.http.errors import ConflictError, NotFoundError, ReplacedError
 from api.runs.views import checkpoint_view
-from pmae.events import FileFacts
-from pmae.layout import MANIFEST_FILE, PINNED_FILE, RunDir
+from pmae.runs.events import FileFacts
+from pmae.runs.layout import MANIFEST_FILE, PINNED_FILE, RunDir
 from pmae.schema import Checkpoint, ProblemField
 
 

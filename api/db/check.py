@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db.metric_blocks import BLOCK_STEPS, summarise
 from api.db.run_states import hold
 from api.db.tables import CheckpointRow, MetricBlockRow, MetricRow, RunRow
-from pmae.layout import MANIFEST_FILE, RunDir
+from pmae.runs.layout import MANIFEST_FILE, RunDir
 from pmae.schema import TERMINAL_STATES
 
 _BLOCKS_AT_ONCE = 250

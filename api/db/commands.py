@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api.command_database import command_database, command_settings
 from api.db.check import find_missing_checkpoints, find_wrong_blocks, repair_blocks
+from api.db.command_database import command_database, command_settings
 from api.db.session import make_sessions
 from pmae.cli.output import print_table
 

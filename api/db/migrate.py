@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from api.db.opening import describe, opened, wait_for_database
 from api.db.revision import MIGRATIONS, check_not_newer, hold_revision
 from pmae.errors import PmaeError
-from pmae.logs import configure_logging
+from pmae.runtime.logging import configure_logging
 from pmae.settings import ServiceSettings, load_settings
 
 _LOCK = 0x706D6165

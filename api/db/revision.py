@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.orm import Session
 
 from api.db.errors import SchemaError
+from pmae import __version__
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _TABLE = "alembic_version"
@@ -99,7 +99,7 @@ def check_revision(found: str | None, where: str) -> None:
     if found != needed:
         raise SchemaError(
             f"the schema of {where} has the revision {found}, and this version "
-            f"({version('pmae')}) needs {needed}: {MIGRATE}"
+            f"({__version__}) needs {needed}: {MIGRATE}"
         )
 
 
@@ -113,6 +113,6 @@ def check_not_newer(found: str | None, where: str) -> None:
     if found is not None and found not in revisions():
         raise SchemaError(
             f"the schema of {where} has the revision {found}, which this version "
-            f"({version('pmae')}) does not know: a newer one has migrated it, and this one needs "
+            f"({__version__}) does not know: a newer one has migrated it, and this one needs "
             f"{needed}. Update this service, or restore the backup from before the migration"
         )

@@ -7,21 +7,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 
-from api.access.needs import SUBMITTER, VIEWER
-from api.access.principal import PrincipalDep
-from api.context import ServicesDep
-from api.errors import InvalidRequestError
+from api.auth.principal import PrincipalDep
+from api.auth.requirements import SUBMITTER, VIEWER
 from api.evaluations.service import list_evaluation_runs
-from api.openapi import problems
-from api.parameters import CheckpointId, RunId, refuse_unknown_parameters
-from api.runs.cursors import PageParameters
+from api.http.errors import InvalidRequestError
+from api.http.openapi import problems
+from api.http.pagination import PageParameters
+from api.http.parameters import CheckpointId, RunId, refuse_unknown_parameters
+from api.http.validation import pointer, spec_error_field, text_with_nul
 from api.runs.idempotency import IdempotencyHeader, Submission
 from api.runs.submission import invalid_spec
 from api.runs.submit import NO_SPACE, SUBMITTED, queue_run
-from api.validation import pointer, spec_error_field, text_with_nul
+from api.services import ServicesDep
 from pmae.errors import SpecError
 from pmae.schema import ProblemField, Run
-from pmae.schema_evaluations import EvaluationRunPage
+from pmae.schema.evaluations import EvaluationRunPage
 from pmae.spec import EvaluateSpec, EvaluationRequest
 from pmae.spec.sizes import check_submission
 

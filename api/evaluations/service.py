@@ -9,15 +9,15 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.checkpoints.needs import Held, hold_checkpoint
+from api.checkpoints.in_use import Held, hold_checkpoint
 from api.db.tables import EvaluationRow, RunRow
-from api.errors import InvalidRequestError
-from api.runs.cursors import PageParameters, read_cursor, write_cursor
+from api.http.errors import InvalidRequestError
+from api.http.pagination import PageParameters, read_cursor, write_cursor
+from api.http.validation import spec_error_field
 from api.runs.service import find_run_number
 from api.runs.views import evaluation_view, run_summary
-from api.validation import spec_error_field
 from pmae.errors import SpecError
-from pmae.schema_evaluations import EvaluationRun, EvaluationRunPage
+from pmae.schema.evaluations import EvaluationRun, EvaluationRunPage
 from pmae.spec import EvaluateSpec, ExperimentSpec, resolve_evaluate
 from pmae.spec.sizes import check_neighbours, known_train_images
 

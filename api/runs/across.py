@@ -10,15 +10,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.access.needs import VIEWER
-from api.access.principal import PrincipalDep
-from api.context import ServicesDep
-from api.errors import InvalidRequestError
-from api.openapi import problems
-from api.parameters import LARGEST_INTEGER, refuse_unknown_parameters
-from api.runs.events import open_service_stream
-from api.runs.metrics_csv import wants_csv
-from api.runs.metrics_parameters import (
+from api.auth.principal import PrincipalDep
+from api.auth.requirements import VIEWER
+from api.events.responses import open_service_stream
+from api.http.errors import InvalidRequestError
+from api.http.openapi import problems
+from api.http.parameters import LARGEST_INTEGER, refuse_unknown_parameters
+from api.http.validation import unknown_name
+from api.metrics.as_csv import wants_csv
+from api.metrics.parameters import (
     METRICS_AS_CSV,
     BucketAxis,
     MaxPoints,
@@ -27,10 +27,10 @@ from api.runs.metrics_parameters import (
     read_metrics,
 )
 from api.runs.service import find_run_numbers
-from api.validation import unknown_name
-from pmae.faults import told_as
+from api.services import ServicesDep
 from pmae.schema import ProblemField
-from pmae.schema_runs import EVENT_TYPES, MetricsOfRuns
+from pmae.schema.runs import EVENT_TYPES, MetricsOfRuns
+from pmae.spec.messages import told_as
 
 MOST_RUNS = 50
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.db.clock import database_now
 from api.db.errors import RunNotFoundError, TransitionRefusedError
 from api.db.tables import RunEventRow, RunRow
-from pmae.schema_runs import RunChange
+from pmae.schema.runs import RunChange
 
 _LONG = frozenset({"notes"})
 """The history says that they changed, not from what to what."""

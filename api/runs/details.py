@@ -7,19 +7,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.access.needs import VIEWER
-from api.access.principal import PrincipalDep
-from api.context import ServicesDep
-from api.openapi import binary, problems
-from api.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
-from api.runs import service
-from api.runs.checkpoints import CheckpointParameters, list_checkpoints
-from api.runs.components import get_component_png, get_spectrum
-from api.runs.events import open_stream
-from api.runs.filmstrip import get_filmstrip, get_filmstrip_png
-from api.runs.log import read_log
-from api.runs.metrics_csv import wants_csv
-from api.runs.metrics_parameters import (
+from api.auth.principal import PrincipalDep
+from api.auth.requirements import VIEWER
+from api.basis.components import get_component_png, get_spectrum
+from api.checkpoints.listing import CheckpointParameters, list_checkpoints
+from api.events.responses import open_stream
+from api.http.openapi import binary, problems
+from api.http.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
+from api.metrics.as_csv import wants_csv
+from api.metrics.parameters import (
     METRICS_AS_CSV,
     BucketAxis,
     MaxPoints,
@@ -27,7 +23,11 @@ from api.runs.metrics_parameters import (
     MetricsForm,
     read_metrics,
 )
-from pmae.layout import RunDir
+from api.reconstructions.filmstrip import get_filmstrip, get_filmstrip_png
+from api.runs import service
+from api.runs.log import read_log
+from api.services import ServicesDep
+from pmae.runs.layout import RunDir
 from pmae.schema import (
     HISTORY_PAGE,
     CheckpointPage,

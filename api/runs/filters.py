@@ -15,12 +15,12 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, func, or_, select
 
 from api.db.tables import RunRow
-from api.parameters import FilterText
-from api.runs.cursors import DEFAULT_LIMIT, Cursor, Limit
-from pmae.faults import told_as
+from api.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from api.http.parameters import FilterText
 from pmae.metrics import METRICS, unknown_metric
 from pmae.schema import RunKind, RunState
 from pmae.spec import Method
+from pmae.spec.messages import told_as
 
 METRIC_NAME = r"[A-Za-z0-9_][A-Za-z0-9_./@-]{0,63}"
 _BOUND = re.compile(rf"\s*({METRIC_NAME})\s*(<=|>=|<|>)\s*(\S+)\s*")

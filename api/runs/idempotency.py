@@ -22,10 +22,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import IdempotencyKeyRow
-from api.errors import InvalidRequestError
-from api.openapi import API_PREFIX
-from pmae.faults import told_as
+from api.http.errors import InvalidRequestError
+from api.http.openapi import API_PREFIX
 from pmae.schema import ProblemField
+from pmae.spec.messages import told_as
 
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "Idempotent-Replayed"

@@ -17,8 +17,8 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session, load_only
 
 from api.db.tables import RunRow
-from api.parameters import LARGEST_INTEGER
-from api.runs.cursors import not_a_cursor, read_cursor, write_cursor
+from api.http.pagination import not_a_cursor, read_cursor, write_cursor
+from api.http.parameters import LARGEST_INTEGER
 from api.runs.filters import RunFilters, conditions, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import RunPage

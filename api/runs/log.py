@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from pmae.layout import RunDir
+from pmae.runs.layout import RunDir
 from pmae.schema import LogChunk
 
 _CONTINUATION = range(0x80, 0xC0)

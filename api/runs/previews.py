@@ -13,20 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.tables import MetricRow, RunRow
+from api.queue.waiting import Slots
 from api.runs.sources import prepare
-from api.runs.waiting import Slots
 from api.settings import ApiSettings
-from pmae.data.catalog import dataset_facts
 from pmae.data.locate import locate
 from pmae.errors import SpecError
-from pmae.estimate import (
-    checkpoint_bytes,
-    decoder_parameters,
-    encoder_parameters,
-    steps_per_epoch,
-    training_memory,
-)
-from pmae.schema_runs import (
+from pmae.schema.runs import (
     Estimate,
     MeasuredSpeed,
     MemoryEstimate,
@@ -35,6 +27,14 @@ from pmae.schema_runs import (
 )
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
+from pmae.spec.catalog import dataset_facts
+from pmae.spec.estimate import (
+    checkpoint_bytes,
+    decoder_parameters,
+    encoder_parameters,
+    steps_per_epoch,
+    training_memory,
+)
 from pmae.spec.sizes import check_sizes, known_train_images
 from pmae.spec.versions import SPEC_VERSION
 

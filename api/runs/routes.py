@@ -11,12 +11,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
-from api.access.needs import OWNER, VIEWER
-from api.access.principal import PrincipalDep
-from api.context import Services, ServicesDep
+from api.auth.principal import PrincipalDep
+from api.auth.requirements import OWNER, VIEWER
 from api.db import run_states
-from api.openapi import problems
-from api.parameters import RunId, refuse_unknown_parameters
+from api.http.openapi import problems
+from api.http.parameters import RunId, refuse_unknown_parameters
 from api.runs import changes, listing, service, sources
 from api.runs.filters import RunFilters
 from api.runs.idempotency import (
@@ -28,9 +27,10 @@ from api.runs.idempotency import (
     keep_answer,
 )
 from api.runs.submit import KEY_REUSED, NO_SPACE, SUBMITTED
-from api.storage import refuse_when_full
+from api.services import Services, ServicesDep
+from api.storage.space import refuse_when_full
 from pmae.schema import Run, RunPage
-from pmae.schema_runs import RunChange
+from pmae.schema.runs import RunChange
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 

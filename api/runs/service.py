@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.db.tables import EvaluationRow, RunEventRow, RunRow
-from api.errors import NotFoundError
+from api.http.errors import NotFoundError
+from api.queue.waiting import why_waits
 from api.runs.views import history_entry, run_view
-from api.runs.waiting import why_waits
 from pmae.schema import History, Run
 
 

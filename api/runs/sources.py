@@ -8,16 +8,16 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.checkpoints.needs import Held, hold_checkpoint
+from api.checkpoints.in_use import Held, hold_checkpoint
 from api.db.tables import CheckpointRow, RunRow
-from api.errors import ConflictError, InvalidRequestError, NotFoundError
 from api.evaluations.service import prepare_evaluation
-from pmae.data.catalog import dataset_facts
+from api.http.errors import ConflictError, InvalidRequestError, NotFoundError
 from pmae.errors import SpecError
-from pmae.initial_model import model_differences
-from pmae.layout import CONFIG_FILE
+from pmae.models.compatibility import model_differences
+from pmae.runs.layout import CONFIG_FILE
 from pmae.schema import ProblemField
 from pmae.spec import RUN_SPEC, EvaluateSpec, ExperimentSpec, RunSpec, resolve
+from pmae.spec.catalog import dataset_facts
 
 
 def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, Held | None]:

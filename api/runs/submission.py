@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.errors import InvalidRequestError
-from api.validation import body_fields, pointer, spec_error_field, text_with_nul, unknown_name
+from api.http.errors import InvalidRequestError
+from api.http.validation import body_fields, pointer, spec_error_field, text_with_nul, unknown_name
 from pmae.errors import SpecError
-from pmae.layout import stored_checkpoint_name
 from pmae.presets import get_preset
+from pmae.runs.layout import stored_checkpoint_name
 from pmae.schema import RUN_KINDS, ProblemField
 from pmae.spec import EvaluateSpec, ExperimentSpec, RunSpec, resolve
 from pmae.spec.changes import merge_patch

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 
-from api.access.needs import SUBMITTER
-from api.access.principal import Principal, PrincipalDep
-from api.context import Services, ServicesDep
+from api.auth.principal import Principal, PrincipalDep
+from api.auth.requirements import SUBMITTER
 from api.db import run_states
-from api.errors import NotFoundError
-from api.openapi import Responses, problems
-from api.parameters import RunId, refuse_unknown_parameters
+from api.http.errors import NotFoundError
+from api.http.openapi import Responses, problems
+from api.http.parameters import RunId, refuse_unknown_parameters
 from api.runs import service, sources
 from api.runs.idempotency import (
     REPLAYED_HEADER,
@@ -27,10 +26,11 @@ from api.runs.idempotency import (
 from api.runs.previews import preview_response
 from api.runs.submission import read_spec
 from api.runs.views import run_view
-from api.storage import refuse_when_full
+from api.services import Services, ServicesDep
+from api.storage.space import refuse_when_full
 from pmae.presets import SMALL_PRESETS, get_preset
 from pmae.schema import Run
-from pmae.schema_runs import SubmitPreview
+from pmae.schema.runs import SubmitPreview
 from pmae.spec import EvaluateSpec, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])

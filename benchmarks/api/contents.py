@@ -15,8 +15,8 @@ from api.db import run_states
 from api.db.metric_blocks import summarise
 from api.db.session import make_engine, make_sessions
 from api.db.tables import CheckpointRow, RunRow
-from pmae.layout import RunDir
 from pmae.presets import get_preset
+from pmae.runs.layout import RunDir
 
 NUM_RUNS = 10_000
 NUM_LONG_RUNS = 100

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from api.access.service import create_key
+from api.auth.service import create_key
 from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
 from benchmarks.api.load import Address, Client
-from pmae.schema_access import ApiKeyRequest
+from pmae.schema.access import ApiKeyRequest
 from pmae.up import broker
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer

@@ -22,7 +22,7 @@ from benchmarks.photographs.crops import (
 )
 from benchmarks.photographs.spectra import fit, masked_sheet, spectrum_lines
 from benchmarks.photographs.training import METHODS, train_and_show
-from pmae.files import write_file
+from pmae.runtime.files import write_file
 from pmae.settings import StorageSettings
 
 NAME = "photographs"

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from pmae.basis.basis import Basis
 from pmae.basis.fit import fit_basis
-from pmae.data.floor import train_statistics
 from pmae.data.images import ImageData
 from pmae.data.registry import load_data
-from pmae.data.standardize import PixelStatistics
-from pmae.objectives import ComponentObjective
-from pmae.pictures import columns_png
-from pmae.reconstruct import Parts, panels
+from pmae.data.transforms.floor import train_statistics
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.inference.pictures import columns_png
+from pmae.inference.reconstruct import Parts, panels
+from pmae.methods.objectives import ComponentObjective
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, resolve
-from pmae.spec.masking import Count
+from pmae.spec.parts.masking import Count
 
 RATIOS = (0.1, 0.2, 0.4)
 _SHOWN_RATIO, _SHOWN_CROPS = 0.2, 6

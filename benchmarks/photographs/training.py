@@ -11,10 +11,10 @@ import torch
 
 import pmae
 from pmae.data.registry import open_data
-from pmae.events import MetricsEvent, ProgressEvent, read_events
-from pmae.files import write_file
-from pmae.layout import RunDir
-from pmae.pictures import sheet_png
+from pmae.inference.pictures import sheet_png
+from pmae.runs.events import MetricsEvent, ProgressEvent, read_events
+from pmae.runs.layout import RunDir
+from pmae.runtime.files import write_file
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 

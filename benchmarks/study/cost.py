@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 import torch
 
 from pmae.basis.fit import fit_basis
-from pmae.data.floor import train_statistics
 from pmae.data.registry import load_data
-from pmae.objectives import objective_for
-from pmae.pretrain import PretrainModule
+from pmae.data.transforms.floor import train_statistics
+from pmae.methods.objectives import objective_for
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
+from pmae.training.module import PretrainModule
 
 _ROUNDS = 40
 _UNCOUNTED = 3

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from pmae.basis.basis import Basis
 from pmae.errors import PmaeError
-from pmae.events import EventWriter
-from pmae.layout import RunDir
-from pmae.objectives import ComponentObjective, MaskedImages, Objective
-from pmae.pipeline import run
+from pmae.methods.objectives import ComponentObjective, MaskedImages, Objective
+from pmae.runs.events import EventWriter
+from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, resolve
-from pmae.supervision import EXIT_STOPPED, StopRequested, StopSignal
+from pmae.training.process.signals import EXIT_STOPPED, StopRequested, StopSignal
+from pmae.training.run import run
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pmae.events import EndEvent, EvaluationEvent, dump_json
-from pmae.files import write_file
-from pmae.layout import RunDir
-from pmae.measured import run_events
+from pmae.report.collect import run_events
+from pmae.runs.events import EndEvent, EvaluationEvent, dump_json
+from pmae.runs.layout import RunDir
+from pmae.runtime.files import write_file
 from pmae.spec import ExperimentSpec
 
 

@@ -10,7 +10,7 @@ from benchmarks.study.decide import Comparison, compare, find, judged
 from benchmarks.study.design import BASE_LR, DATASETS, LEARNING_RATES, RATIOS, Choice, StudyDataset
 from benchmarks.study.plan import choose, final_name, finalists, tuning_name
 from benchmarks.study.records import Results, spread
-from pmae.files import write_file
+from pmae.runtime.files import write_file
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.study.plan import Case
 from benchmarks.study.records import Results, read_record
-from pmae.files import write_file
-from pmae.layout import RunDir
+from pmae.runs.layout import RunDir
+from pmae.runtime.files import write_file
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 60

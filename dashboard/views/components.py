@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import streamlit as st
 
-from dashboard import address, charts, formatting, markup
-from dashboard.choices import choose_run
-from dashboard.palette import run_color
-from dashboard.pictures import gallery
-from dashboard.service import client
+from dashboard import address
+from dashboard.charts import drawing
+from dashboard.connection import client
+from dashboard.controls.run_choice import choose_run
+from dashboard.elements import formatting, markup
+from dashboard.elements.palette import run_color
+from dashboard.elements.pictures import gallery
 from pmae.client import ApiError
 from pmae.schema import Spectrum
 
@@ -48,7 +50,7 @@ def show() -> None:
     color = run_color(run.number)
     for column, cumulative in zip(st.columns(2, gap="medium"), (False, True), strict=True):
         column.altair_chart(
-            charts.spectrum(spectrum, color=color, cumulative=cumulative),
+            drawing.spectrum(spectrum, color=color, cumulative=cumulative),
             key=f"spectrum_{cumulative}_{spectrum.basis_digest}",
         )
     _gallery(run.id, spectrum)

@@ -7,19 +7,20 @@ from typing import Any
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import formatting, markup, probe_curves
-from dashboard.links import clicked_link
-from dashboard.navigation import run_page
-from dashboard.palette import run_color
-from dashboard.service import (
+from dashboard.charts import probe_curves
+from dashboard.connection import (
     LIVE_SECONDS,
     beginning,
     client,
     live,
     refresh_seconds,
 )
+from dashboard.elements import formatting, markup
+from dashboard.elements.links import clicked_link
+from dashboard.elements.palette import run_color
+from dashboard.navigation import run_page
 from pmae.schema import MOST_IN_A_PAGE, TERMINAL_STATES, Checkpoint, Run
-from pmae.schema_evaluations import EvaluationRun
+from pmae.schema.evaluations import EvaluationRun
 from pmae.spec import EvaluateSpec
 
 _PROTOCOLS = {

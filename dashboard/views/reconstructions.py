@@ -11,12 +11,16 @@ from typing import TypeVar
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import address, charts, filmstrip, formatting, image_controls, mask_controls
-from dashboard.choices import choose_run
-from dashboard.number_ranges import NumbersError
-from dashboard.palette import run_color
-from dashboard.pictures import reconstruction_grid
-from dashboard.service import client, live, refresh_seconds
+from dashboard import address
+from dashboard.charts import drawing
+from dashboard.connection import client, live, refresh_seconds
+from dashboard.controls import images, masks
+from dashboard.controls.number_ranges import NumbersError
+from dashboard.controls.run_choice import choose_run
+from dashboard.elements import formatting
+from dashboard.elements.palette import run_color
+from dashboard.elements.pictures import reconstruction_grid
+from dashboard.views import filmstrip
 from pmae.client import ApiError
 from pmae.client.checkpoints import uploads_refused
 from pmae.metrics import band_title
@@ -71,10 +75,10 @@ def _take(came: Mapping[str, str]) -> None:
     state[_RUN] = came.get("run")
     seed = came.get("seed", "")
     state[_SEED] = int(seed) if seed.isdecimal() and int(seed) < 2**31 else 0
-    image_controls.take(came)
+    images.take(came)
     if state[_RUN]:
         state[_checkpoint_key(state[_RUN])] = came.get("checkpoint", NEWEST)
-        mask_controls.take(state[_RUN], came)
+        masks.take(state[_RUN], came)
 
 
 def _checkpoint_key(run_id: str) -> str:
@@ -87,7 +91,7 @@ def _controls() -> Choice | None:
         return None
     run = client().run(chosen.id)
     checkpoint = _choose_checkpoint(run)
-    mask = _attempt(lambda: mask_controls.choose(run))
+    mask = _attempt(lambda: masks.choose(run))
     st.session_state.setdefault(_SEED, 0)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         nothing_drawn = mask is not None and not mask.drawn
@@ -102,7 +106,7 @@ def _controls() -> Choice | None:
         )
         st.button("Next", on_click=_next_seed, help="Another mask", disabled=nothing_drawn)
     has_val = not isinstance(run.spec, ExperimentSpec) or run.spec.dataset.val == "held_out"
-    chosen_images = _attempt(lambda: image_controls.choose(has_val=has_val))
+    chosen_images = _attempt(lambda: images.choose(has_val=has_val))
     if checkpoint is None:
         st.info("This run has no checkpoint yet.")
         if run.state == "running":
@@ -187,7 +191,7 @@ def _grid(choice: Choice) -> None:
     )
     st.html(reconstruction_grid(result, PICTURE_EDGE, choice.names))
     st.altair_chart(
-        charts.residuals(result, color=run_color(choice.run.number)), key="recon_residuals"
+        drawing.residuals(result, color=run_color(choice.run.number)), key="recon_residuals"
     )
 
 

@@ -7,14 +7,15 @@ from urllib.parse import urlencode
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import charts, formatting, markup, probe_curves, run_details
-from dashboard.links import clicked_link
+from dashboard.charts import drawing, probe_curves
+from dashboard.connection import beginning, client, download_urls, live, refresh_seconds
+from dashboard.elements import formatting, markup
+from dashboard.elements.links import clicked_link
+from dashboard.elements.palette import STATE_COLORS, run_color
 from dashboard.navigation import components_page, reconstructions_page, run_page, runs_page
-from dashboard.palette import STATE_COLORS, run_color
-from dashboard.run_change import edit
-from dashboard.service import beginning, client, download_urls, live, refresh_seconds
 from dashboard.session import may_change, may_submit
-from dashboard.views import evaluations
+from dashboard.views import evaluations, run_details
+from dashboard.views.run_change import edit
 from pmae.metrics import METRICS
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 
@@ -159,7 +160,7 @@ def _figures(run: Run) -> Markup:
 
 def _curves(run: Run) -> None:
     """What is measured at steps and epochs, over the epochs."""
-    metrics = client().metrics(run.id, names=charts.CURVE_METRICS, max_points=MAX_POINTS)
+    metrics = client().metrics(run.id, names=drawing.CURVE_METRICS, max_points=MAX_POINTS)
     if not any(series.step for series in metrics.series):
         if run.state not in TERMINAL_STATES:
             st.caption("The curves appear with the first steps.")
@@ -173,15 +174,15 @@ def _curves(run: Run) -> None:
     color = run_color(run.number)
     frames = {
         chart: frame
-        for chart in charts.CURVE_CHARTS
-        if not (frame := charts.curve_frame(metrics, chart.lines, smoothing=smoothing)).empty
+        for chart in drawing.CURVE_CHARTS
+        if not (frame := drawing.curve_frame(metrics, chart.lines, smoothing=smoothing)).empty
     }
     columns = st.columns(2, gap="medium")
     for place, (chart, frame) in enumerate(frames.items()):
         columns[place % 2].altair_chart(
-            charts.curves(
+            drawing.curves(
                 frame,
-                charts.lines_of(frame, chart.lines),
+                drawing.lines_of(frame, chart.lines),
                 color=color,
                 title=chart.title,
                 log=log and chart.key == "loss",
@@ -190,7 +191,7 @@ def _curves(run: Run) -> None:
             ),
             key=f"{chart.key}_chart_{run.id}",
             on_select="rerun",
-            selection_mode=[charts.ZOOM],
+            selection_mode=[drawing.ZOOM],
         )
     if len(frames) == 1:
         columns[1].caption("The curves of epochs appear after the first one.")

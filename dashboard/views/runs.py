@@ -5,12 +5,14 @@ from __future__ import annotations
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard import first_steps, formatting, markup, run_filters
-from dashboard.links import clicked_link
+from dashboard.connection import LIVE_SECONDS, client, live
+from dashboard.controls import run_filters
+from dashboard.controls.run_filters import RunFilters
+from dashboard.elements import formatting, markup
+from dashboard.elements.links import clicked_link
+from dashboard.elements.palette import STATE_COLORS
 from dashboard.navigation import run_page
-from dashboard.palette import STATE_COLORS
-from dashboard.run_filters import RunFilters
-from dashboard.service import LIVE_SECONDS, client, live
+from dashboard.views import first_steps
 from pmae.schema import RunPage, RunSummary
 
 PAGE_SIZE = 50

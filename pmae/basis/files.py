@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pmae.errors import BasisError
-from pmae.events import FileFacts
+from pmae.runs.events import FileFacts
 
 BASIS_WEIGHTS = "basis.safetensors"
 BASIS_FACTS = "facts.json"

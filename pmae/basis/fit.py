@@ -14,12 +14,12 @@ from pmae.basis.fixed import fit_dct, fit_random
 from pmae.basis.kernel import fit_kernel
 from pmae.basis.pca import PASSES, fit_pca, fit_randomized_pca
 from pmae.basis.store import FitKey
-from pmae.data.augment import augment
 from pmae.data.images import Split
-from pmae.data.standardize import PixelStatistics
+from pmae.data.transforms.augment import augment
+from pmae.data.transforms.standardize import PixelStatistics
 from pmae.seeding import generator
 from pmae.spec import AugmentationSpec, BasisSpec, ExperimentSpec
-from pmae.spec.basis import check_basis
+from pmae.spec.parts.basis import check_basis
 from pmae.spec.sizes import fit_components
 
 _BATCH_VALUES = 1 << 22
@@ -37,7 +37,9 @@ def fit_key(spec: ExperimentSpec, data_digest: str) -> FitKey:
     """What the basis of a resolved PMAE spec, whose floor has been chosen, is made of."""
     basis, std_floor = _basis_of(spec), spec.dataset.std_floor
     if std_floor is None:
-        raise ValueError("dataset.std_floor is not chosen; pmae.data.floor.train_statistics does")
+        raise ValueError(
+            "dataset.std_floor is not chosen; pmae.data.transforms.floor.train_statistics does"
+        )
     augmented = basis.kind == "pca_augmented"
     return FitKey(
         kind=basis.kind,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pmae.basis.basis import Basis
 from pmae.basis.exact import exact_product
-from pmae.transfer import to_device
+from pmae.runtime.transfer import to_device
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from safetensors import SafetensorError, safe_open
 
 from pmae.basis.files import BASIS_FACTS, BASIS_WEIGHTS, content_digest
 from pmae.errors import BasisError
-from pmae.events import dump_json
-from pmae.files import publish_folder, write_new_file
+from pmae.runs.events import dump_json
+from pmae.runtime.files import publish_folder, write_new_file
 
 if TYPE_CHECKING:
     from pmae.basis.basis import Basis

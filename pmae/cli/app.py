@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 import typer
 
-from pmae.cli.change import change, history
-from pmae.cli.checkpoints import checkpoint_app, checkpoints, download
-from pmae.cli.data import data_app
-from pmae.cli.evaluate import evaluate
-from pmae.cli.follow import logs, watch
-from pmae.cli.listing import list_runs
-from pmae.cli.local import demo, up
-from pmae.cli.pictures import filmstrip, reconstruct
+from pmae.cli.checkpoints.evaluate import evaluate
+from pmae.cli.checkpoints.files import checkpoint_app, checkpoints, download
+from pmae.cli.checkpoints.pictures import filmstrip, reconstruct
+from pmae.cli.local.data import data_app
+from pmae.cli.local.presets import presets
+from pmae.cli.local.table import table
+from pmae.cli.local.up import demo, up
 from pmae.cli.plugins import PluginGroup
-from pmae.cli.presets import presets
-from pmae.cli.runs import cancel, delete, metrics, rerun, resume, show
-from pmae.cli.service import queue, status, workers
-from pmae.cli.submit import submit, train
-from pmae.cli.table import table
-from pmae.cli.worker import worker_app
+from pmae.cli.runs.actions import cancel, delete, metrics, rerun, resume, show
+from pmae.cli.runs.change import change, history
+from pmae.cli.runs.follow import logs, watch
+from pmae.cli.runs.listing import list_runs
+from pmae.cli.runs.submit import submit, train
+from pmae.cli.service.status import queue, status, workers
+from pmae.cli.service.worker import worker_app
 
 RUNS, CHECKPOINTS, SERVICE, LOCAL = "Runs", "Checkpoints", "The service", "On this machine"
 

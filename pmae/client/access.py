@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pmae.client.connection import Connection, path_of
-from pmae.schema_access import (
+from pmae.schema.access import (
     ApiKey,
     ApiKeyList,
     ApiKeyRequest,

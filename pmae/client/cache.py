@@ -28,8 +28,8 @@ from pmae.client.environment import connect
 from pmae.client.errors import ApiError, DownloadError
 from pmae.client.whole import basis_of
 from pmae.errors import BasisError, CheckpointError
-from pmae.events import FileFacts
-from pmae.layout import BASES_FOLDER, CONFIG_FILE, MANIFEST_FILE, MODEL_FILE
+from pmae.runs.events import FileFacts
+from pmae.runs.layout import BASES_FOLDER, CONFIG_FILE, MANIFEST_FILE, MODEL_FILE
 
 _USED = (CONFIG_FILE, MODEL_FILE)
 """What a model is loaded from; the optimiser's state, twice as large, stays at the service."""

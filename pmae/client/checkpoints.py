@@ -13,8 +13,8 @@ import httpx
 from pmae.client.connection import API_PREFIX, Connection, path_of
 from pmae.client.download import OpenStream, ProgressCallback, download_file
 from pmae.client.errors import DownloadError
-from pmae.events import FileFacts
-from pmae.layout import MANIFEST_FILE
+from pmae.runs.events import FileFacts
+from pmae.runs.layout import MANIFEST_FILE
 from pmae.schema import (
     Checkpoint,
     CheckpointKind,
@@ -25,7 +25,7 @@ from pmae.schema import (
     Run,
     UploadedImages,
 )
-from pmae.schema_evaluations import EvaluationRun, EvaluationRunPage
+from pmae.schema.evaluations import EvaluationRun, EvaluationRunPage
 from pmae.spec import EvaluationRequest
 
 _UPLOAD = re.compile(r"/images/uploaded/(\d{1,3})")

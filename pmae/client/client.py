@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pmae.client.access import AccessMethods
+from pmae.client.catalogue import ServiceMethods
 from pmae.client.details import DetailMethods
 from pmae.client.runs import RunMethods
-from pmae.client.service import ServiceMethods
 from pmae.client.whole import FolderMethods
 
 

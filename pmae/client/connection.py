@@ -22,7 +22,7 @@ from pmae.client.errors import (
     mapped_errors,
     may_pass,
 )
-from pmae.loopback import is_loopback
+from pmae.runtime.loopback import is_loopback
 
 API_PREFIX = "/api/v1"
 RETRY_SECONDS = (0.2, 0.8, 2.0)

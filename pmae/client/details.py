@@ -18,7 +18,7 @@ from pmae.schema import (
     Metrics,
     Spectrum,
 )
-from pmae.schema_runs import MetricsOfRuns
+from pmae.schema.runs import MetricsOfRuns
 
 Axis = Literal["step", "epoch", "time"]
 STREAM_SILENCE_SECONDS = 60.0
@@ -104,7 +104,7 @@ class DetailMethods(Connection):
         """Follow all runs, from now on or after the last ``id`` that was seen; it does not end.
 
         Args:
-            types: only messages of these types, of those in ``pmae.schema_runs.EVENT_TYPES``.
+            types: only messages of these types, of those in ``pmae.schema.runs.EVENT_TYPES``.
             last_event_id: of the last message that was seen.
 
         Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from pmae.client.errors import DownloadError, UnexpectedAnswerError
-from pmae.events import FileFacts
+from pmae.runs.events import FileFacts
 
 CHUNK_BYTES = 1 << 20
 """Of a part that is there, read at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pmae.client.client import PmaeClient
-from pmae.secret_files import API_KEY, read_secret
+from pmae.runtime.secret_files import API_KEY, read_secret
 
 
 def connect(api_url: str) -> PmaeClient:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pmae.client.connection import Connection, path_of
 from pmae.schema import Run, RunKind, RunPage, RunState
-from pmae.schema_runs import RunChange, SubmitPreview
+from pmae.schema.runs import RunChange, SubmitPreview
 from pmae.spec import RunSpec, SpecModel
 
 Order = Literal["asc", "desc"]

@@ -14,8 +14,8 @@ from pmae.client.connection import path_of
 from pmae.client.download import download_file, is_file_of
 from pmae.client.errors import DownloadError
 from pmae.errors import BasisError
-from pmae.layout import BASES_FOLDER, CONFIG_FILE, MANIFEST_FILE
-from pmae.schema_basis import CheckpointBasis
+from pmae.runs.layout import BASES_FOLDER, CONFIG_FILE, MANIFEST_FILE
+from pmae.schema.basis import CheckpointBasis
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

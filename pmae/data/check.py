@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pmae.data.catalog import dataset_facts
 from pmae.data.registry import open_data
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec
+from pmae.spec.catalog import dataset_facts
 
 
 class Contents(NamedTuple):

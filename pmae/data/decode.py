@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pmae.data.catalog import Fit
 from pmae.data.readable import why_unreadable
 from pmae.errors import DataError, DatasetUnreadableError
+from pmae.spec.catalog import Fit
 
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B"})
 _UNSCALED_MODES = frozenset({"I", "F"})

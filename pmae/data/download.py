@@ -16,11 +16,11 @@ from pathlib import Path
 from torchvision.datasets import CIFAR10, FashionMNIST
 from torchvision.datasets.utils import download_url, extract_archive
 
-from pmae.data.catalog import MEDMNIST, dataset_facts, medmnist_file, medmnist_size
 from pmae.data.locate import locate
 from pmae.data.readable import is_absent
 from pmae.errors import DataError, DatasetUnreadableError, SpecError
 from pmae.settings import StorageSettings
+from pmae.spec.catalog import MEDMNIST, dataset_facts, medmnist_file, medmnist_size
 
 _MEDMNIST_URL = "https://zenodo.org/records/10519652/files/"
 _MEDMNIST_MD5 = {

@@ -1,8 +1,8 @@
 """What every data set is made of: three splits of uint8 images with labels.
 
-A split is in memory (:class:`MemorySplit`) or in image files (:class:`pmae.data.files.FileSplit`).
-Both give the same batches for the same indices, so that training, statistics and bases need not
-know which one they read.
+A split is in memory (:class:`MemorySplit`) or in image files
+(:class:`pmae.data.streaming.FileSplit`). Both give the same batches for the same indices, so that
+training, statistics and bases need not know which one they read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pmae.errors import DataError
-from pmae.transfer import to_device
+from pmae.runtime.transfer import to_device
 
 
 class Batch(NamedTuple):

@@ -6,7 +6,10 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from pmae.data.catalog import (
+from pmae.data.readable import is_absent, shown, why_unreadable
+from pmae.errors import DatasetMissingError, DatasetUnreadableError, SpecError
+from pmae.settings import StorageSettings
+from pmae.spec.catalog import (
     DATASETS,
     FOLDER_PREFIX,
     MEDMNIST,
@@ -17,9 +20,6 @@ from pmae.data.catalog import (
     medmnist_file,
     own_facts,
 )
-from pmae.data.readable import is_absent, shown, why_unreadable
-from pmae.errors import DatasetMissingError, DatasetUnreadableError, SpecError
-from pmae.settings import StorageSettings
 
 FASHION_MNIST_FILES = {
     "train_images": "train-images-idx3-ubyte",

@@ -6,23 +6,23 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from pmae.data.catalog import FOLDER_PREFIX, MEDMNIST, NPZ_PREFIX, dataset_facts
-from pmae.data.cifar10 import load_cifar10
-from pmae.data.clevr import load_clevr
-from pmae.data.digits import load_digits
-from pmae.data.elpv import load_elpv
-from pmae.data.fashion_mnist import load_fashion_mnist
-from pmae.data.files import FileSplit
-from pmae.data.folder import load_folder, load_imagenet
 from pmae.data.images import ImageData, MemorySplit, Split, check_splits
 from pmae.data.locate import require
-from pmae.data.npz import MEDMNIST_CLASS_NAMES, load_npz
-from pmae.data.partition import subset
-from pmae.data.resize import resize
-from pmae.data.tiny_imagenet import load_tiny_imagenet
+from pmae.data.readers.cifar10 import load_cifar10
+from pmae.data.readers.clevr import load_clevr
+from pmae.data.readers.digits import load_digits
+from pmae.data.readers.elpv import load_elpv
+from pmae.data.readers.fashion_mnist import load_fashion_mnist
+from pmae.data.readers.folder import load_folder, load_imagenet
+from pmae.data.readers.npz import MEDMNIST_CLASS_NAMES, load_npz
+from pmae.data.readers.tiny_imagenet import load_tiny_imagenet
+from pmae.data.splits import subset
+from pmae.data.streaming import FileSplit
+from pmae.data.transforms.resize import resize
 from pmae.errors import DataError, DatasetMissingError, DatasetUnreadableError, SpecError
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec
+from pmae.spec.catalog import FOLDER_PREFIX, MEDMNIST, NPZ_PREFIX, dataset_facts
 
 _FEW_FILES = 2000
 """Decoding so many takes less time than starting workers."""

@@ -28,13 +28,13 @@ from pmae.evaluate.attention import attention_maps, attention_png
 from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.results import EvaluationResult, Source
 from pmae.evaluate.subject import Subject
-from pmae.events import dump_json
-from pmae.faults import fault
-from pmae.files import write_file
-from pmae.references import find_checkpoint
+from pmae.runs.events import dump_json
+from pmae.runs.references import find_checkpoint
+from pmae.runtime.files import write_file
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluationSpec
-from pmae.spec.evaluation import resolve_evaluation
+from pmae.spec.messages import fault
+from pmae.spec.parts.evaluation import resolve_evaluation
 
 RESULTS_FOLDER = "evaluations"
 _SPEC: TypeAdapter[EvaluationSpec] = TypeAdapter(EvaluationSpec)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pmae.errors import SpecError
 from pmae.evaluate.features import frozen
-from pmae.models import Encoder
-from pmae.pictures import intensity, sheet_png
+from pmae.inference.pictures import intensity, sheet_png
+from pmae.models.autoencoder import Encoder
 
 
 @dataclass(frozen=True)

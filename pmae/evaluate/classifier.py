@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pmae.data.augment import augment
+from pmae.data.transforms.augment import augment
 from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.subject import Target
-from pmae.losses import classification_loss
+from pmae.methods.losses import classification_loss
 from pmae.schedules import warmup_cosine
 from pmae.seeding import derive_seed, generator
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from pmae.losses import classification_loss, correct_predictions
+from pmae.methods.losses import classification_loss, correct_predictions
 
 HeldOut = Mapping[str, tuple[Callable[[], Tensor], Tensor]]
 """By the name of a split: what gives the logits ``(n, num_classes)`` of its images as the

@@ -2,7 +2,7 @@
 
 An image's feature is its CLS token or the mean of its patch tokens, after the encoder's last norm.
 The features of an earlier block go through that same norm, so that the last block's are the ones
-that a plain probe sees. :meth:`pmae.loading.LoadedModel.encode` gives the same.
+that a plain probe sees. :meth:`pmae.inference.model.LoadedModel.encode` gives the same.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from pmae.data.images import Split
-from pmae.data.standardize import PixelStatistics
-from pmae.models import Encoder
-from pmae.spec.evaluation import Layers, Pooling
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.models.autoencoder import Encoder
+from pmae.spec.parts.evaluation import Layers, Pooling
 
 _BATCH = 256
 _STD_FLOOR = 1e-6

@@ -14,9 +14,9 @@ from pmae.evaluate.classifier import Plan, Tick, augmented, train_classifier
 from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import pooled
 from pmae.evaluate.subject import Target
-from pmae.models import Encoder
+from pmae.models.autoencoder import Encoder
 from pmae.spec import FinetuneSpec
-from pmae.spec.evaluation import Pooling, warmup_epochs
+from pmae.spec.parts.evaluation import Pooling, warmup_epochs
 
 _BATCH = 256
 

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import torch
 
-from pmae.checkpoints import read_config
-from pmae.environment import machine
 from pmae.errors import CheckpointError
+from pmae.evaluate.in_run import Ledger, run_jobs
 from pmae.evaluate.measure import Evaluations
-from pmae.evaluate.run import Ledger, run_jobs
 from pmae.evaluate.subject import Subject
-from pmae.events import EndEvent, EventWriter, StageEvent, StartEvent
-from pmae.layout import MANIFEST_FILE, LeaseDir, RunDir, stored_checkpoint
+from pmae.runs.checkpoints import read_config
+from pmae.runs.events import EndEvent, EventWriter, StageEvent, StartEvent
+from pmae.runs.layout import MANIFEST_FILE, LeaseDir, RunDir, stored_checkpoint
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, resolve_evaluate
 from pmae.spec.sizes import check_neighbours
-from pmae.supervision import StopSignal
+from pmae.training.environment import machine
+from pmae.training.process.signals import StopSignal
 
 _log = logging.getLogger(__name__)
 

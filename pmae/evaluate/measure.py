@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from pmae.evaluate.classification_metrics import Scores, score
 from pmae.evaluate.classifier import Tick
 from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, extract, raw_pixels, standardization
 from pmae.evaluate.finetune import finetune, predict
 from pmae.evaluate.knn import nearest, votes
-from pmae.evaluate.metrics import Scores, score
 from pmae.evaluate.probes import ProbeHeads, ProbeSpec, fit_cached, fit_encoding
 from pmae.evaluate.results import (
     EvaluationResult,
@@ -23,7 +23,7 @@ from pmae.evaluate.results import (
     optional_mean,
 )
 from pmae.evaluate.subject import Subject, Target, labelled, transfer_target
-from pmae.models import Encoder
+from pmae.models.autoencoder import Encoder
 from pmae.settings import StorageSettings
 from pmae.spec import DatasetSpec, EvaluationSpec, FinetuneSpec, KnnSpec
 from pmae.spec.sizes import fit_neighbours

@@ -11,9 +11,9 @@ from pmae.evaluate.classifier import Batches, Plan, Tick, augmented, seeded, tra
 from pmae.evaluate.curve import EpochCurve
 from pmae.evaluate.features import Features, encode, frozen, standardization
 from pmae.evaluate.subject import Target
-from pmae.models import Encoder
+from pmae.models.autoencoder import Encoder
 from pmae.spec import LinearProbeSpec, MlpProbeSpec
-from pmae.spec.evaluation import warmup_epochs
+from pmae.spec.parts.evaluation import warmup_epochs
 
 ProbeSpec = LinearProbeSpec | MlpProbeSpec
 _MOMENTUM = 0.9

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pmae.spec.evaluation import Layers, Pooling, Protocol
+from pmae.spec.parts.evaluation import Layers, Pooling, Protocol
 
 Source = Literal["encoder", "untrained_encoder", "raw_pixels"]
 MOST_CLASSES_TOLD = 50

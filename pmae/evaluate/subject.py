@@ -10,24 +10,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pmae.checkpoints import (
+from pmae.data.images import ImageData
+from pmae.data.registry import load_data
+from pmae.data.splits import subset
+from pmae.data.transforms.floor import train_statistics
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.errors import CheckpointError, DataError
+from pmae.models.autoencoder import Encoder, MaskedAutoencoder
+from pmae.runs.checkpoints import (
     model_weights,
     pack_weights,
     read_config,
     read_manifest,
     read_weights,
 )
-from pmae.data.catalog import dataset_facts
-from pmae.data.floor import train_statistics
-from pmae.data.images import ImageData
-from pmae.data.partition import subset
-from pmae.data.registry import load_data
-from pmae.data.standardize import PixelStatistics
-from pmae.errors import CheckpointError, DataError
-from pmae.layout import MODEL_FILE
-from pmae.models import Encoder, MaskedAutoencoder
+from pmae.runs.layout import MODEL_FILE
 from pmae.settings import StorageSettings
 from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec
+from pmae.spec.catalog import dataset_facts
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pmae.masking.order import PIECE, mask_first, random_order
 from pmae.masking.ratios import num_masked_for_ratio, num_masked_of
-from pmae.spec.masking import Count
+from pmae.spec.parts.masking import Count
 
 _ROUNDING = 1e-9
 """A share that is less than a ratio by so little was summed in another order."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pmae.patches import patchify
-from pmae.spec.masking import SegmentationMode
+from pmae.models.patches import patchify
+from pmae.spec.parts.masking import SegmentationMode
 
 _NUM_OBJECTS = 256
 """Values of an object mask, 0 (no object) among them."""

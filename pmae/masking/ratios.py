@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pmae.spec.masking import Count
+from pmae.spec.parts.masking import Count
 
 
 def draw_ratios(ratio_range: tuple[float, float], rows: int, generator: torch.Generator) -> Tensor:

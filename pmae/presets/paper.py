@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
-from pmae.estimate import num_parameters, steps_per_epoch
 from pmae.presets.family import Family, Parameter
 from pmae.presets.preset import Preset
-from pmae.published import DATASETS, RANDOM_RATIO, SOURCE, published_top1
+from pmae.report.published import DATASETS, RANDOM_RATIO, SOURCE, published_top1
 from pmae.spec import (
     EvaluationSpec,
     ExperimentSpec,
@@ -27,7 +25,9 @@ from pmae.spec import (
     MlpProbeSpec,
     resolve,
 )
-from pmae.spec.masking import DEFAULT_MAE_RATIO, DEFAULT_PMAE_RATIO, RATIO_MODES
+from pmae.spec.catalog import dataset_facts
+from pmae.spec.estimate import num_parameters, steps_per_epoch
+from pmae.spec.parts.masking import DEFAULT_MAE_RATIO, DEFAULT_PMAE_RATIO, RATIO_MODES
 from pmae.spec.sizes import known_train_images
 
 _DATASETS = (*DATASETS, "clevr", "imagenet")

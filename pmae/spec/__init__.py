@@ -10,24 +10,24 @@ says otherwise.
 from __future__ import annotations
 
 from pmae.spec.base import SpecModel
-from pmae.spec.basis import BasisSpec
-from pmae.spec.checkpoint import CheckpointSpec
-from pmae.spec.dataset import DatasetSpec
 from pmae.spec.evaluate import EvaluateSpec, EvaluationRequest, resolve_evaluate
-from pmae.spec.evaluation import (
+from pmae.spec.experiment import ExperimentSpec, Method, resolve
+from pmae.spec.parts.basis import BasisSpec
+from pmae.spec.parts.checkpoint import CheckpointSpec
+from pmae.spec.parts.dataset import DatasetSpec
+from pmae.spec.parts.evaluation import (
     EvaluationSpec,
     FinetuneSpec,
     KnnSpec,
     LinearProbeSpec,
     MlpProbeSpec,
 )
-from pmae.spec.experiment import ExperimentSpec, Method, resolve
-from pmae.spec.loss import LossSpec
-from pmae.spec.masking import MaskingSpec
-from pmae.spec.model import MODEL_PRESETS, ModelSpec
-from pmae.spec.monitor import MonitorSpec
-from pmae.spec.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
-from pmae.spec.run import RUN_SPEC, RunSpec, load_spec
+from pmae.spec.parts.loss import LossSpec
+from pmae.spec.parts.masking import MaskingSpec
+from pmae.spec.parts.model import MODEL_PRESETS, ModelSpec
+from pmae.spec.parts.monitor import MonitorSpec
+from pmae.spec.parts.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
+from pmae.spec.run_spec import RUN_SPEC, RunSpec, load_spec
 
 __all__ = [
     "MODEL_PRESETS",

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from pmae.layout import stored_checkpoint_name
+from pmae.runs.layout import stored_checkpoint_name
 from pmae.spec.base import PositiveInt, SpecModel, Tag
-from pmae.spec.evaluation import EvaluationSpec, resolve_evaluations
 from pmae.spec.experiment import ExperimentSpec
+from pmae.spec.parts.evaluation import EvaluationSpec, resolve_evaluations
 
 
 def _checkpoint_name(reference: str) -> str:

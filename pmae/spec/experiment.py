@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
 from pmae.spec.base import PositiveInt, SpecModel, Tag, resolved
-from pmae.spec.basis import BasisSpec, resolve_basis
-from pmae.spec.checkpoint import CheckpointSpec, check_best, check_retention
-from pmae.spec.dataset import DatasetSpec
-from pmae.spec.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
-from pmae.spec.loss import LossSpec, resolve_loss
-from pmae.spec.masking import MaskingSpec, resolve_masking
-from pmae.spec.model import ModelSpec, resolve_model
-from pmae.spec.monitor import MonitorSpec, resolve_monitor
-from pmae.spec.optimization import (
+from pmae.spec.catalog import dataset_facts
+from pmae.spec.parts.basis import BasisSpec, resolve_basis
+from pmae.spec.parts.checkpoint import CheckpointSpec, check_best, check_retention
+from pmae.spec.parts.dataset import DatasetSpec
+from pmae.spec.parts.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
+from pmae.spec.parts.loss import LossSpec, resolve_loss
+from pmae.spec.parts.masking import MaskingSpec, resolve_masking
+from pmae.spec.parts.model import ModelSpec, resolve_model
+from pmae.spec.parts.monitor import MonitorSpec, resolve_monitor
+from pmae.spec.parts.optimization import (
     AugmentationSpec,
     OptimizerSpec,
     ScheduleSpec,

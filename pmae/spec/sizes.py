@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pmae.data.catalog import dataset_facts
 from pmae.errors import SpecError
-from pmae.spec.basis import TRUNCATED_COMPONENTS, BasisSpec
-from pmae.spec.checkpoint import check_best_accuracy
-from pmae.spec.dataset import DatasetSpec
+from pmae.spec.catalog import dataset_facts
 from pmae.spec.evaluate import EvaluateSpec
-from pmae.spec.evaluation import PAPER_K, EvaluationSpec, KnnSpec, check_warmups
 from pmae.spec.experiment import ExperimentSpec
-from pmae.spec.optimization import check_images_per_part
-from pmae.spec.run import RunSpec
+from pmae.spec.parts.basis import TRUNCATED_COMPONENTS, BasisSpec
+from pmae.spec.parts.checkpoint import check_best_accuracy
+from pmae.spec.parts.dataset import DatasetSpec
+from pmae.spec.parts.evaluation import PAPER_K, EvaluationSpec, KnnSpec, check_warmups
+from pmae.spec.parts.optimization import check_images_per_part
+from pmae.spec.run_spec import RunSpec
 
 
 def known_train_images(dataset: DatasetSpec) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pmae.data.catalog import DATASETS
+from pmae.spec.catalog import DATASETS
 
 SPEC_VERSION: Final = 2
 _BATCH_SIZE = 512

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from pmae.errors import StackError
-from pmae.up.settings import UpSettings
+from pmae.up.configuration import UpSettings
 
 MAX_SOCKET_PATH_BYTES = 103
 """A unix socket's address holds 104 bytes on macOS and 108 on Linux, the last of them zero."""

@@ -17,11 +17,11 @@ import httpx
 from pmae.client import ApiError, PmaeClient
 from pmae.client.environment import connect
 from pmae.errors import ClientError, StackError
+from pmae.runtime.interrupts import Interrupts
 from pmae.up import broker
+from pmae.up.configuration import HOST, UpSettings
 from pmae.up.home import HomeLock, broker_socket
-from pmae.up.interrupts import Interrupts
-from pmae.up.service import Service
-from pmae.up.settings import HOST, UpSettings
+from pmae.up.process import Service
 
 START_SECONDS = 120.0
 DRAIN_SECONDS = 120.0

@@ -23,8 +23,8 @@ from api.db.session import make_engine, make_sessions
 from api.db.tables import CheckpointRow, MetricRow, RunEventRow, RunRow, WorkerRow
 from api.main import create_app
 from api.settings import ApiSettings
-from pmae.layout import RunDir
 from pmae.presets import get_preset
+from pmae.runs.layout import RunDir
 from pmae.schema import Problem
 from pmae.spec import ExperimentSpec, resolve
 from tests.support.waiting import wait_until

@@ -38,7 +38,7 @@ _CHECKS = [
 ]
 _DOCUMENT = schemathesis.openapi.from_dict(create_app(ApiSettings()).openapi())
 _ENDLESS = "GET /api/v1/events"
-"""Its answer does not end; tests/api/test_service_stream.py asks it."""
+"""Its answer does not end; tests/api/events/test_all_runs.py asks it."""
 _OPERATIONS = [
     found.ok()
     for found in _DOCUMENT.get_all_operations()

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pmae.checkpoints import read_manifest
-from pmae.layout import RunDir
+from pmae.runs.checkpoints import read_manifest
+from pmae.runs.layout import RunDir
 from pmae.spec import ExperimentSpec
 from tests.api.live import LiveApi
 

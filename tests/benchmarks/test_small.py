@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.small import Outcome, rows, train
-from pmae.layout import RunDir
+from pmae.runs.layout import RunDir
 from tests.support.specs import TINY
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import streamlit as st
 
-from dashboard import reader
-from dashboard.service import connection
+from dashboard.connection import connection
+from dashboard.web import reader
 from tests.dashboard.app import App, Browser
 from tests.dashboard.fake_service import FakeService, serving
 

@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pmae.data.outside import read_outside_image
+from pmae.data.untrusted import read_outside_image
 from pmae.errors import ImageError
+from pmae.inference.pictures import component_png, diverging, encode_png, intensity
 from pmae.metrics import BANDS
-from pmae.pictures import component_png, diverging, encode_png, intensity
 from pmae.schema import (
     Checkpoint,
     FilmFrame,

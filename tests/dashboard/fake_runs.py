@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from pmae.events import FileFacts
 from pmae.metrics import BAND_METRICS
 from pmae.presets import get_preset
+from pmae.runs.events import FileFacts
 from pmae.schema import (
     TERMINAL_STATES,
     Checkpoint,

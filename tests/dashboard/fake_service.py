@@ -33,9 +33,9 @@ from pmae.schema import (
     RunSummary,
     WorkerView,
 )
-from pmae.schema_access import Identity
-from pmae.schema_evaluations import EvaluationRun, EvaluationRunPage
-from pmae.schema_runs import RunChange
+from pmae.schema.access import Identity
+from pmae.schema.evaluations import EvaluationRun, EvaluationRunPage
+from pmae.schema.runs import RunChange
 from pmae.spec import (
     EvaluateSpec,
     ExperimentSpec,

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from api.access.service import create_key, revoke_key
+from api.auth.service import create_key, revoke_key
 from api.db.migrate import upgrade
 from api.settings import ApiSettings
 from pmae.client import PmaeClient
-from pmae.schema_access import ApiKeyRequest, NewApiKey, Role
+from pmae.schema.access import ApiKeyRequest, NewApiKey, Role
 from tests.api.live import LiveApi, live_api
 
 

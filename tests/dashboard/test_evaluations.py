@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboard import formatting, markup, probe_curves
+from dashboard.charts import probe_curves
+from dashboard.elements import formatting, markup
 from pmae.schema import Evaluation
 
 

@@ -8,7 +8,7 @@ import io
 from PIL import Image
 
 from pmae.schema import ImageChoice, ReconstructionRequest, UploadedImages
-from pmae.schema_reconstruction import MOST_IMAGES
+from pmae.schema.reconstructions import MOST_IMAGES
 from tests.dashboard.app import App, View
 from tests.dashboard.fake_pictures import Refusal
 from tests.dashboard.fake_service import FakeService

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from dashboard.charts import CURVE_CHARTS
+from dashboard.charts.drawing import CURVE_CHARTS
 from dashboard.views import components
 from pmae.schema import Spectrum
 from pmae.spec import ExperimentSpec, resolve

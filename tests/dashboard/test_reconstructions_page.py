@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from dashboard.image_controls import parse_images
-from dashboard.number_ranges import NumbersError
+from dashboard.controls.images import parse_images
+from dashboard.controls.number_ranges import NumbersError
 from pmae.schema import ImageChoice, ReconstructionRequest, Run
-from pmae.schema_reconstruction import MOST_IMAGES
+from pmae.schema.reconstructions import MOST_IMAGES
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
 from tests.dashboard.app import App, View
 from tests.dashboard.fake_service import FakeService

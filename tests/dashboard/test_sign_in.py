@@ -11,9 +11,9 @@ import streamlit as st
 from sqlalchemy import select
 
 from api.db.tables import RunRow
-from dashboard.service import connection
+from dashboard.connection import connection
 from pmae.client import PmaeClient
-from pmae.schema_access import Role
+from pmae.schema.access import Role
 from tests.api.live import LiveApi
 from tests.dashboard.app import App, Browser, View
 from tests.dashboard.locked import end_key, locked_service, make_key, sign_in_token

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
+from pmae import __version__
 from pmae.settings import ServiceSettings, StorageSettings
 from tests.docker.compose import GPU, ROOT, TLS, config, run_config, stages
 from worker.settings import WorkerSettings
@@ -86,10 +87,8 @@ def test_every_setting_is_one_that_the_service_reads(services: dict[str, Any]) -
 
 
 def test_the_images_carry_the_version_of_the_package(services: dict[str, Any]) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {service["image"] for name, service in services.items() if name in OURS}
-    assert images == {f"pmae:{version}", f"pmae-dashboard:{version}"}
-    assert f"PMAE_VERSION={version}\n" in ENV_EXAMPLE
+    assert images == {f"pmae:{__version__}", f"pmae-dashboard:{__version__}"}
 
 
 def test_one_image_serves_all_but_the_dashboard(services: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pmae.layout import RunDir
+from pmae.runs.layout import RunDir
 from pmae.schema import TERMINAL_STATES
 from tests.faults.lab import LEASE_SECONDS, Lab, Process, children
 from tests.support.waiting import wait_until

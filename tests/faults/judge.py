@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import select
 
 from api.db.tables import CheckpointRow, EvaluationRow, MetricRow, RunEventRow, RunRow
-from pmae.events import CheckpointEvent, EvaluationEvent, MetricsEvent, read_events
-from pmae.layout import MODEL_FILE, RunDir
+from pmae.runs.events import CheckpointEvent, EvaluationEvent, MetricsEvent, read_events
+from pmae.runs.layout import MODEL_FILE, RunDir
 from pmae.schema import TERMINAL_STATES
 from pmae.spec import ExperimentSpec
 from tests.faults.lab import Lab

@@ -25,10 +25,10 @@ import psycopg
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.broker import Doorbell
 from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
 from api.db.tables import RunRow, WorkerRow
+from api.queue.wake_up import Doorbell
 from api.settings import ApiSettings
 from pmae.client import PmaeClient
 from pmae.schema import TERMINAL_STATES

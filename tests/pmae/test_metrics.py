@@ -6,12 +6,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from dashboard.charts import CURVE_CHARTS
-from pmae.epoch_sums import EpochSums
+from dashboard.charts.drawing import CURVE_CHARTS
 from pmae.metrics import BANDS, BEST_METRICS, METRICS
-from pmae.retention import superfluous
+from pmae.runs.retention import superfluous
 from pmae.spec import CheckpointSpec
-from tests.pmae.test_retention import manifest
+from pmae.training.epoch_sums import EpochSums
+from tests.pmae.runs.test_retention import manifest
 
 
 @pytest.mark.parametrize("accuracy", ["top1", "accuracy"])

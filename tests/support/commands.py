@@ -9,6 +9,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pmae import __version__
+
 ROOT = Path(__file__).parents[2]
 PMAE = (sys.executable, "-P", "-c", "from pmae.cli import main; main()")
 """Without the current folder on the path: an installation from it has left its metadata there."""
@@ -50,9 +52,9 @@ def installed_metadata(folder: Path) -> dict[str, str]:
     lines: list[str] = []
     for group, names in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in names.items())]
-    info = folder / f"pmae-{project['version']}.dist-info"
+    info = folder / f"pmae-{__version__}.dist-info"
     info.mkdir(parents=True)
-    facts = f"Metadata-Version: 2.1\nName: pmae\nVersion: {project['version']}\n"
+    facts = f"Metadata-Version: 2.1\nName: pmae\nVersion: {__version__}\n"
     (info / "METADATA").write_text(facts)
     (info / "entry_points.txt").write_text("\n".join(lines))
     paths = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]

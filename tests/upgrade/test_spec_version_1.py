@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import pmae
-from pmae.events import MetricsEvent, StartEvent, read_events
-from pmae.filmstrip import read_reference
-from pmae.layout import RunDir
-from pmae.loaded_checkpoint import LoadedCheckpoint
-from pmae.loading import LoadedModel
-from pmae.reconstruct import panels, reconstruct
+from pmae.inference.checkpoint import LoadedCheckpoint
+from pmae.inference.model import LoadedModel
+from pmae.inference.reconstruct import panels, reconstruct
+from pmae.runs.events import MetricsEvent, StartEvent, read_events
+from pmae.runs.frames import read_reference
+from pmae.runs.layout import RunDir
 from pmae.seeding import generator
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec

@@ -14,21 +14,21 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.broker import Doorbell
 from api.db import run_states
 from api.db.errors import SchemaError
 from api.db.migrate import begin_migration
 from api.db.run_states import Claim
 from api.db.session import make_engine
 from api.db.tables import MetricBlockRow, MetricRow, RunRow, WorkerRow
+from api.queue.wake_up import Doorbell
 from api.settings import ApiSettings
-from pmae.events import MetricsEvent, StartEvent, read_events
-from pmae.layout import LeaseDir, RunDir
+from pmae.runs.events import MetricsEvent, StartEvent, read_events
+from pmae.runs.layout import LeaseDir, RunDir
 from tests.faults.spec import run_of
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from tests.test_database_at_start import HEAD, set_revision
-from worker.record import Recorder
+from worker.recording.recorder import Recorder
 
 pytestmark = pytest.mark.slow
 

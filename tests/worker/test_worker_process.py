@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.broker import Doorbell
 from api.db import run_states
 from api.db.tables import RunEventRow, RunRow, WorkerRow
+from api.queue.wake_up import Doorbell
 from api.settings import ApiSettings
 from pmae.presets import get_preset
 from pmae.spec import resolve

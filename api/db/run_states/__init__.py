@@ -45,8 +45,8 @@ from api.db.run_states.by_worker import (
     requeue,
 )
 from api.db.run_states.claims import ANY_KIND, Claim, Slot, held
+from api.db.run_states.dependents import UNFINISHED_STATES, who_needs
 from api.db.run_states.machine import TRANSITIONS, Parent, hold
-from api.db.run_states.needs import UNFINISHED_STATES, who_needs
 
 __all__ = [
     "ANY_KIND",

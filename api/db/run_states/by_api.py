@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from api.db.clock import database_now
 from api.db.errors import TransitionRefusedError
+from api.db.run_states.dependents import who_needs
 from api.db.run_states.machine import Parent, current_state, hold, move, take_back, tell
-from api.db.run_states.needs import who_needs
 from api.db.tables import RunEventRow, RunRow
 from pmae.schema import TERMINAL_STATES
 from pmae.spec import EvaluateSpec, RunSpec

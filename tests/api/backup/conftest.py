@@ -6,12 +6,11 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.orm import Session, sessionmaker
@@ -23,13 +22,13 @@ from api.backup.settle import Settled
 from api.db import run_states
 from api.db.clock import database_now
 from api.db.metric_blocks import summarise
-from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
 from api.db.tables import ApiKeyRow, AuditRow, Base, CheckpointRow, MetricRow, RunRow
-from pmae.layout import RunDir
 from pmae.presets import get_preset
+from pmae.runs.layout import RunDir
 from pmae.settings import ServiceSettings
 from pmae.spec import resolve
+from tests.support.databases import Databases
 
 
 @dataclass
@@ -183,33 +182,25 @@ def _silent(_line: str) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def new_service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Service]]:
+def new_service(
+    request: pytest.FixtureRequest, databases: Databases, tmp_path: Path
+) -> Iterator[Callable[[], Service]]:
     """Makes services of one kind of database, migrated and empty."""
     with ExitStack() as ending:
 
         def make() -> Service:
             home = tmp_path / f"home-{secrets.token_hex(4)}"
             if request.param == "sqlite":
-                url = f"sqlite:///{home / 'pmae.sqlite3'}"
+                url = databases.sqlite(home / "pmae.sqlite3")
             else:
-                url = ending.enter_context(_database(request.getfixturevalue("postgres")))
-            upgrade(url)
+                server = request.getfixturevalue("postgres")
+                url = ending.enter_context(databases.postgresql(server))
             engine = make_engine(url, pooled=False)
             ending.callback(engine.dispose)
             settings = ServiceSettings(home=home, database_url=url)
             return Service(settings, engine, make_sessions(engine))
 
         yield make
-
-
-@contextmanager
-def _database(address: str) -> Iterator[str]:
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield address.replace("postgresql://", "postgresql+psycopg://").replace("/postgres", f"/{name}")
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

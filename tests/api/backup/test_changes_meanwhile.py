@@ -15,9 +15,9 @@ from api.backup.manifest import generations, read_generation
 from api.backup.restore import verify
 from api.db import run_states
 from api.db.tables import CheckpointRow, RunRow
-from api.deletion import finish_deletions
-from api.gc import find_garbage, remove_garbage
-from pmae.layout import RunDir
+from api.storage.collector import find_garbage, remove_garbage
+from api.storage.deletion import finish_deletions
+from pmae.runs.layout import RunDir
 from tests.api.backup.conftest import Service
 
 NUM_BACKUPS = 4

@@ -17,15 +17,15 @@ from api.db.check import find_missing_checkpoints, find_wrong_blocks, repair_blo
 from api.db.metric_blocks import summarise
 from api.db.run_states import Claim
 from api.db.tables import CheckpointRow, MetricBlockRow, MetricRow, RunRow
-from api.runs.metrics import get_metrics
-from pmae.events import MetricsEvent
-from pmae.layout import LeaseDir, RunDir
+from api.metrics.series import get_metrics
 from pmae.presets import get_preset
+from pmae.runs.events import MetricsEvent
+from pmae.runs.layout import LeaseDir, RunDir
 from pmae.settings import ServiceSettings
 from pmae.spec import resolve
 from tests.api.db.test_metric_blocks import add_run, expected_blocks, found_blocks, points_of
 from tests.support.commands import installed_metadata, run_pmae
-from worker.record import Recorder
+from worker.recording.recorder import Recorder
 
 Sessions = sessionmaker[Session]
 

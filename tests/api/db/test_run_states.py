@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db import run_states
 from api.db.clock import database_now
 from api.db.errors import LeaseLostError, RunNotFoundError, TransitionRefusedError
-from api.db.reconcile import ring_once
 from api.db.run_states import Claim, Slot
 from api.db.tables import RunEventRow, RunRow, WorkerRow
+from api.queue.reconcile import ring_once
 from pmae.presets import get_preset
 from pmae.spec import resolve
 

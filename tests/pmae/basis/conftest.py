@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pmae.data.digits import load_digits
-from pmae.data.standardize import pixel_statistics
+from pmae.data.readers.digits import load_digits
+from pmae.data.transforms.standardize import pixel_statistics
 
 
 @pytest.fixture(scope="session")

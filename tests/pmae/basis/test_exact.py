@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pmae.basis.basis import Basis
 from pmae.basis.exact import exact_product, ieee_fp32
-from pmae.objectives import ComponentObjective
+from pmae.methods.objectives import ComponentObjective
 
 CPU = torch.device("cpu")
 SIZE = 64

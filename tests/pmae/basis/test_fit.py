@@ -13,18 +13,25 @@ from pmae.basis.fit import FitImages, fit_basis
 from pmae.basis.pca import fit_pca
 from pmae.basis.reach import check_reach
 from pmae.basis.store import BasisStore, read_spectrum
-from pmae.checkpoints import newest_valid
-from pmae.data.digits import load_digits
 from pmae.data.images import Split
-from pmae.data.standardize import PixelStatistics, pixel_statistics
+from pmae.data.readers.digits import load_digits
+from pmae.data.transforms.standardize import PixelStatistics, pixel_statistics
 from pmae.errors import SpecError
-from pmae.events import BasisEvent, EndEvent, EventWriter, ProgressEvent, StageEvent, read_events
-from pmae.layout import RunDir
-from pmae.loaded_checkpoint import LoadedCheckpoint
-from pmae.pipeline import run
+from pmae.inference.checkpoint import LoadedCheckpoint
+from pmae.runs.checkpoints import newest_valid
+from pmae.runs.events import (
+    BasisEvent,
+    EndEvent,
+    EventWriter,
+    ProgressEvent,
+    StageEvent,
+    read_events,
+)
+from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import BasisSpec, ExperimentSpec, MaskingSpec, resolve
-from pmae.supervision import StopSignal
+from pmae.training.process.signals import StopSignal
+from pmae.training.run import run
 
 # Lightning 2.6 asks torch in a way that torch 2.14 deprecates.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*treespec, LeafSpec:FutureWarning")
@@ -99,7 +106,7 @@ def test_a_run_fits_it_once_trains_and_reconstructs(
     assert result.num_total == facts.num_components
     assert all(error > 0 for error in result.masked_error)
 
-    monkeypatch.setattr("pmae.pipeline.fit_basis", _must_not_run)
+    monkeypatch.setattr("pmae.training.run.fit_basis", _must_not_run)
     again = _run(tmp_path / "again", spec, storage)
     assert _digest(again) == digest
     assert _weights(tmp_path / "again") == _weights(tmp_path / "run")
@@ -224,7 +231,7 @@ def test_the_trainer_tells_its_progress(
     storage: StorageSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pmae.pipeline._PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("pmae.training.run._PROGRESS_SECONDS", 0.0)
     events = _run(tmp_path / "run", _with_basis(tiny_spec, {}), storage)
     told = [e for e in events if isinstance(e, ProgressEvent) and e.stage == "basis"]
     assert [(event.done, event.total) for event in told] == [(200, 200)]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from api.db.migrate import upgrade
 from api.settings import ApiSettings
 from pmae.cli import main
 from tests.api.live import LiveApi, live_api
+from tests.support.databases import Databases
 
 TERMINAL = {"TTY_COMPATIBLE": "1", "TERM": "dumb", "LINES": "25"}
 """Lets a command print as it does on a terminal, but without styles."""
@@ -21,13 +21,11 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def api_settings(tmp_path: Path) -> ApiSettings:
+def api_settings(databases: Databases, tmp_path: Path) -> ApiSettings:
     """No broker and no worker: what runs do is put into the database by the tests."""
-    url = f"sqlite:///{tmp_path / 'test.sqlite3'}"
-    upgrade(url)
     return ApiSettings(
         home=tmp_path / "home",
-        database_url=url,
+        database_url=databases.sqlite(tmp_path / "test.sqlite3"),
         require_keys=False,
         broker_url=f"redis+socket://{tmp_path}/no-broker.sock",
         broker_timeout_seconds=0.1,

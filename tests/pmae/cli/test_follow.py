@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 from sqlalchemy import update
 
-from api.access.service import revoke_key
+from api.auth.service import revoke_key
 from api.db.tables import RunRow
 from api.settings import ApiSettings
-from pmae.cli.patience import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
-from pmae.cli.watch import watch_run
+from pmae.cli.backoff import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
+from pmae.cli.runs.watch import watch_run
 from pmae.client import ApiError, PmaeClient
 from pmae.schema import Problem
-from tests.api.access.conftest import LockedApi
+from tests.api.auth.conftest import LockedApi
 from tests.api.live import LiveApi, live_api
 from tests.support.clients import client_over
 from tests.support.commands import PMAE

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from api.runs.filters import RunFilters
-from pmae.cli.listing import LIST_COLUMNS, list_runs
+from pmae.cli.runs.listing import LIST_COLUMNS, list_runs
 from pmae.client import PmaeClient
 from pmae.schema import RunPage
 from pmae.spec import ExperimentSpec

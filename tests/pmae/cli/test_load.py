@@ -16,15 +16,16 @@ import pytest
 import torch
 
 import pmae as library
-from api.access.service import create_key
+from api.auth.service import create_key
 from pmae.basis.basis import Basis
 from pmae.basis.store import BasisStore
-from pmae.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
 from pmae.client import ApiError, DownloadError, PmaeClient, ServiceUnreachableError
 from pmae.errors import CheckpointError
-from pmae.layout import LeaseDir
-from pmae.models import MaskedAutoencoder
-from pmae.schema_access import ApiKeyRequest
+from pmae.inference.model import LoadedModel
+from pmae.models.autoencoder import MaskedAutoencoder
+from pmae.runs.checkpoints import CheckpointConfig, TrainingState, write_checkpoint
+from pmae.runs.layout import LeaseDir
+from pmae.schema.access import ApiKeyRequest
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, resolve
 from tests.api.live import LiveApi, live_api
@@ -93,7 +94,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PMAE_API_KEY", raising=False)
 
 
-def at_the_service(api: LiveApi, checkpoint: str) -> library.loading.LoadedModel:
+def at_the_service(api: LiveApi, checkpoint: str) -> LoadedModel:
     return library.load(checkpoint, api.settings)
 
 

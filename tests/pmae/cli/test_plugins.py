@@ -63,6 +63,6 @@ def test_one_that_cannot_be_loaded_says_what_to_install_and_breaks_no_other(
 
 
 def test_what_is_loaded_is_what_was_asked_for(metadata: dict[str, str]) -> None:
-    assert EntryPoint("x", "api.commands:gc", GROUP).module == "api.commands"
+    assert EntryPoint("x", "api.storage.commands:gc", GROUP).module == "api.storage.commands"
     with pytest.raises(CommandError, match=r"pmae\[nowhere\]"):
         load(EntryPoint("a.b", "nowhere.module:app", GROUP))

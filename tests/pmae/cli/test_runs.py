@@ -12,7 +12,7 @@ import pytest
 
 from api.settings import ApiSettings
 from pmae.schema import Metrics, Queue, Readiness, Run
-from tests.api.access.conftest import LockedApi
+from tests.api.auth.conftest import LockedApi
 from tests.api.live import LiveApi, live_api
 from tests.pmae.cli.conftest import Command
 from tests.support.commands import PMAE

@@ -10,9 +10,9 @@ import yaml
 
 from pmae.presets import get_preset
 from pmae.schema import Run
-from pmae.schema_runs import SubmitPreview
+from pmae.schema.runs import SubmitPreview
 from pmae.spec import resolve
-from pmae.spec.run import parse_spec
+from pmae.spec.run_spec import parse_spec
 from tests.api.live import LiveApi
 from tests.pmae.cli.conftest import Command
 from tests.support.commands import run_pmae

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pmae.data.catalog import DATASETS
 from pmae.data.locate import Location, data_root_problem, list_datasets, locate, require
 from pmae.errors import DatasetMissingError, DatasetUnreadableError
 from pmae.settings import StorageSettings
+from pmae.spec.catalog import DATASETS
 from tests.support.unprivileged import write_birds
 
 

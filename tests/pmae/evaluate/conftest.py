@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pmae.data.registry import load_data
-from pmae.data.standardize import pixel_statistics
+from pmae.data.transforms.standardize import pixel_statistics
 from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.subject import Subject, Target
-from pmae.models import MaskedAutoencoder
+from pmae.models.autoencoder import MaskedAutoencoder
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pmae.checkpoints import newest_valid
 from pmae.evaluate.__main__ import _parser, evaluation_of, main
 from pmae.evaluate.results import EvaluationResult
-from pmae.events import EndEvent, EvaluationEvent, StartEvent, read_events
-from pmae.layout import RunDir
+from pmae.runs.checkpoints import newest_valid
+from pmae.runs.events import EndEvent, EvaluationEvent, StartEvent, read_events
+from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, FinetuneSpec, KnnSpec, LinearProbeSpec, MlpProbeSpec, resolve
 

@@ -11,7 +11,7 @@ from pmae.errors import SpecError
 from pmae.evaluate.attention import attention, attention_maps, attention_png
 from pmae.evaluate.features import encode, extract
 from pmae.evaluate.subject import Subject
-from pmae.spec.evaluation import Pooling
+from pmae.spec.parts.evaluation import Pooling
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pmae.checkpoints import newest_valid, read_manifest
-from pmae.events import (
+from pmae.runs.checkpoints import newest_valid, read_manifest
+from pmae.runs.events import (
     EndEvent,
     ErrorEvent,
     EvaluationEvent,
@@ -22,7 +22,7 @@ from pmae.events import (
     StartEvent,
     read_events,
 )
-from pmae.layout import LeaseDir, RunDir
+from pmae.runs.layout import LeaseDir, RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, resolve
 from tests.support.specs import TINY

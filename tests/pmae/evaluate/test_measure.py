@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from pmae.data.images import ImageData, MemorySplit
-from pmae.data.partition import subset
+from pmae.data.splits import subset
 from pmae.errors import DataError, SpecError
 from pmae.evaluate.features import extract
 from pmae.evaluate.measure import Evaluations
@@ -27,7 +27,7 @@ from pmae.spec import (
     LinearProbeSpec,
     MlpProbeSpec,
 )
-from pmae.spec.evaluation import resolve_evaluation
+from pmae.spec.parts.evaluation import resolve_evaluation
 
 
 def measure(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from pmae.evaluate.metrics import score
+from pmae.evaluate.classification_metrics import score
 
 
 def test_classes_agree_with_scikit_learn() -> None:

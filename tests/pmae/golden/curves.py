@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pmae.events import EventWriter, MetricsEvent, read_events
-from pmae.layout import RunDir
-from pmae.pipeline import run
+from pmae.runs.events import EventWriter, MetricsEvent, read_events
+from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, resolve
-from pmae.supervision import StopSignal
+from pmae.training.process.signals import StopSignal
+from pmae.training.run import run
 
 FOLDER = Path(__file__).parent
 CURVES: dict[str, dict[str, Any]] = {

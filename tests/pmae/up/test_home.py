@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pmae.errors import StackError
+from pmae.up.configuration import UpSettings
 from pmae.up.home import MAX_SOCKET_PATH_BYTES, HomeLock, broker_socket
-from pmae.up.settings import UpSettings
 
 
 def settings(home: Path, **values: int) -> UpSettings:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pmae.up.service import LONGEST_BACK_OFF_SECONDS, Service
+from pmae.up.process import LONGEST_BACK_OFF_SECONDS, Service
 from tests.support.processes import processes_that_mention
 from tests.support.waiting import wait_until
 

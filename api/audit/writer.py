@@ -1,0 +1,100 @@
+"""Writing the audit trail beside the answers, which do not wait for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.audit.entries import Attempt
+from api.db.clock import database_now
+from api.db.tables import AuditRow
+
+MOST_WAITING = 10_000
+"""Entries that are held while the database does not take them."""
+_LONGEST_PATH = 1_000
+_ENTRIES = AuditRow.metadata.tables[AuditRow.__tablename__]
+_INSERT = insert(_ENTRIES).values(at=database_now())
+_logger = logging.getLogger(__name__)
+
+
+class AuditTrail:
+    """Adds entries to the trail. Use it in a ``with`` block, whose end waits for the last ones.
+
+    A thread writes what came while it wrote the entries before, in one transaction: many writers
+    make few. What cannot be written is logged: what it tells of has been done.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self._sessions = sessions
+        self._changed = threading.Condition()
+        self._waiting: list[Attempt] = []
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="audit trail", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def add(self, attempt: Attempt) -> None:
+        """Record a request within moments."""
+        with self._changed:
+            if len(self._waiting) < MOST_WAITING:
+                self._waiting.append(attempt)
+                self._changed.notify()
+                return
+        _logger.error("the audit trail lacks %s: too many entries wait", attempt)
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                attempts, self._waiting = self._waiting, []
+            if not attempts:
+                return
+            write_entries(self._sessions, attempts)
+
+
+def write_entries(sessions: sessionmaker[Session], attempts: Sequence[Attempt]) -> None:
+    """Add entries, all at once; each by itself where one of them hinders the others."""
+    try:
+        with sessions.begin() as session:
+            session.execute(_INSERT, [_values(attempt) for attempt in attempts])
+    except SQLAlchemyError:
+        if len(attempts) == 1:
+            _logger.exception("the audit trail lacks %s", attempts[0])
+            return
+        for attempt in attempts:
+            write_entries(sessions, [attempt])
+
+
+def _values(attempt: Attempt) -> dict[str, object]:
+    principal = attempt.principal
+    return {
+        "actor": principal.name if principal else None,
+        "role": principal.role if principal else None,
+        "operation": attempt.operation[:64],
+        "method": attempt.method[:8],
+        # No database stores U+0000.
+        "path": attempt.path[:_LONGEST_PATH].replace("\x00", "%00"),
+        "status": attempt.status,
+        "request_id": attempt.request_id,
+        "address": attempt.address,
+    }

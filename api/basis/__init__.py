@@ -1,0 +1,1 @@
+"""The basis of a run: spectrum, components, and its files."""

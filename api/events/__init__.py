@@ -1,0 +1,1 @@
+"""Event streams: following runs while they train."""

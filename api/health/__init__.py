@@ -1,0 +1,1 @@
+"""Health of the service: readiness, and metrics for Prometheus."""

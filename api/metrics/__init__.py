@@ -1,0 +1,1 @@
+"""Metric series: downsampled in SQL, as JSON or as CSV."""

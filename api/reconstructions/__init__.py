@@ -1,0 +1,1 @@
+"""Reconstructions and filmstrips: pictures of what a model predicts."""

@@ -1,0 +1,51 @@
+"""Images that come along with a request: from base64 to pixels. Runs in the pool."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from api.http.errors import InvalidRequestError
+from api.http.validation import pointer
+from pmae.errors import ImageError
+from pmae.schema import ProblemField, UploadedImages
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pmae.inference.model import LoadedModel
+
+
+def decode_uploaded(images: UploadedImages, model: LoadedModel) -> Tensor:
+    """Make uploaded images what the model was trained on.
+
+    Returns:
+        ``(n, channels, height, width)`` uint8.
+
+    Raises:
+        InvalidRequestError: some of them cannot be used; names each.
+    """
+    import torch
+
+    decoded, faults = [], []
+    for place, text in enumerate(images.uploaded):
+        try:
+            decoded.append(model.read_image(_file(text)))
+        except ImageError as error:
+            where = pointer(("images", "uploaded", place))
+            faults.append(ProblemField(pointer=where, message=str(error)))
+    if faults:
+        told = "; ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
+        raise InvalidRequestError(f"the request is not valid: {told}", fields=faults)
+    return torch.stack(decoded)
+
+
+def _file(text: str) -> bytes:
+    """The bytes of a file in base64. Lines may be broken, as command-line tools do."""
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise ImageError(
+            f"it is not base64 ({error}); valid is the base64 of an image file, with nothing "
+            "before it and its padding at the end"
+        ) from error

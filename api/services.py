@@ -1,0 +1,44 @@
+"""What the requests of one application share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from api.audit.writer import AuditTrail
+    from api.auth.identify import Access
+    from api.events.streams import RunStreams
+    from api.health.prometheus import Instruments
+    from api.health.readiness import ReadinessCheck
+    from api.queue.wake_up import Doorbell
+    from api.reconstructions.pool import Reconstructor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Made when the application starts, closed when it ends."""
+
+    settings: ApiSettings
+    sessions: sessionmaker[Session]
+    doorbell: Doorbell
+    streams: RunStreams
+    reconstructor: Reconstructor
+    instruments: Instruments
+    access: Access
+    trail: AuditTrail
+    readiness: ReadinessCheck
+
+
+async def get_services(request: Request) -> Services:
+    """The services of the application that serves ``request``."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]

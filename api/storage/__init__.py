@@ -1,0 +1,1 @@
+"""The artifact disk: free space, deletion of runs, and removal of garbage."""

@@ -1,0 +1,169 @@
+"""Removing what nothing needs any more: ``pmae gc``. Safe beside a running service, and twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.db.tables import CheckpointRow, RunRow
+from api.storage.deletion import finish_deletions, remove_tree
+from api.storage.garbage import (
+    Garbage,
+    KnownRun,
+    find_in_runs,
+    find_unused_bases,
+    known_runs,
+    pointers_to,
+)
+from pmae.schema import TERMINAL_STATES
+from pmae.settings import ServiceSettings
+
+MIN_AGE_SECONDS = 86_400.0
+"""What was changed since may have a writer that is slow, or be part of a restored backup."""
+_log = logging.getLogger(__name__)
+
+
+def find_garbage(
+    sessions: sessionmaker[Session],
+    settings: ServiceSettings,
+    *,
+    min_age_seconds: float = MIN_AGE_SECONDS,
+    keep_bases: bool = False,
+) -> list[Garbage]:
+    """What can go. Nothing is changed.
+
+    Args:
+        sessions: of the run database.
+        settings: where the files lie.
+        min_age_seconds: what was changed since is left.
+        keep_bases: name no basis.
+
+    Raises:
+        GarbageError: it is not the database of these files.
+    """
+    # The folders first: a run's row is there before its folder.
+    folders = _folders(settings.runs_dir)
+    runs = _known(sessions)
+    found = find_in_runs(folders, runs, min_age_seconds)
+    if keep_bases:
+        return found
+    going = {garbage.path for garbage in found}
+    staying = [folder for folder in folders if folder not in going]
+    return found + find_unused_bases(settings.bases_dir, staying, runs, min_age_seconds)
+
+
+def remove_garbage(
+    sessions: sessionmaker[Session],
+    settings: ServiceSettings,
+    garbage: list[Garbage],
+) -> list[Garbage]:
+    """Remove what :func:`find_garbage` named and is garbage still.
+
+    Returns:
+        What is gone. What could not be removed is left for the next time, and the log says why.
+    """
+    gone = set(finish_deletions(sessions, settings.runs_dir))
+    removed: list[Garbage] = []
+    for found in garbage:
+        if found.kind == "deleted run":
+            if found.run_id in gone or not found.path.exists():
+                removed.append(found)
+            continue
+        try:
+            if _REMOVERS[found.kind](sessions, settings, found):
+                removed.append(found)
+        except OSError as error:
+            _log.warning("%s cannot be removed: %s", found.path, error)
+    return removed
+
+
+def _remove_unknown_run(
+    sessions: sessionmaker[Session], _settings: ServiceSettings, found: Garbage
+) -> bool:
+    with sessions() as session:
+        known = session.scalar(select(RunRow.number).where(RunRow.id == found.path.name))
+    if known is not None:
+        return False
+    remove_tree(found.path)
+    return True
+
+
+def _remove_of_run(
+    sessions: sessionmaker[Session], _settings: ServiceSettings, found: Garbage
+) -> bool:
+    """A part of a run's folder, unless the run was resumed meanwhile."""
+    if found.run_id is not None:
+        at_rest = RunRow.state.in_(TERMINAL_STATES)
+        with sessions() as session:
+            if (
+                session.scalar(select(RunRow.number).where(RunRow.id == found.run_id, at_rest))
+                is None
+            ):
+                return False
+    if found.path.is_dir():
+        remove_tree(found.path)
+    else:
+        found.path.unlink(missing_ok=True)
+    return True
+
+
+def _remove_rolling(
+    sessions: sessionmaker[Session], settings: ServiceSettings, found: Garbage
+) -> bool:
+    if not _remove_of_run(sessions, settings, found):
+        return False
+    run = select(RunRow.number).where(RunRow.id == found.run_id, RunRow.state.in_(TERMINAL_STATES))
+    with sessions.begin() as session:
+        session.execute(
+            delete(CheckpointRow).where(
+                CheckpointRow.run_number.in_(run),
+                CheckpointRow.kind == "latest",
+                CheckpointRow.name == found.path.name,
+            )
+        )
+    return True
+
+
+def _remove_basis(
+    sessions: sessionmaker[Session], settings: ServiceSettings, found: Garbage
+) -> bool:
+    """Look again first: a trainer needs seconds from its claim to its basis, this takes none.
+
+    The pointers go before the basis, so that a trainer fits it anew rather than miss it.
+    """
+    folders = _folders(settings.runs_dir)
+    still = find_unused_bases(settings.bases_dir, folders, _known(sessions), 0)
+    if found.path not in [garbage.path for garbage in still]:
+        return False
+    for pointer in pointers_to(found.path):
+        pointer.unlink(missing_ok=True)
+    hidden = found.path.with_name(f".removed-{found.path.name}")
+    try:
+        found.path.rename(hidden)
+    except FileNotFoundError:
+        return True  # another gc was faster
+    remove_tree(hidden)
+    return True
+
+
+_REMOVERS: dict[str, Callable[[sessionmaker[Session], ServiceSettings, Garbage], bool]] = {
+    "unknown run": _remove_unknown_run,
+    "half-written": _remove_of_run,
+    "old rolling checkpoint": _remove_rolling,
+    "unused basis": _remove_basis,
+}
+
+
+def _known(sessions: sessionmaker[Session]) -> dict[str, KnownRun]:
+    with sessions() as session:
+        return known_runs(session)
+
+
+def _folders(runs_dir: Path) -> list[Path]:
+    if not runs_dir.is_dir():
+        return []
+    return sorted(path for path in runs_dir.iterdir() if path.is_dir())

@@ -1,0 +1,1 @@
+"""Elements of pages as HTML: formatted numbers, colours, links, pictures."""

@@ -1,0 +1,1 @@
+"""Commands for checkpoints: files, evaluations, pictures."""

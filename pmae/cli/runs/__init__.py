@@ -1,0 +1,1 @@
+"""Commands for runs: submit, list, follow, change."""

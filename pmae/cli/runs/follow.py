@@ -1,0 +1,132 @@
+"""``pmae watch`` and ``pmae logs``: a run as it goes on."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pmae.cli.backoff import Patience
+from pmae.cli.options import LOCAL_API, ApiUrl
+from pmae.cli.resolve import RunArgument, find_run
+from pmae.cli.runs.watch import show_result, watch_run
+from pmae.client import PmaeClient
+from pmae.client.environment import connect
+from pmae.errors import ClientError
+from pmae.runtime.interrupts import Interrupts
+from pmae.schema import TERMINAL_STATES
+
+INTERRUPTED = 130
+_LOOK_SECONDS = 0.5
+_TAIL_BYTES = 65_536
+
+
+def watch(run: RunArgument, api_url: ApiUrl = LOCAL_API) -> None:
+    """Follow a run to its end; exit status 0 if it has succeeded, else 1."""
+    with connect(api_url) as client:
+        watch_to_end(client, find_run(client, run))
+
+
+def watch_to_end(client: PmaeClient, run_id: str) -> None:
+    """Show a run's progress and what came of it.
+
+    Raises:
+        typer.Exit: always; its status says how the run ended, or that Ctrl-C stopped the watching.
+    """
+    console = Console()
+    with Interrupts() as interrupts:
+
+        def pause(seconds: float) -> bool:
+            interrupts.pause(seconds)
+            return interrupts.requested
+
+        run = watch_run(client, run_id, console, pause)
+    if run is None:
+        raise typer.Exit(INTERRUPTED)
+    show_result(run, console)
+    raise typer.Exit(0 if run.state == "succeeded" else 1)
+
+
+def logs(
+    run: RunArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as the log grows, until the run ends.")
+    ] = False,
+    tail: Annotated[
+        int | None, typer.Option(min=0, help="Begin with so many of the last lines.")
+    ] = None,
+    api_url: ApiUrl = LOCAL_API,
+) -> None:
+    """Print what the trainers of a run printed, all attempts one after the other."""
+    with connect(api_url) as client:
+        run_id = find_run(client, run)
+        text, offset = ("", 0) if tail is None else _tail(client, run_id, tail)
+        _write(text)
+        if not follow:
+            for _ in _copy(client, run_id, offset):
+                pass
+            return
+        with Interrupts() as interrupts:
+            _follow(client, run_id, offset, interrupts)
+        if interrupts.requested:
+            raise typer.Exit(INTERRUPTED)
+
+
+def _follow(client: PmaeClient, run_id: str, offset: int, interrupts: Interrupts) -> None:
+    """Copy the log until the run has ended or somebody asks to stop.
+
+    A run that is given back and taken up by another worker has not ended. While the service is not
+    there, it is waited for.
+
+    Raises:
+        ClientError: no waiting helps: the run was deleted, or the key does not hold any more.
+    """
+    patience = Patience(lambda text: typer.echo(f"pmae: {text}", err=True))
+    while not interrupts.requested:
+        try:
+            # First the state: what was written before the end is then there to be read.
+            ended = client.run(run_id).state in TERMINAL_STATES
+            for copied in _copy(client, run_id, offset):
+                offset = copied
+        except ClientError as error:
+            interrupts.pause(patience.seconds_after(error))
+            continue
+        patience.answered()
+        if ended:
+            return
+        interrupts.pause(_LOOK_SECONDS)
+
+
+def _copy(client: PmaeClient, run_id: str, offset: int) -> Iterator[int]:
+    """Print what there is from ``offset`` on; where each printed piece ends."""
+    while True:
+        chunk = client.log(run_id, offset=offset)
+        if chunk.next_offset == offset:
+            return
+        _write(chunk.text)
+        offset = chunk.next_offset
+        yield offset
+
+
+def _tail(client: PmaeClient, run_id: str, lines: int) -> tuple[str, int]:
+    """The last lines and where they end: read from ever further before the end."""
+    reach = _TAIL_BYTES
+    while True:
+        chunk = client.log(run_id, offset=-reach)
+        text, start, end = chunk.text, chunk.offset, chunk.next_offset
+        while end < chunk.size:
+            more = client.log(run_id, offset=end)
+            text, end = text + more.text, more.next_offset
+        found = re.findall(r"[^\n]*\n|[^\n]+", text)
+        if start == 0 or len(found) > lines:
+            return "".join(found[-lines:]) if lines else "", end
+        reach *= 4
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Commands for the state of the service and its workers."""

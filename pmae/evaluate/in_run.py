@@ -1,0 +1,201 @@
+"""The evaluations that a spec asks for, during its run and at the end.
+
+A result is a function of the checkpoint, the images and the evaluation's spec, all of which it
+names. So a run that was killed takes over what an earlier process of it has measured, and does
+again what that one had not finished.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.evaluate.classifier import Tick
+from pmae.evaluate.measure import Evaluations
+from pmae.evaluate.results import EvaluationResult, Source
+from pmae.evaluate.subject import Subject, Target, weights_sha256
+from pmae.runs.events import EvaluationEvent, EventWriter, ProgressEvent, intact_events
+from pmae.runs.layout import RunDir
+from pmae.settings import StorageSettings
+from pmae.spec import EvaluationSpec, ExperimentSpec
+from pmae.training.module import PretrainModule
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation of one kind of features at one epoch."""
+
+    key: str
+    evaluation: EvaluationSpec
+    source: Source
+
+
+class Ledger:
+    """What a run has measured: nothing is told twice, or measured twice of the same weights.
+
+    Args:
+        events: of this lease; what a checkpoint carried is already in it.
+        run_dir: whose earlier leases may have measured something.
+    """
+
+    def __init__(self, events: EventWriter, run_dir: RunDir) -> None:
+        self._events = events
+        self._told = {event.key for event in _evaluations(events.carried())}
+        self._earlier = [
+            event
+            for lease in run_dir.leases()
+            if lease.events.is_file()
+            for event in _evaluations(lease.events.read_bytes())
+        ]
+
+    def untold(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of the jobs that are still to be done."""
+        return [job for job in jobs if job.key not in self._told]
+
+    def do(self, jobs: Sequence[Job], evaluations: Evaluations) -> None:
+        """Do the jobs in their order and tell each result as soon as it is there.
+
+        Args:
+            jobs: untold ones.
+            evaluations: of the one subject that they are of.
+
+        Raises:
+            StopRequested: the tick raised it; what was told until then is kept.
+        """
+        for done, job in enumerate(jobs):
+            self._tell_progress(done, len(jobs))
+            event = self._known(job, evaluations)
+            if event is None:
+                event = evaluation_event(evaluations.measure(job.evaluation, job.source, job.key))
+            self._events.write(event)
+            self._told.add(job.key)
+            _log.info("%s: top-1 %.4f", job.key, event.top1)
+        self._tell_progress(len(jobs), len(jobs))
+        self._events.sync()
+
+    def _known(self, job: Job, evaluations: Evaluations) -> EvaluationEvent | None:
+        """What an earlier process has measured of the same weights by the same recipe."""
+        sha256 = evaluations.subject.sha256
+        wanted = (job.key, sha256, job.evaluation.model_dump(mode="json"))
+        for event in self._earlier:
+            details = event.details
+            if (event.key, details.get("checkpoint_sha256"), details.get("spec")) == wanted:
+                return event
+        return None
+
+    def _tell_progress(self, done: int, total: int) -> None:
+        self._events.write(ProgressEvent(stage="probe", done=done, total=total))
+
+
+class Evaluator:
+    """Does a run's evaluations and tells them, each once.
+
+    Args:
+        spec: of the run, resolved.
+        settings: where data sets lie.
+        events: of this lease; what a checkpoint carried is already in it.
+        tick: called often; may raise to leave.
+        run_dir: whose earlier leases may have measured something.
+        data_digest: of the run's data set.
+    """
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        settings: StorageSettings,
+        events: EventWriter,
+        tick: Tick,
+        run_dir: RunDir,
+        data_digest: str,
+    ) -> None:
+        self._spec = spec
+        self._settings = settings
+        self._tick = tick
+        self._data_digest = data_digest
+        self._ledger = Ledger(events, run_dir)
+
+    def due(self, epoch: float) -> bool:
+        """Whether something is to be measured at this epoch, before the end of the run."""
+        return epoch < self._spec.epochs and bool(self._jobs(epoch))
+
+    def run(self, module: PretrainModule, step: int, epoch: float) -> None:
+        """Do what is due, leaving the module, its device and the random state as they are.
+
+        Args:
+            module: after ``step`` steps, on the device that computes.
+            step: optimiser steps done.
+            epoch: epochs done.
+
+        Raises:
+            StopRequested: the tick raised it; what was told until then is kept.
+        """
+        jobs = self._jobs(epoch)
+        if not jobs:
+            return
+        evaluations = Evaluations(
+            _subject(module, step, epoch, self._data_digest), self._settings, self._tick
+        )
+        try:
+            self._ledger.do(jobs, evaluations)
+        finally:
+            evaluations.close()
+
+    def _jobs(self, epoch: float) -> list[Job]:
+        jobs = run_jobs(self._spec.evaluations, epoch, final=epoch == self._spec.epochs)
+        return self._ledger.untold(jobs)
+
+
+def run_jobs(evaluations: Sequence[EvaluationSpec], epoch: float, *, final: bool) -> list[Job]:
+    """What a run measures at an epoch.
+
+    Keys are ``linear/encoder``, the second evaluation of a protocol ``linear-2/encoder``, and
+    before the end ``linear/encoder@100``.
+    """
+    jobs: list[Job] = []
+    numbers: dict[str, int] = {}
+    for evaluation in evaluations:
+        protocol = evaluation.protocol
+        number = numbers[protocol] = numbers.get(protocol, 0) + 1
+        if not final and epoch not in evaluation.at_epochs:
+            continue
+        name = protocol if number == 1 else f"{protocol}-{number}"
+        at = "" if final else f"@{epoch:g}"
+        # A baseline that pretraining does not change is measured once, at the end.
+        sources: tuple[Source, ...] = ("encoder", *(evaluation.baselines if final else ()))
+        jobs += [Job(f"{name}/{source}{at}", evaluation, source) for source in sources]
+    return jobs
+
+
+def evaluation_event(result: EvaluationResult) -> EvaluationEvent:
+    """What a trainer tells of a result."""
+    return EvaluationEvent(
+        key=result.key,
+        protocol=result.protocol,
+        features=result.source,
+        step=result.step,
+        epoch=result.epoch,
+        split=result.split,
+        top1=result.top1,
+        details=result.details(),
+    )
+
+
+def _subject(module: PretrainModule, step: int, epoch: float, data_digest: str) -> Subject:
+    statistics = PixelStatistics(module.pixel_mean.cpu(), module.pixel_std.cpu())
+    return Subject(
+        spec=module.spec,
+        encoder=module.model.encoder,
+        target=Target(module.data, statistics, module.spec.augmentation, data_digest),
+        step=step,
+        epoch=epoch,
+        sha256=weights_sha256(module.state_dict()),
+    )
+
+
+def _evaluations(lines: bytes) -> Iterator[EvaluationEvent]:
+    """Those among the lines of an event file."""
+    return (event for event in intact_events(lines) if isinstance(event, EvaluationEvent))

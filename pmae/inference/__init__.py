@@ -1,0 +1,1 @@
+"""Checkpoints for use outside of their run: features, reconstructions, pictures."""

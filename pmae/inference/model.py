@@ -1,0 +1,366 @@
+"""Checkpoints for use outside of their run: in a notebook, and in the service's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self, TypedDict, Unpack
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pmae.basis.basis import Basis
+from pmae.basis.reach import check_reach
+from pmae.basis.store import BasisStore
+from pmae.data.transforms.standardize import PixelStatistics, check_pixels
+from pmae.data.untrusted import ImageSource, read_outside_image
+from pmae.errors import BasisError, ImageError, SpecError
+from pmae.evaluate.features import FeatureKind, encode_blocks
+from pmae.inference.reconstruct import Parts, ReconstructionResult, panels, reconstruct
+from pmae.masking import Selection
+from pmae.methods.objectives import ComponentObjective, Draw, Objective, objective_for
+from pmae.methods.residuals import MeanSquares
+from pmae.models.autoencoder import MaskedAutoencoder
+from pmae.runs.checkpoints import (
+    CheckpointConfig,
+    Manifest,
+    model_weights,
+    read_config,
+    read_manifest,
+    read_weights,
+)
+from pmae.runs.layout import BASES_FOLDER, CONFIG_FILE, MODEL_FILE
+from pmae.runs.references import find_checkpoint, is_address
+from pmae.seeding import generator
+from pmae.settings import StorageSettings
+from pmae.spec import ExperimentSpec, MaskingSpec, resolve
+from pmae.spec.catalog import dataset_facts
+from pmae.spec.parts.masking import masking_like
+
+_BATCH = 256
+
+
+class MaskOptions(TypedDict, total=False):
+    """What to mask: a drawn mask, or a given one.
+
+    Attributes:
+        masking: how to draw; default: as the run was trained.
+        seed: of a drawn mask; default: 0.
+        components: PMAE: mask exactly these, and draw nothing.
+        patches: MAE: mask exactly these, and draw nothing.
+    """
+
+    masking: MaskingSpec | None
+    seed: int
+    components: Selection | None
+    patches: Selection | None
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained model with what it needs to be used on any images.
+
+    Attributes:
+        folder: of the checkpoint.
+        manifest: its name, step and files.
+        config: the run's spec, and what its data were.
+        model: in eval mode.
+        statistics: per-pixel mean and standard deviation of the images it was trained on; on the
+            CPU.
+    """
+
+    folder: Path
+    manifest: Manifest
+    config: CheckpointConfig
+    model: MaskedAutoencoder
+    statistics: PixelStatistics
+    settings: StorageSettings
+
+    @property
+    def spec(self) -> ExperimentSpec:
+        """The run's resolved spec."""
+        return self.config.spec
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the data set it was trained on."""
+        return self.config.class_names
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(channels, height, width)`` of the images it takes."""
+        return self.config.channels, self.spec.resolution, self.spec.resolution
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and computes."""
+        return self.model.encoder.cls_token.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the model; itself. What it is given may lie anywhere, and answers are on the CPU."""
+        if self.device != torch.device(device):
+            self.model.to(device)
+            self.__dict__.pop("objective", None)  # its basis is where the model was
+        return self
+
+    @cached_property
+    def basis(self) -> Basis | None:
+        """The components that were masked, on the CPU; None for MAE. Read when first asked for.
+
+        Raises:
+            BasisError: it lies neither in a folder ``bases`` beside the checkpoint or above it,
+                nor in the store.
+        """
+        digest = self.config.basis_digest
+        if digest is None:
+            return None
+        above = [self.folder, *self.folder.absolute().parents]
+        stores = [*(folder / BASES_FOLDER for folder in above), self.settings.bases_dir]
+        for store in stores:
+            if (store / digest).is_dir():
+                return BasisStore(store).load(digest)
+        raise BasisError(
+            f"the basis {digest} of {self.folder} is neither in a folder {BASES_FOLDER} there or "
+            f"above it, nor in {self.settings.bases_dir}; `pmae download CHECKPOINT --all` brings "
+            f"it along, or copy the folder {digest} of the service's bases (encoding images needs "
+            "no basis)"
+        )
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the run masked, and its loss, on the model's device.
+
+        Raises:
+            BasisError: see :attr:`basis`.
+        """
+        basis = self.basis
+        return objective_for(self.spec, None if basis is None else basis.to(self.device))
+
+    def preprocess(self, images: Tensor | np.ndarray) -> Tensor:
+        """Standardise images as in training.
+
+        Args:
+            images: ``(n, channels, height, width)``, uint8, or floats in [0, 1].
+
+        Returns:
+            The same shape, float32, where the images are.
+
+        Raises:
+            ValueError: another shape, type or range.
+        """
+        pixels = check_pixels(images, self.image_shape)
+        if pixels.dtype == torch.uint8:
+            pixels = pixels / 255
+        return self.statistics.to(pixels.device).standardize(pixels.float())
+
+    @torch.no_grad()
+    def encode(
+        self,
+        images: Tensor | np.ndarray,
+        *,
+        features: FeatureKind = "cls",
+        layer: int | None = None,
+        device: torch.device | str | None = None,
+        batch_size: int = _BATCH,
+    ) -> Tensor:
+        """Represent images by what the encoder makes of all of their patches.
+
+        Args:
+            images: as :meth:`preprocess` takes them.
+            features: ``cls``: the CLS token; ``mean``: the mean of the patch tokens; ``tokens``:
+                all of them, the CLS token first.
+            layer: after which block, from 1 to the model's depth, and then through the encoder's
+                last norm; default: the last. It is the ``layer`` that an evaluation names.
+            device: to compute on, where the model then stays; default: where it is.
+            batch_size: how many go through the encoder at once.
+
+        Returns:
+            ``(n, embed_dim)``, or ``(n, 1 + num_patches, embed_dim)`` for ``tokens``; float32 on
+            the CPU.
+
+        Raises:
+            ValueError: images of another shape, type or range, or there is no such layer or kind of
+                features.
+        """
+        encoder = self.to(device or self.device).model.encoder
+        depth = len(encoder.blocks)
+        layer = depth if layer is None else layer
+        if not 1 <= layer <= depth:
+            raise ValueError(f"layer {layer}: valid are 1 to {depth}, the last")
+        if features not in ("cls", "mean", "tokens"):
+            raise ValueError(f"features {features!r}; valid are cls, mean and tokens")
+        batches = check_pixels(images, self.image_shape).split(batch_size)
+        encoded = (
+            encode_blocks(encoder, self.preprocess(batch.to(self.device)), features, [layer - 1])
+            for batch in batches
+        )
+        return torch.cat([found.cpu() for (found,) in encoded])
+
+    def read_image(self, source: ImageSource) -> Tensor:
+        """Make an image of no data set what those of the run's data set are.
+
+        Args:
+            source: the path of an image file, its bytes, or a PIL image.
+
+        Returns:
+            :attr:`image_shape`, uint8: a square (oblong images lose their ends, or are squeezed
+            where the data set's are), scaled by an antialiased bicubic filter, grey or RGB.
+
+        Raises:
+            ImageError: it cannot be used; says why, and what can.
+        """
+        channels, resolution, _ = self.image_shape
+        fit = dataset_facts(self.spec.dataset.name).fit
+        pixels = read_outside_image(source, resolution=resolution, channels=channels, fit=fit)
+        return torch.from_numpy(np.array(pixels))
+
+    def read_images(self, sources: Sequence[ImageSource]) -> Tensor:
+        """:meth:`read_image` of each, for :meth:`encode` and :meth:`reconstruct`.
+
+        Returns:
+            ``(n, channels, height, width)`` uint8.
+
+        Raises:
+            ImageError: one of them cannot be used; names it, by its path or its place.
+        """
+        images = torch.empty(len(sources), *self.image_shape, dtype=torch.uint8)
+        for place, source in enumerate(sources):
+            try:
+                images[place] = self.read_image(source)
+            except ImageError as error:
+                name = source if isinstance(source, (str, Path)) else f"image {place}"
+                raise ImageError(f"{name}: {error}") from error
+        return images
+
+    def reconstruct(
+        self, images: Tensor | np.ndarray, **mask: Unpack[MaskOptions]
+    ) -> tuple[Parts, Tensor]:
+        """Mask images and let the model predict what it cannot see.
+
+        Args:
+            images: as :meth:`preprocess` takes them.
+            mask: ``masking`` (default: as the run was trained) and its ``seed``; or exactly the
+                ``components`` or ``patches`` to mask.
+
+        Returns:
+            The parts, in standardised pixels (``statistics.destandardize`` brings ``original``,
+            ``visible`` and ``full`` back) with the mask that was drawn (``masked``), and each
+            image's mean square over what is masked ``(n,)``, which is its loss unless the run's
+            ``loss`` divides that; all on the CPU.
+
+        Raises:
+            BasisError: see :attr:`basis`.
+            SpecError: a masking that does not suit the method or the images, or parts that there
+                are not.
+        """
+        parts, squares = self._predict(images, self._draw(len(images), None, **mask))
+        return parts, squares.per_image
+
+    def picture(
+        self,
+        images: Tensor | np.ndarray,
+        *,
+        object_masks: Tensor | None = None,
+        **mask: Unpack[MaskOptions],
+    ) -> ReconstructionResult:
+        """:meth:`reconstruct`, as pictures and with what is left of each component or patch.
+
+        Args:
+            images: as :meth:`preprocess` takes them.
+            object_masks: ``(n, height, width)`` uint8, for masking by objects.
+            mask: as in :meth:`reconstruct`.
+
+        Raises:
+            BasisError: see :attr:`basis`.
+            SpecError: as in :meth:`reconstruct`.
+        """
+        draw = self._draw(len(images), object_masks, **mask)
+        parts, squares = self._predict(images, draw)
+        return ReconstructionResult(
+            panels=panels(parts, self.statistics),
+            labels=None,
+            masked_error=squares.per_image.tolist(),
+            mean_squares=squares,
+            ratio=draw.ratio,
+            masked_share=draw.masked_share,
+            num_masked=int(squares.masked[0].sum()),
+            num_total=self.objective.num_total,
+        )
+
+    def resolved_masking(self, masking: MaskingSpec | None) -> MaskingSpec:
+        """``masking`` with what it leaves out; None: as the run was trained.
+
+        What a ratio counts, and by which rule, is as the run was trained unless ``masking`` names
+        it; so is what segmentation predicts.
+
+        Raises:
+            SpecError: it does not suit the method, or what the basis holds.
+        """
+        if masking is None:
+            return self.spec.masking
+        masking = masking_like(masking, self.spec.masking)
+        masking = resolve(self.spec.model_copy(update={"masking": masking})).masking
+        if isinstance(self.objective, ComponentObjective):
+            check_reach(masking, self.objective.basis)
+        return masking
+
+    def _predict(self, images: Tensor | np.ndarray, draw: Draw) -> tuple[Parts, MeanSquares]:
+        pixels = self.preprocess(check_pixels(images, self.image_shape).to(self.device))
+        masked = draw.masked.to(self.device)
+        parts, squares = reconstruct(self.model, self.objective, pixels, masked)
+        return parts.cpu(), squares.cpu()
+
+    def _draw(self, batch: int, object_masks: Tensor | None, **mask: Unpack[MaskOptions]) -> Draw:
+        """What to mask in each image of a batch."""
+        given = {"components": mask.get("components"), "patches": mask.get("patches")}
+        own = self.objective.parts_name
+        for name, selection in given.items():
+            if selection is not None and name != own:
+                raise SpecError(
+                    f"{name}: a run of method {self.spec.method} masks {own}; name those",
+                    field=(name,),
+                )
+        if (selection := given[own]) is not None:
+            return self.objective.given(selection, batch)
+        masking = self.resolved_masking(mask.get("masking"))
+        if masking.needs_object_masks and object_masks is None:
+            raise SpecError(
+                "masking.strategy: segmentation masks the objects of a data set's images, and "
+                "nothing is known of the objects in these; valid is random",
+                field=("masking", "strategy"),
+            )
+        noise = generator(mask.get("seed", 0), "reconstruct")
+        return self.objective.draw(batch, masking, noise, object_masks)
+
+
+def load_model(
+    reference: str | Path, settings: StorageSettings | None, device: torch.device | str | None
+) -> LoadedModel:
+    """See :func:`pmae.load`."""
+    settings = settings or StorageSettings()
+    if is_address(reference):
+        # Here, since its lock is not for every platform, and only addresses need it.
+        from pmae.client.cache import cached_checkpoint
+
+        folder = cached_checkpoint(str(reference), settings.cache_dir)
+    else:
+        folder = find_checkpoint(reference, settings.runs_dir)
+    return read_model(folder, settings).to(device or "cpu")
+
+
+def read_model(folder: Path, settings: StorageSettings) -> LoadedModel:
+    """Read the checkpoint in ``folder``; its basis is read when it is needed.
+
+    Raises:
+        CheckpointError: it is absent or broken.
+    """
+    manifest = read_manifest(folder, only=(CONFIG_FILE, MODEL_FILE))
+    config = read_config(folder)
+    weights = read_weights(folder)
+    model = MaskedAutoencoder.of(config.spec, config.channels)
+    model.load_state_dict(model_weights(weights))
+    statistics = PixelStatistics(weights["pixel_mean"], weights["pixel_std"])
+    return LoadedModel(folder, manifest, config, model.eval(), statistics, settings)

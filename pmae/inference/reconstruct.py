@@ -1,0 +1,137 @@
+"""Reconstructions: what a checkpoint makes of what it cannot see.
+
+With ``P`` the projection on what is masked and ``x_hat`` the decoder's image, the six panels are
+original ``x``, visible ``x - P x``, target ``P x``, prediction ``P x_hat``, full
+``x - P x + P x_hat`` and error ``|x - full|``, all in pixels (de-standardised).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pmae.data.transforms.standardize import PixelStatistics
+from pmae.inference.pictures import diverging, intensity
+from pmae.methods.objectives import Objective
+from pmae.methods.residuals import MeanSquares
+from pmae.models.autoencoder import MaskedAutoencoder
+
+PANELS = ("original", "visible", "target", "prediction", "full", "error")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of some images under their masks.
+
+    ``(n, channels, height, width)`` float32, standardised, but for the masks.
+
+    Attributes:
+        original: ``x``.
+        target: ``P x``.
+        prediction: ``P x_hat``.
+        masked: bool ``(n, num_total)``, True = masked: which components or patches ``P`` keeps.
+            :func:`pmae.masking.selection_of` writes a row of it down.
+    """
+
+    original: Tensor
+    target: Tensor
+    prediction: Tensor
+    masked: Tensor
+
+    def cpu(self) -> Parts:
+        """Copy to the CPU."""
+        tensors = (self.original, self.target, self.prediction, self.masked)
+        return Parts(*(tensor.cpu() for tensor in tensors))
+
+    @property
+    def visible(self) -> Tensor:
+        """``x - P x``."""
+        return self.original - self.target
+
+    @property
+    def full(self) -> Tensor:
+        """``x - P x + P x_hat``."""
+        return self.visible + self.prediction
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """Reconstructions of some images under one draw of masks.
+
+    Attributes:
+        panels: by name (:data:`PANELS`), each ``(n, height, width, 3)`` uint8.
+        labels: what each image shows; None: nothing is known of that.
+        masked_error: of each image, the mean square over what is masked.
+        mean_squares: of each component or patch of each image.
+        ratio: the ratio asked for; None where none is.
+        masked_share: the share really masked, of variance or of patches.
+        num_masked: components or patches masked in the first image.
+        num_total: components or patches there are.
+    """
+
+    panels: dict[str, np.ndarray]
+    labels: list[str] | None
+    masked_error: list[float]
+    mean_squares: MeanSquares
+    ratio: float | None
+    masked_share: float
+    num_masked: int
+    num_total: int
+
+
+@torch.no_grad()
+def reconstruct(
+    model: MaskedAutoencoder, objective: Objective, images: Tensor, masked: Tensor
+) -> tuple[Parts, MeanSquares]:
+    """Reconstruct any images under any mask.
+
+    Args:
+        model: in eval mode.
+        objective: on the model's device.
+        images: ``(n, channels, height, width)``, standardised.
+        masked: bool, True = masked: ``(num_total,)`` or ``(n, num_total)``.
+
+    Returns:
+        The parts, and the mean squares of each component or patch.
+    """
+    batch = objective.mask(images, masked)
+    prediction, _ = objective.predict(model, batch)
+    residual, target = objective.mean_squares(prediction, batch)
+    parts = Parts(
+        original=images,
+        target=objective.hidden_part(images, masked),
+        prediction=objective.hidden_part(objective.standardized(prediction, batch), masked),
+        masked=masked.expand_as(residual),
+    )
+    return parts, MeanSquares(residual, target, parts.masked, objective.bands)
+
+
+def panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:
+    """The parts as pictures: :data:`PANELS`, each ``(n, height, width, 3)`` uint8.
+
+    Args:
+        parts: on the CPU.
+        statistics: of the pixels that they are standardised by.
+    """
+
+    def pixels(standardized: Tensor) -> np.ndarray:
+        return statistics.destandardize(standardized).numpy()
+
+    def deviation(standardized: Tensor) -> np.ndarray:
+        values: np.ndarray = (standardized * statistics.std).numpy()
+        return values
+
+    target, prediction = deviation(parts.target), deviation(parts.prediction)
+    limit = np.abs(target).max(axis=(1, 2, 3))
+    error = np.abs(pixels(parts.original) - pixels(parts.full))
+    return {
+        "original": intensity(pixels(parts.original)),
+        "visible": intensity(pixels(parts.visible)),
+        "target": diverging(target, limit),
+        "prediction": diverging(prediction, limit),
+        "full": intensity(pixels(parts.full)),
+        "error": intensity(error.mean(axis=1, keepdims=True)),
+    }

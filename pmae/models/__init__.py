@@ -1,0 +1,1 @@
+"""The masked autoencoder, and images as sequences of patches."""

@@ -1,0 +1,1 @@
+"""The paper's table: what was measured beside what is published."""

@@ -1,0 +1,272 @@
+"""The paper's table from a folder of runs: what was measured, apart from what is published.
+
+What counts of a run is told in :mod:`pmae.report.collect`. Runs that differ in their seed
+only are one configuration: mean and sample standard deviation over them. Where a cell has several
+configurations (the ratios of ``ocl``, or other settings), the one with the best figure on
+*validation* is shown, with its figure on test. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pmae.evaluate.results import mean_and_std
+from pmae.report.collect import Measured
+from pmae.report.published import PROBES, RANDOM_RATIO, ROWS, SOURCE, published
+from pmae.spec import MaskingSpec
+
+_STD_RATIO = 0.75
+_PROTOCOLS = (*PROBES, "knn")
+_NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune", "knn": "k-NN"}
+_METHODS = {"pmae": "PMAE", "mae": "MAE"}
+_Cell = tuple[str, str, str, str]
+"""Protocol, method, variant and data set."""
+NOT_COMPARABLE = (
+    "Published and measured figures do not compare. The published results script takes the best of "
+    "a probe's epochs on the images that it reports (of MedMNIST the validation split under "
+    "training augmentation, of Tiny ImageNet the public validation images) and trains on all "
+    "training images; whether the published table was made by it is not known. Measured figures "
+    "are of a probe's last epoch, on test images that chose nothing; those of the best epoch are "
+    "chosen on test and overstate. Unless dataset.val of a run is none, a part of its training "
+    "images is held out for validation."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of the table, in percent.
+
+    Attributes:
+        source: ``published``, ``measured``, or ``measured_best_epoch``: measured, and chosen on
+            test.
+        variant: ``std``, ``ocl`` or ``rd``.
+        runs: how many runs with seeds of their own the mean is of; None for what is published.
+        ratio: of the configuration that is shown, where it is one number.
+        candidates: among how many configurations it was chosen on validation.
+    """
+
+    source: str
+    protocol: str
+    method: str
+    variant: str
+    dataset: str
+    top1: float
+    std: float | None = None
+    runs: int | None = None
+    ratio: float | None = None
+    candidates: int | None = None
+
+
+_MakeRow = Callable[[_Cell, Sequence[Measured]], Row]
+
+
+def variants(method: str, masking: MaskingSpec) -> tuple[str, ...]:
+    """In which rows of the table a run counts; MAE at 0.75 is also a candidate for ``ocl``.
+
+    The paper's ratios are shares of the variance, and its ``rd`` draws them from 0.1 to 0.9.
+    """
+    if masking.strategy != "random" or masking.ratio_of == "components":
+        return ()
+    low, high = masking.ratio_range
+    if low < high:
+        return ("rd",) if (low, high) == RANDOM_RATIO else ()
+    return ("std", "ocl") if method == "mae" and low == _STD_RATIO else ("ocl",)
+
+
+def measured_rows(runs: Iterable[Measured]) -> list[Row]:
+    """The measured part of the table, in the paper's order, other data sets last."""
+    return _measured_rows(runs, _row)
+
+
+def best_epoch_rows(runs: Iterable[Measured]) -> list[Row]:
+    """The same runs as the published results script would report them: all is chosen on test.
+
+    A figure is the best of a probe's epochs, and a cell shows the configuration with the best one.
+    k-NN has no epochs.
+    """
+    return _measured_rows((run for run in runs if run.best_epoch_top1 is not None), _best_epoch_row)
+
+
+def _measured_rows(runs: Iterable[Measured], make: _MakeRow) -> list[Row]:
+    cells: dict[_Cell, list[Measured]] = defaultdict(list)
+    for run in runs:
+        for variant in variants(run.method, run.masking):
+            cells[run.protocol, run.method, variant, run.dataset].append(run)
+    rows = [make(cell, found) for cell, found in cells.items()]
+    order = {(protocol, *row): n for n, (protocol, row) in enumerate(_rows())}
+    return sorted(rows, key=lambda row: (order[row.protocol, row.method, row.variant], row.dataset))
+
+
+def _rows() -> Iterator[tuple[str, tuple[str, str]]]:
+    return ((protocol, row) for protocol in _PROTOCOLS for row in ROWS)
+
+
+def _row(cell: _Cell, found: Sequence[Measured]) -> Row:
+    candidates = _configurations(found)
+    # Without a validation figure (runs of older versions) nothing is chosen by it.
+    chosen = max(candidates, key=lambda runs: mean_and_std([r.val_top1 or 0.0 for r in runs])[0])
+    return _told("measured", cell, chosen, [run.top1 for run in chosen], len(candidates))
+
+
+def _best_epoch_row(cell: _Cell, found: Sequence[Measured]) -> Row:
+    candidates = _configurations(found)
+    figures = [[run.best_epoch_top1 or 0.0 for run in runs] for runs in candidates]
+    best = max(range(len(candidates)), key=lambda index: mean_and_std(figures[index])[0])
+    source = "measured_best_epoch"
+    return _told(source, cell, candidates[best], figures[best], len(candidates))
+
+
+def _configurations(found: Sequence[Measured]) -> list[list[Measured]]:
+    """Runs that differ in their seed only stand together."""
+    by_configuration: dict[str, dict[int, Measured]] = defaultdict(dict)
+    for run in found:
+        by_configuration[run.configuration][run.seed] = run
+    return [list(seeds.values()) for seeds in by_configuration.values()]
+
+
+def _told(
+    source: str,
+    cell: _Cell,
+    chosen: Sequence[Measured],
+    figures: Sequence[float],
+    candidates: int,
+) -> Row:
+    top1, std = mean_and_std([100 * figure for figure in figures])
+    low, high = chosen[0].masking.ratio_range
+    protocol, method, variant, dataset = cell
+    return Row(
+        source=source,
+        protocol=protocol,
+        method=method,
+        variant=variant,
+        dataset=dataset,
+        top1=top1,
+        std=std,
+        runs=len(chosen),
+        ratio=low if low == high else None,
+        candidates=candidates,
+    )
+
+
+def published_rows() -> list[Row]:
+    """The published part of the table."""
+    return [
+        Row("published", p.protocol, p.method, p.variant, p.dataset, p.top1) for p in published()
+    ]
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One row a figure; ``source`` says whose it is."""
+    names = list(Row.__dataclass_fields__)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = (getattr(row, name) for name in names)
+        writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in values])
+    return buffer.getvalue()
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Tables of fixed width: published, measured, and measured but chosen on test."""
+    parts = []
+    for caption, part in _parts(rows):
+        head, body = _grid(part, _plain)
+        lines = [head, *body]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        text = [
+            "  ".join(
+                cell.ljust(width) if i < 2 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        parts.append("\n".join([caption, text[0], "-" * max(map(len, text)), *text[1:]]))
+    return "\n\n".join([*parts, *_notes(rows)]) + "\n"
+
+
+def as_latex(rows: Sequence[Row]) -> str:
+    """Tabulars: published, measured, and measured but chosen on test."""
+    parts = []
+    for caption, part in _parts(rows):
+        head, body = _grid(part, _tex)
+        lines = [" & ".join(line) + r" \\" for line in (head, *body)]
+        columns = "ll" + "r" * (len(head) - 2)
+        parts.append(
+            "\n".join(
+                [
+                    f"% {caption}",
+                    rf"\begin{{tabular}}{{{columns}}}",
+                    r"\hline",
+                    lines[0].replace("_", r"\_"),
+                    r"\hline",
+                    *lines[1:],
+                    r"\hline",
+                    r"\end{tabular}",
+                ]
+            )
+        )
+    return "\n\n".join([*parts, *(f"% {note}" for note in _notes(rows))]) + "\n"
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """A list of figures."""
+    return json.dumps([vars(row) for row in rows], indent=1) + "\n"
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    captions = {
+        "published": f"published ({SOURCE}), top-1 %",
+        "measured": "measured here, top-1 % on test, mean ± standard deviation over seeds",
+        "measured_best_epoch": "measured here, but as the published results script reports: the "
+        "best of the probe's epochs on test, top-1 %",
+    }
+    for source, caption in captions.items():
+        part = [row for row in rows if row.source == source]
+        if part:
+            yield caption, part
+
+
+def _grid(rows: Sequence[Row], write: Any) -> tuple[list[str], list[list[str]]]:
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    cells = {(row.protocol, row.method, row.variant, row.dataset): row for row in rows}
+    body = []
+    for protocol, (method, variant) in _rows():
+        found = [cells.get((protocol, method, variant, dataset)) for dataset in datasets]
+        if any(found):
+            name = f"{_METHODS[method]} {variant}"
+            body.append([_NAMES[protocol], name, *(write(row) if row else "" for row in found)])
+    return ["probe", "method", *datasets], body
+
+
+def _plain(row: Row) -> str:
+    return f"{row.top1:.1f}" + ("" if row.std is None else f" ± {row.std:.1f}") + _mark(row)
+
+
+def _tex(row: Row) -> str:
+    return f"{row.top1:.1f}" + ("" if row.std is None else rf" $\pm$ {row.std:.1f}") + _mark(row)
+
+
+def _mark(row: Row) -> str:
+    return "" if row.runs is None else f" ({row.runs})"
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    measured = [row for row in rows if row.source == "measured"]
+    notes = ["In brackets: how many runs, each with a seed of its own."] if measured else []
+    if measured:
+        notes.append(NOT_COMPARABLE)
+    for row in measured:
+        if row.candidates and row.candidates > 1:
+            ratio = "" if row.ratio is None else f", ratio {row.ratio:g}"
+            notes.append(
+                f"{_NAMES[row.protocol]}, {_METHODS[row.method]} {row.variant}, {row.dataset}: "
+                f"the best on validation of {row.candidates} configurations{ratio}."
+            )
+    return notes

@@ -1,0 +1,1 @@
+"""What every process needs of its machine: logs, files, memory, addresses, signals."""

@@ -1,0 +1,1 @@
+"""The parts of an experiment's spec, a module each."""

@@ -1,0 +1,1 @@
+"""A pretraining run: its steps, what happens between them, and its processes."""

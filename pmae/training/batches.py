@@ -1,0 +1,167 @@
+"""What the steps compute on: images, crops, flips and masks, ready before they are asked for.
+
+Images are picked by their numbers, where the split lies: on a GPU if it fits there. Crops, flips
+and masks are functions of (seed, step), drawn by threads on the CPU while earlier steps compute, so
+that they are the same on every device and in whichever order the threads finish.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pmae.data.images import Batch, MemorySplit, Split
+from pmae.data.transforms.augment import AugmentationDraw, draw_augmentation
+from pmae.methods.objectives import Draw, Objective
+from pmae.seeding import generator
+from pmae.spec import ExperimentSpec
+from pmae.training.plan import StepPlan
+
+RESIDENT_SHARE = 0.25
+"""Of a GPU's free memory, when training begins, that the train split may take."""
+_MAX_DRAWING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one device sees in one micro-step.
+
+    Attributes:
+        batch: images and labels on the device.
+        augmentation: of these images.
+        masked: bool, True = masked, on the CPU: ``(num_total,)`` or ``(images, num_total)``.
+        draw: of the whole step, whichever part of it is seen here.
+        share_of_images: of the step's images.
+        share_of_masked: of what is masked in all of the step's images.
+    """
+
+    batch: Batch
+    augmentation: AugmentationDraw
+    masked: Tensor
+    draw: Draw
+    share_of_images: float
+    share_of_masked: float
+
+
+_Drawn = tuple[AugmentationDraw, Draw]
+
+
+class Feed:
+    """Parts of steps, in order, a few of them ahead.
+
+    Args:
+        spec: resolved.
+        plan: of the steps.
+        split: to train on.
+        objective: which draws masks.
+        rank: of the device among those that share a batch, from 0.
+    """
+
+    def __init__(
+        self, spec: ExperimentSpec, plan: StepPlan, split: Split, objective: Objective, rank: int
+    ) -> None:
+        self._spec = spec
+        self._plan = plan
+        self._split = split
+        self._objective = objective
+        self._rank = rank
+        self._threads: ThreadPoolExecutor | None = None
+        self._next = self._last = -1
+        self._num_ahead = 0
+        self._batches: Iterator[Batch] = iter(())
+        self._ahead: deque[tuple[Batch, Future[_Drawn]]] = deque()
+        self._drawing: tuple[int, Future[_Drawn]] | None = None
+
+    def part(self, micro_step: int, device: torch.device) -> Part:
+        """What is seen in a micro-step.
+
+        Args:
+            micro_step: from 0; any but the one after the last begins anew.
+            device: that computes; the same at every call.
+        """
+        if micro_step != self._next:
+            self._begin(micro_step, device)
+        batch, drawn = self._ahead.popleft()
+        self._next = micro_step + 1
+        self._fill()
+        augmentation, draw = drawn.result()
+        rows = self._plan.rows(micro_step, self._rank)
+        masked = draw.masked if draw.masked.ndim == 1 else draw.masked[rows]
+        of_images = len(batch.images) / self._plan.images_per_step
+        return Part(
+            batch.to(device),
+            augmentation.part(rows),
+            masked,
+            draw,
+            of_images,
+            of_images if masked.ndim == 1 else float(masked.sum() / draw.masked.sum()),
+        )
+
+    def _begin(self, micro_step: int, device: torch.device) -> None:
+        if self._threads is None:
+            self._split = resident(self._split, device)
+            on_cpu = device.type == "cpu"
+            count = 1 if on_cpu else min(_MAX_DRAWING_THREADS, os.cpu_count() or 1)
+            self._threads = ThreadPoolExecutor(count, thread_name_prefix="draw")
+            self._num_ahead = count + 1
+        self._next, self._last = micro_step, micro_step - 1
+        self._ahead.clear()
+        last = self._plan.total_steps * self._plan.accumulate_steps
+        self._batches = self._split.batches(map(self._indices, range(micro_step, last)))
+        self._fill()
+
+    def _fill(self) -> None:
+        while len(self._ahead) < self._num_ahead:
+            batch = next(self._batches, None)
+            if batch is None:
+                return
+            self._last += 1
+            self._ahead.append((batch, self._draws(self._last, batch.object_masks)))
+
+    def _draws(self, micro_step: int, object_masks: Tensor | None) -> Future[_Drawn]:
+        """The draws of a step, once for all of its parts.
+
+        Where masks follow objects a step has one part: a resolved spec cuts it into no more.
+        """
+        step = micro_step // self._plan.accumulate_steps
+        if self._drawing is None or self._drawing[0] != step:
+            assert self._threads is not None
+            self._drawing = step, self._threads.submit(self._draw, step, object_masks)
+        return self._drawing[1]
+
+    def _draw(self, step: int, object_masks: Tensor | None) -> _Drawn:
+        """Draw crops, flips and masks of a step's whole batch; runs in a thread."""
+        spec, images = self._spec, self._plan.images_per_step
+        _, height, width = self._split.image_shape
+        crops = generator(spec.seed, "augment", step)
+        augmentation = draw_augmentation(images, height, width, spec.augmentation, crops)
+        if object_masks is not None:
+            object_masks = augmentation.apply_to_object_masks(object_masks)
+        noise = generator(spec.seed, "mask", step)
+        return augmentation, self._objective.draw(images, spec.masking, noise, object_masks)
+
+    def _indices(self, micro_step: int) -> Tensor:
+        indices = self._plan.batch_indices(
+            self._spec.seed, micro_step // self._plan.accumulate_steps
+        )
+        return indices[self._plan.rows(micro_step, self._rank)]
+
+
+def resident(split: Split, device: torch.device) -> Split:
+    """The split on the device that computes, if it is in memory and fits there.
+
+    On a CPU it is there. A GPU's part of it is :data:`RESIDENT_SHARE`.
+    """
+    if device.type == "cpu" or not isinstance(split, MemorySplit):
+        return split
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if split.images.numel() > RESIDENT_SHARE * free:
+            return split
+    return split.to(device)

@@ -1,0 +1,95 @@
+"""What is summed over the steps of an epoch: loss, online probe, and the variance explained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pmae.methods.objectives import Score
+from pmae.runtime.transfer import to_device
+
+EXPLAINED_VARIANCE = "explained_variance"
+"""Name of the metric after ``train_`` or ``val_``; ``_<band>`` may follow."""
+_NAMES = ("loss", "correct", "probe_loss", "images")
+
+
+def step_sums(
+    score: Score, loss_weight: float, correct: Tensor, probe_loss: Tensor, images: int
+) -> Tensor:
+    """The sums over the images of a step, or of a part of it, on the device that computed them.
+
+    Args:
+        score: of the images.
+        loss_weight: by which the loss counts, the number of images for a whole batch.
+        correct: how many the online probe classifies right, a float64 scalar.
+        probe_loss: the online probe's, the mean over the images.
+        images: how many there are.
+
+    Returns:
+        float64 ``(4 + 2 * bands,)``: loss, correct, the probe's loss, images, and each band's
+        residual and target.
+    """
+    loss = score.loss.detach().double() * loss_weight
+    count = torch.full_like(loss, images)
+    of_probe = probe_loss.detach().double() * images
+    means = torch.stack([loss, correct, of_probe, count])
+    return torch.cat([means, score.residual, score.target])
+
+
+class EpochSums:
+    """Running sums over the finished steps of the current epoch; part of a checkpoint.
+
+    They stay on the device that computes until somebody reads them: that waits for it.
+
+    Args:
+        bands: names of the bands by which the explained variance is told apart.
+        counters: what :meth:`counters` of a checkpoint gave. What an older version's lacks is
+            unknown (NaN) in the epoch that is under way, and that epoch has no such figure.
+
+    Attributes:
+        values: float64, as :func:`step_sums` lays them out.
+    """
+
+    def __init__(self, bands: tuple[str, ...], counters: Mapping[str, float] | None = None) -> None:
+        self._bands = bands
+        parts = [f"{kind}_{band}" for kind in ("residual", "target") for band in bands]
+        self._names = (*_NAMES, *parts)
+        known = counters or {}
+        missing = math.nan if known.get("images") else 0.0
+        values = [known.get(name, missing) for name in self._names]
+        self.values = torch.tensor(values, dtype=torch.float64)
+
+    def add(self, sums: Tensor) -> None:
+        """Count one step, of which :func:`step_sums` gave ``sums``."""
+        self.values = to_device(self.values, sums.device) + sums
+
+    def counters(self) -> dict[str, float]:
+        """The sums by name, for a checkpoint."""
+        return dict(zip(self._names, self.values.tolist(), strict=True))
+
+    def means(self, split: str, accuracy: str) -> dict[str, float]:
+        """The figures of an epoch.
+
+        The share of the masked variance that is explained is ``1 - residual / target``. It is left
+        out where nothing was masked.
+
+        Args:
+            split: train or val.
+            accuracy: what the online probe's is called.
+        """
+        values = self.values.cpu()
+        loss, correct, probe_loss, images = values[: len(_NAMES)].tolist()
+        residual, target = values[len(_NAMES) :].chunk(2)
+        explained = {f"{split}_{EXPLAINED_VARIANCE}": (residual.sum(), target.sum())}
+        if len(self._bands) > 1:
+            for band, left, whole in zip(self._bands, residual, target, strict=True):
+                explained[f"{split}_{EXPLAINED_VARIANCE}_{band}"] = left, whole
+        return {
+            f"{split}_loss": loss / images,
+            f"{split}_online_probe_{accuracy}": correct / images,
+            f"{split}_online_probe_loss": probe_loss / images,
+            **{name: 1 - float(r / t) for name, (r, t) in explained.items() if t > 0},
+        }

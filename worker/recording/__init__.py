@@ -1,0 +1,1 @@
+"""Recording a trainer's events into SQL."""

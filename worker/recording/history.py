@@ -1,0 +1,48 @@
+"""A run's history: the sentence that an event of its trainer makes in it."""
+
+from __future__ import annotations
+
+from pmae.runs.events import (
+    CheckpointEvent,
+    CheckpointRemovedEvent,
+    ErrorEvent,
+    EvaluationEvent,
+    Event,
+    StageEvent,
+    StartEvent,
+    WarningEvent,
+)
+from pmae.schema import RunKind
+
+_EVALUATIONS = {
+    "linear": "linear probe on",
+    "mlp": "MLP probe on",
+    "knn": "k-NN on",
+    "finetune": "fine-tuning of",
+}
+
+
+def history_line(event: Event, kind: RunKind) -> str | None:
+    """The line of history that an event makes, if it makes one, in a run of this kind."""
+    match event:
+        case StartEvent() if kind == "evaluate":
+            return "evaluation started"
+        case StartEvent(resumed_from=None):
+            return "training started"
+        case StartEvent():
+            return f"training resumed at step {event.resumed_step}"
+        case StageEvent():
+            return f"entered the stage {event.stage}"
+        case CheckpointEvent(kind="kept"):
+            return f"wrote the checkpoint {event.name}"
+        case CheckpointRemovedEvent():
+            return f"removed the checkpoint {event.name}, as the spec's retention says"
+        case EvaluationEvent():
+            what = event.features.replace("_", " ")
+            name = _EVALUATIONS[event.protocol]
+            at = f" after epoch {event.epoch:g}" if "@" in event.key else ""
+            return f"{name} {what}{at}: top-1 {event.top1:.1%}"
+        case WarningEvent() | ErrorEvent():
+            return event.message
+        case _:
+            return None

@@ -1,0 +1,1 @@
+"""Supervision of one claimed run: its trainer process and its outcome."""

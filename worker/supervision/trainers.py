@@ -1,0 +1,225 @@
+"""Trainer processes as their supervisor sees them: new ones, and forked ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from pmae.training.process.fork_server import READY
+from pmae.training.process.signals import kill_group
+
+
+class Trainer(Protocol):
+    """A trainer in a session of its own, at the end of its supervisor's pipe."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its process group's."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+
+    @property
+    def exit_status(self) -> int | None:
+        """Of a process that is gone; negative: a signal. None: nobody saw how it ended."""
+
+    def say_alive(self) -> None:
+        """Tell it that its supervisor is there."""
+
+    def terminate(self) -> None:
+        """Ask it to checkpoint and leave."""
+
+    def kill(self) -> None:
+        """Kill it and whatever it started."""
+
+    def close(self) -> None:
+        """Kill it if it still runs, and let go of it."""
+
+
+class _Pipe:
+    """The writing end of a trainer's standard input."""
+
+    def __init__(self) -> None:
+        self.reading_end, self._writing_end = os.pipe()
+        # A trainer that was stopped (SIGSTOP) reads nothing; its supervisor must not wait for it.
+        os.set_blocking(self._writing_end, False)
+
+    def say_alive(self) -> None:
+        # A full pipe still says enough, and a broken one's process is about to be seen gone.
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._writing_end, b".")
+
+    def close_reading_end(self) -> None:
+        os.close(self.reading_end)
+
+    def close(self) -> None:
+        os.close(self._writing_end)
+
+
+class NewTrainer:
+    """A trainer in a new Python process."""
+
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._pipe = _Pipe()
+        try:
+            with log.open("ab") as file:
+                self._process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=self._pipe.reading_end,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except BaseException:
+            self._pipe.close()
+            raise
+        finally:
+            self._pipe.close_reading_end()
+        self.say_alive = self._pipe.say_alive
+
+    @property
+    def pid(self) -> int:
+        """See :class:`Trainer`."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """See :class:`Trainer`."""
+        return self._process.poll() is not None
+
+    @property
+    def exit_status(self) -> int | None:
+        """See :class:`Trainer`."""
+        return self._process.returncode
+
+    def terminate(self) -> None:
+        """See :class:`Trainer`."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """See :class:`Trainer`."""
+        kill_group(self.pid)
+
+    def close(self) -> None:
+        """See :class:`Trainer`."""
+        self.kill()
+        self._process.wait()
+        self._pipe.close()
+
+
+class ForkedTrainer:
+    """A trainer that a fork server started.
+
+    The server tells how it ended. When the server is gone the trainer goes on, and only that it
+    ended can be seen.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        patience_seconds: float,
+    ) -> None:
+        """Ask the server at the other end of ``connection``.
+
+        Raises:
+            OSError: it is not there, or does not answer within ``patience_seconds``.
+        """
+        self._said = b""
+        self._status: int | None = None
+        self._connection = connection
+        self._pipe = _Pipe()
+        try:
+            self._connection.settimeout(patience_seconds)
+            self._next_line(expected=READY.strip())
+            with log.open("ab") as file:
+                request = json.dumps(list(arguments)).encode()
+                descriptors = [self._pipe.reading_end, file.fileno()]
+                socket.send_fds(self._connection, [request], descriptors)
+            self.pid = int(self._next_line(expected=b"pid").split()[1])
+            self._gone = _process_descriptor(self.pid)
+        except BaseException:
+            # Should one have been forked all the same, it has lost its pipe and ends at once.
+            self._pipe.close()
+            self._connection.close()
+            raise
+        finally:
+            self._pipe.close_reading_end()
+        self._connection.setblocking(False)
+        self.say_alive = self._pipe.say_alive
+
+    def _next_line(self, *, expected: bytes) -> bytes:
+        while b"\n" not in self._said:
+            piece = self._connection.recv(4096)
+            if not piece:
+                raise ConnectionError("the fork server ended")
+            self._said += piece
+        line, _, self._said = self._said.partition(b"\n")
+        if not line.startswith(expected):
+            raise ConnectionError(f"the fork server said {line!r}")
+        return line
+
+    @property
+    def ended(self) -> bool:
+        """See :class:`Trainer`."""
+        if self._status is not None:
+            return True
+        try:
+            self._status = int(self._next_line(expected=b"status").split()[1])
+        except BlockingIOError:
+            return False
+        except OSError:  # the server is gone
+            return self._gone is None or bool(select.select([self._gone], [], [], 0)[0])
+        return True
+
+    @property
+    def exit_status(self) -> int | None:
+        """See :class:`Trainer`."""
+        return self._status
+
+    def terminate(self) -> None:
+        """See :class:`Trainer`."""
+        self._send(signal.SIGTERM)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._gone is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._gone, number)
+
+    def kill(self) -> None:
+        """See :class:`Trainer`."""
+        # Once the server has told its status it has also killed the group, and the number is free.
+        if self._status is None:
+            kill_group(self.pid)
+            self._send(signal.SIGKILL)  # in its first moments it has no group yet
+
+    def close(self) -> None:
+        """See :class:`Trainer`."""
+        self.kill()
+        if self._gone is not None:
+            select.select([self._gone], [], [])
+            os.close(self._gone)
+        self._pipe.close()
+        self._connection.close()
+
+
+def _process_descriptor(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None if it has ended."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
