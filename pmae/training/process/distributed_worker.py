@@ -77,8 +77,6 @@ def _compute(task: RankTask) -> None:
         objective_for(spec, basis),
         rank=task.rank,
     )
-    # From here on Lightning handles SIGTERM, by talking to the other ranks: blocked, it never does.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     fit(module, first, [Restore(state)], accelerator)
 
 

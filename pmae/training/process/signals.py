@@ -31,9 +31,8 @@ class StopSignal:
     Inside :meth:`deferred` it only remembers, and the loop leaves at its next step boundary.
     Outside there is nothing to save, and it raises :class:`StopRequested` at once.
 
-    No moment loses the signal. A trainer starts with SIGTERM blocked if it was forked, and blocks
-    it again while Lightning's handler is in the way: a blocked signal waits until
-    :meth:`install` unblocks it.
+    No moment loses the signal: a forked trainer starts with SIGTERM blocked, and one that comes
+    then waits until :meth:`install` unblocks it.
 
     Attributes:
         requested: SIGTERM came.
@@ -59,13 +58,8 @@ class StopSignal:
         try:
             yield
         finally:
-            self.install()
             self._deferred = False
         self.check()
-
-    def block(self) -> None:
-        """Let a SIGTERM wait for the next :meth:`install`, or for the end of :meth:`deferred`."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def check(self) -> None:
         """Raise :class:`StopRequested` if SIGTERM came."""
