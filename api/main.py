@@ -32,7 +32,8 @@ from api.db.opening import check_database
 from api.db.revision import require_current
 from api.db.session import make_engine, make_sessions
 from api.evaluations.routes import router as evaluations_router
-from api.events.streams import RunStreams
+from api.events.routes import router as events_router
+from api.events.streams import EventStreams
 from api.health.prometheus import Instruments, ServiceCollector
 from api.health.readiness import ReadinessCheck
 from api.http.docs import router as docs_router
@@ -61,6 +62,7 @@ ROUTERS = (
     (API_PREFIX, runs_router),
     (API_PREFIX, run_details_router),
     (API_PREFIX, across_router),
+    (API_PREFIX, events_router),
     (API_PREFIX, checkpoints_router),
     (API_PREFIX, evaluations_router),
     (API_PREFIX, access_router),
@@ -163,7 +165,7 @@ async def running_services(
     sessions = make_sessions(engine)
     collector = ServiceCollector(sessions, settings)
     instruments.registry.register(collector)
-    streams = RunStreams(
+    streams = EventStreams(
         sessions,
         poll_seconds=settings.stream_poll_seconds,
         heartbeat_seconds=settings.stream_heartbeat_seconds,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pmae.client.access import AccessMethods
 from pmae.client.catalogue import ServiceMethods
 from pmae.client.details import DetailMethods
+from pmae.client.events import EventMethods
 from pmae.client.runs import RunMethods
 from pmae.client.whole import FolderMethods
 
 
-class PmaeClient(RunMethods, DetailMethods, FolderMethods, ServiceMethods, AccessMethods):
+class PmaeClient(
+    RunMethods, DetailMethods, EventMethods, FolderMethods, ServiceMethods, AccessMethods
+):
     """Speaks to one service. Safe to share between threads; close it, or use it in a ``with``.
 
     Args:

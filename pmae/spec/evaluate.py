@@ -54,6 +54,12 @@ class EvaluationRequest(SpecModel):
     threads: PositiveInt | None = Field(
         default=None, le=256, description="CPU threads; default: the pretraining's."
     )
+    precision: Literal["fp32", "bf16"] | None = Field(
+        default=None,
+        description="Of the encoder's arithmetic; classifiers on frozen features compute in fp32. "
+        "Default: the pretraining's, on hardware that computes in it, and fp32 elsewhere; decided "
+        "when the run starts, and kept when it resumes elsewhere.",
+    )
     tags: tuple[Tag, ...] = Field(default=(), max_length=32)
     notes: str = Field(default="", max_length=10_000)
 
