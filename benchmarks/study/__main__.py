@@ -16,6 +16,7 @@ again.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -35,6 +36,8 @@ RESULTS = Path("docs/study/results.json")
 def main() -> int:
     """Run the command; returns the exit status."""
     options = _options()
+    for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell started it in the background
+        signal.signal(stop, signal.default_int_handler)
     results = Results(RESULTS)
     if options.fresh:
         results.clear()
