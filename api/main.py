@@ -37,10 +37,11 @@ from api.events.streams import EventStreams
 from api.health.prometheus import Instruments, ServiceCollector
 from api.health.readiness import ReadinessCheck
 from api.http.docs import router as docs_router
-from api.http.errors import install_error_handlers
+from api.http.error_handlers import install_error_handlers
 from api.http.middleware import BodyLimitMiddleware, OriginMiddleware
-from api.http.openapi import API_PREFIX, Document
+from api.http.openapi import Document
 from api.http.request_log import RequestLogMiddleware
+from api.http.responses import API_PREFIX
 from api.queue.reconcile import ring_once, take_back_lost
 from api.queue.wake_up import BROKER_ERRORS, Doorbell
 from api.reconstructions.pool import Reconstructor

@@ -16,8 +16,8 @@ from api.events.listener import Listener
 from api.events.order import Place, place_of_now
 from api.events.streams import EventStream
 from api.http.errors import InvalidRequestError
-from api.http.openapi import problems
 from api.http.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
+from api.http.responses import problems
 from api.http.validation import unknown_name
 from api.runs.service import run_not_found
 from api.services import Services, ServicesDep

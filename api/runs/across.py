@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.auth.requirements import VIEWER
 from api.http.errors import InvalidRequestError
-from api.http.openapi import problems
 from api.http.parameters import refuse_unknown_parameters
+from api.http.responses import problems
 from api.metrics.as_csv import wants_csv
 from api.metrics.parameters import (
     METRICS_AS_CSV,

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from api.auth.requirements import VIEWER
 from api.basis.components import get_component_png, get_spectrum
 from api.checkpoints.listing import CheckpointParameters, list_checkpoints
-from api.http.openapi import binary, problems
 from api.http.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
+from api.http.responses import binary, problems
 from api.metrics.as_csv import wants_csv
 from api.metrics.parameters import (
     METRICS_AS_CSV,

@@ -8,6 +8,7 @@ from pmae.client.details import DetailMethods
 from pmae.client.events import EventMethods
 from pmae.client.runs import RunMethods
 from pmae.client.whole import FolderMethods
+from pmae.runtime.secret_files import API_KEY, read_secret
 
 
 class PmaeClient(
@@ -21,3 +22,14 @@ class PmaeClient(
         timeout: seconds to wait for a connection and for each piece of an answer.
         transport: replaces the network, for tests.
     """
+
+
+def connect(api_url: str) -> PmaeClient:
+    """Connect with the key in ``PMAE_API_KEY``, or in the file that ``PMAE_API_KEY_FILE`` names.
+
+    As an option, every process list would show it.
+
+    Raises:
+        SettingsError: both are given, or the file cannot be read.
+    """
+    return PmaeClient(api_url, api_key=read_secret(API_KEY))

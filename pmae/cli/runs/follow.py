@@ -18,7 +18,7 @@ from pmae.cli.resolve import RunArgument, find_run
 from pmae.cli.runs.watch import show_result, watch_run
 from pmae.client import PmaeClient
 from pmae.client.backoff import Backoff
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.client.reader import EventReader
 from pmae.errors import ClientError
 from pmae.runtime.interrupts import Interrupts
