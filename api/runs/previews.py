@@ -18,6 +18,7 @@ from api.runs.sources import prepare
 from api.settings import ApiSettings
 from pmae.data.locate import locate
 from pmae.errors import SpecError
+from pmae.metrics import EPOCH_LOSS
 from pmae.schema.runs import (
     Estimate,
     MeasuredSpeed,
@@ -39,8 +40,6 @@ from pmae.spec.sizes import check_sizes, known_train_images
 from pmae.spec.versions import SPEC_VERSION
 
 _ASSUMED_CHANNELS = 3
-_EPOCH_METRIC = "train_loss"
-"""It has a point at the end of each epoch."""
 _MOST_EPOCHS = 200
 _LEAST_SPANS = 3
 """Between ends of epochs: the first one warms up, and of so few one that was held up counts."""
@@ -175,7 +174,7 @@ def _seconds_per_epoch(session: Session, run_number: int) -> float | None:
     """The median over the last epochs: pauses and resumed parts do not count."""
     points = session.execute(
         select(MetricRow.epoch, MetricRow.time)
-        .where(MetricRow.run_number == run_number, MetricRow.name == _EPOCH_METRIC)
+        .where(MetricRow.run_number == run_number, MetricRow.name == EPOCH_LOSS)
         .order_by(MetricRow.step.desc())
         .limit(_MOST_EPOCHS + 1)
     ).all()

@@ -17,8 +17,6 @@ _FEATURES = {
     "raw_pixels": "raw pixels",
 }
 _METHODS = {"pmae": "PMAE", "mae": "MAE"}
-ONLINE_PROBE = ("val_online_probe_top1", "val_online_probe_accuracy")
-"""A run has one of these metrics: its data have classes, or several binary labels."""
 
 
 def duration(seconds: float) -> str:
