@@ -1,4 +1,4 @@
-"""Which runs a list shows, and in which order: the query parameters, and what they are in SQL."""
+"""Filters and order of a list of runs: the query parameters, and their SQL conditions."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _split(value: object) -> object:
-    """``a,b`` and a parameter given twice mean the same."""
+    """Split ``a,b``: it means the same as a parameter given twice."""
     if not isinstance(value, list):
         return value
     return [part for text in value for part in text.split(",") if part]
 
 
 def _number(text: str) -> float:
-    """NaN where it is none."""
+    """Parse a number; NaN if the text is none."""
     try:
         return float(text)
     except ValueError:
@@ -66,7 +66,7 @@ def _parse_bound(text: str) -> tuple[str, str, float]:
         return _known(found[1]), found[2], value
     raise PydanticCustomError(
         "metric_bound",
-        "{text} is no bound; valid is a metric's name, one of < <= > >=, and a number: "
+        "{text} is not a bound; expected a metric's name, one of < <= > >=, and a number: "
         "val_loss<0.5",
         {"text": repr(text)},
     )
@@ -89,12 +89,12 @@ _MostOfOne = 20
 
 
 class RunFilters(BaseModel):
-    """Which runs a list shows, in which order. Filters are combined by "and"."""
+    """Filters and order of a list of runs. A run must match all filters."""
 
     model_config = ConfigDict(frozen=True)
 
     state: Annotated[tuple[RunState, ...], _Commas] = Field(
-        default=(), description="Only runs in one of these states; with commas, or given again."
+        default=(), description="Only runs in one of these states: with commas, or repeated."
     )
     kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
     method: Method | None = Field(default=None, description="Only this method.")
@@ -102,33 +102,39 @@ class RunFilters(BaseModel):
     tag: tuple[FilterText, ...] = Field(
         default=(),
         max_length=_MostOfOne,
-        description="Only runs with this tag; given again: with all of them.",
+        description="Only runs with this tag; repeated: with all of them.",
     )
     name: FilterText | None = Field(
-        default=None, description="Only runs whose name contains this text, in any case."
+        default=None, description="Only runs whose name contains this text; case is ignored."
     )
     text: FilterText | None = Field(
         default=None,
-        description="Only runs whose name or notes contain this text, in any case, or whose id "
+        description="Only runs whose name or notes contain this text (case is ignored) or whose id "
         "begins with it.",
     )
     owner: FilterText | None = Field(
-        default=None, description="Only runs that the API key of this name submitted."
+        default=None, description="Only runs submitted with the API key of this name."
     )
     pinned: bool | None = Field(default=None, description="Only pinned runs, or only others.")
     created_after: _Moment | None = Field(
-        default=None, description="Submitted then or later. Without a time zone: UTC."
+        default=None, description="Only runs submitted then or later. Without a time zone: UTC."
     )
-    created_before: _Moment | None = Field(default=None, description="Submitted before then.")
-    finished_after: _Moment | None = Field(default=None, description="Ended then or later.")
-    finished_before: _Moment | None = Field(default=None, description="Ended before then.")
+    created_before: _Moment | None = Field(
+        default=None, description="Only runs submitted before then."
+    )
+    finished_after: _Moment | None = Field(
+        default=None, description="Only runs that ended then or later."
+    )
+    finished_before: _Moment | None = Field(
+        default=None, description="Only runs that ended before then."
+    )
     metric: tuple[_Bound, ...] = Field(
         default=(),
         max_length=_MostOfOne,
         description="Only runs whose newest value of a metric is within a bound: `val_loss<0.5`, "
-        "with `<`, `<=`, `>` or `>=`; given again: all of them. `top1` is the linear probe of the "
-        "trained encoder; the other names are those of the runs' metrics. A run without the "
-        "metric is left out.",
+        "with `<`, `<=`, `>` or `>=`; repeated: within all of them. `top1` is the accuracy of the "
+        "linear probe of the trained encoder; the other names are those of the runs' metrics. A "
+        "run without the metric is left out.",
         examples=[["val_loss<0.5", "top1>=0.9"]],
     )
     sort: Annotated[
@@ -136,7 +142,7 @@ class RunFilters(BaseModel):
         Field(
             pattern=told_as(
                 rf"^(created|name|top1|finished|priority|metric:{METRIC_NAME})$",
-                "valid are created, name, top1, finished, priority and metric:<name>",
+                "expected one of created, name, top1, finished, priority, metric:<name>",
             )
         ),
         AfterValidator(_check_sort),
@@ -147,23 +153,25 @@ class RunFilters(BaseModel):
         examples=["metric:val_loss"],
     )
     order: Literal["asc", "desc"] = Field(
-        default="desc", description="Of equal ones the newest run comes first."
+        default="desc", description="Runs with equal values: newest first."
     )
-    limit: Limit = Field(default=DEFAULT_LIMIT, description="Most runs in the answer.")
+    limit: Limit = Field(
+        default=DEFAULT_LIMIT, description="Maximum number of runs in the response."
+    )
     cursor: Cursor | None = Field(
         default=None,
-        description="`next_cursor` of the page before; the other parameters stay as they were.",
+        description="`next_cursor` of the page before; the other parameters must stay the same.",
     )
 
     @property
     def digest(self) -> str:
-        """Of what decides which runs come in which order: the pages of one list share it."""
+        """Digest of the filters and the order: the pages of one list share it."""
         chosen = self.model_dump_json(exclude={"limit", "cursor"})
         return hashlib.sha256(chosen.encode()).hexdigest()[:16]
 
 
 def conditions(filters: RunFilters, dialect: str) -> list[ColumnElement[bool]]:
-    """What holds for every run of the list."""
+    """Return the SQL conditions that every run of the list meets."""
     found: list[ColumnElement[bool]] = [RunRow.deleted_at.is_(None)]
     if filters.state:
         found.append(RunRow.state.in_(filters.state))
@@ -213,7 +221,7 @@ def _tagged(tag: str, dialect: str) -> ColumnElement[bool]:
 
 
 def metric_value(name: str) -> ColumnElement[Any]:
-    """The newest value of a metric of a run, NULL without one."""
+    """SQL expression of a run's newest value of a metric; NULL without one."""
     if name == "top1":
         return RunRow.top1.expression
     value: ColumnElement[Any] = RunRow.last_metrics[name].as_float()

@@ -1,8 +1,8 @@
-"""A page of runs in any order, and the cursor that the next page begins at.
+"""Keyset pagination of runs in any order.
 
-A page goes on after the last run of the page before by that run's own value and number, not by a
-count of rows: runs that are added or removed meanwhile make no gap and no double. Runs without the
-value come last in either direction; of equal ones the newest comes first.
+A cursor holds the sort value and number of the last run of a page, not a count of rows: no run is
+skipped or repeated while others are added or removed. Runs without the value come last in either
+direction; of runs with equal values the newest comes first.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from api.runs.filters import RunFilters, conditions, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import RunPage
 
-_MOST_PRIORITY = 2**31 - 1
-"""That its column holds."""
+_MAX_PRIORITY = 2**31 - 1
+"""Maximum of its column, a 32-bit integer."""
 _Value = str | float | None
 
 
 def _is_text(value: object) -> bool:
-    # Neither U+0000 nor lone surrogates, which JSON can carry, are taken by a database.
+    # JSON can carry U+0000 and lone surrogates; databases accept neither.
     return isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value) is None
 
 
@@ -40,17 +40,17 @@ def _is_number(value: object) -> bool:
 
 
 def _is_priority(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_PRIORITY
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_PRIORITY
 
 
 @dataclass(frozen=True)
 class _Sort:
-    """What the runs are ordered by before their number.
+    """The sort key of a list; runs with equal values are ordered by number.
 
     Attributes:
-        value: in SQL; None: by number alone.
-        nullable: whether there are runs without the value.
-        fits: whether a cursor's value can be one.
+        value: SQL expression; None: by number alone.
+        nullable: True if there are runs without the value.
+        fits: tests if a value from a cursor has the right type and range.
     """
 
     value: ColumnElement[Any] | None
@@ -74,10 +74,10 @@ def _sort_of(name: str) -> _Sort:
 
 
 def list_runs(session: Session, filters: RunFilters) -> RunPage:
-    """A page of runs.
+    """Read one page of runs.
 
     Raises:
-        InvalidRequestError: the cursor is not one of this list's.
+        InvalidRequestError: the cursor is not of this list.
     """
     sort = _sort_of(filters.sort)
     query = _ordered(select(RunRow), sort, descending=filters.order == "desc")
@@ -109,7 +109,7 @@ def _ordered(query: Select[RunRow], sort: _Sort, *, descending: bool) -> Select[
 
 
 def _after(sort: _Sort, value: _Value, number: int, *, descending: bool) -> ColumnElement[bool]:
-    """What holds for the runs that come after the one of this value and number."""
+    """Return the condition for runs that come after the one with this value and number."""
     if sort.value is None:
         return RunRow.number < number if descending else RunRow.number > number
     if value is None:
