@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session, load_only
 from api.db.tables import RunRow
 from api.http.pagination import not_a_cursor, read_cursor, write_cursor
 from api.http.parameters import LARGEST_INTEGER
-from api.runs.filters import RunFilters, conditions, metric_value
+from api.runs.filters import conditions, list_digest, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import RunPage
+from pmae.schema.run_query import RunQuery
 
 _MAX_PRIORITY = 2**31 - 1
 """Maximum of its column, a 32-bit integer."""
@@ -73,28 +74,28 @@ def _sort_of(name: str) -> _Sort:
             return _Sort(value, nullable=True, fits=_is_number)
 
 
-def list_runs(session: Session, filters: RunFilters) -> RunPage:
+def list_runs(session: Session, query: RunQuery) -> RunPage:
     """Read one page of runs.
 
     Raises:
         InvalidRequestError: the cursor is not of this list.
     """
-    sort = _sort_of(filters.sort)
-    query = _ordered(select(RunRow), sort, descending=filters.order == "desc")
-    query = query.where(*conditions(filters, session.get_bind().dialect.name))
-    if filters.cursor is not None:
-        value, number = _read_cursor(filters, sort)
-        query = query.where(_after(sort, value, number, descending=filters.order == "desc"))
-    with_value = query.add_columns(sort.value if sort.value is not None else RunRow.number)
+    sort = _sort_of(query.sort)
+    rows_of = _ordered(select(RunRow), sort, descending=query.order == "desc")
+    rows_of = rows_of.where(*conditions(query, session.get_bind().dialect.name))
+    if query.cursor is not None:
+        value, number = _read_cursor(query, sort)
+        rows_of = rows_of.where(_after(sort, value, number, descending=query.order == "desc"))
+    with_value = rows_of.add_columns(sort.value if sort.value is not None else RunRow.number)
     rows = session.execute(
-        with_value.options(load_only(*SUMMARY_COLUMNS, raiseload=True)).limit(filters.limit + 1)
+        with_value.options(load_only(*SUMMARY_COLUMNS, raiseload=True)).limit(query.limit + 1)
     ).all()
-    page = rows[: filters.limit]
+    page = rows[: query.limit]
     cursor = None
-    if len(rows) > filters.limit:
+    if len(rows) > query.limit:
         last, value = page[-1]
         of_sort = value if sort.value is not None else None
-        cursor = write_cursor(filters.digest, of_sort, last.number)
+        cursor = write_cursor(list_digest(query), of_sort, last.number)
     return RunPage(items=[run_summary(row) for row, _ in page], next_cursor=cursor)
 
 
@@ -119,9 +120,9 @@ def _after(sort: _Sort, value: _Value, number: int, *, descending: bool) -> Colu
     return or_(later, sort.value.is_(None)) if sort.nullable else later
 
 
-def _read_cursor(filters: RunFilters, sort: _Sort) -> tuple[_Value, int]:
-    cursor = filters.cursor or ""
-    value, number = read_cursor(cursor, filters.digest)
+def _read_cursor(query: RunQuery, sort: _Sort) -> tuple[_Value, int]:
+    cursor = query.cursor or ""
+    value, number = read_cursor(cursor, list_digest(query))
     if not (sort.fits(value) or (value is None and sort.nullable)):
         raise not_a_cursor(cursor)
     return value, number

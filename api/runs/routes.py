@@ -17,7 +17,6 @@ from api.db import run_states
 from api.http.parameters import RunId, refuse_unknown_parameters
 from api.http.responses import problems
 from api.runs import changes, listing, service, sources
-from api.runs.filters import RunFilters
 from api.runs.idempotency import (
     IdempotencyHeader,
     Submission,
@@ -30,6 +29,7 @@ from api.runs.submit import KEY_REUSED, NO_SPACE, SUBMITTED
 from api.services import Services, ServicesDep
 from api.storage.space import refuse_when_full
 from pmae.schema import Run, RunPage
+from pmae.schema.run_query import RunQuery
 from pmae.schema.runs import RunChange
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -56,14 +56,14 @@ def _view(services: Services, session: Session, run_id: str) -> Run:
     ),
     dependencies=[VIEWER],
 )
-def list_runs(services: ServicesDep, filters: Annotated[RunFilters, Query()]) -> RunPage:
+def list_runs(services: ServicesDep, query: Annotated[RunQuery, Query()]) -> RunPage:
     """List runs in pages, newest first or in another order; a run must match all filters.
 
     No run is skipped or repeated between pages while others are added. A run whose sort value
     changes meanwhile can move to an earlier or a later page.
     """
     with services.sessions() as session:
-        return listing.list_runs(session, filters)
+        return listing.list_runs(session, query)
 
 
 @router.get(
