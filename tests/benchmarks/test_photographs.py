@@ -74,7 +74,7 @@ def test_crops_of_a_split_are_from_its_strip_of_every_picture(folder: Path, tmp_
 
 
 def test_pictures_that_are_too_small_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="valid are edges of 640 pixels and more"):
+    with pytest.raises(ValueError, match="at least 640 pixels"):
         write_crops([folder / "small.png"], tmp_path / "x.npz", 10)
 
 
