@@ -1,4 +1,4 @@
-"""Specs of older formats, read with the meaning that they were written with."""
+"""Upgrade specs of older formats without changing what they mean."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _BATCH_SIZE = 512
 _DATASET = {"std_floor": 0.02}
 _WARMUP_EPOCHS = {"linear": 10.0, "mlp": 10.0, "finetune": 5.0}
 _MONITOR: Final = {"online_probe": "raw", "knn": False, "spectrum": False}
-"""What version 1 had by default, and what it did where later versions have a choice."""
+"""Defaults of version 1, and its behaviour where later versions have a choice."""
 
 
 def upgrade_spec(fields: Any) -> Any:
     """Rewrite the fields of a pretraining spec of version 1 as version 2; leave others alone.
 
-    A field that version 1 did not have gets the value by which a run does what it did then, not
-    the default of today. So a stored run resumes, is rerun and draws its masks as before.
+    A field that version 1 did not have gets the value that reproduces its behaviour, not the
+    present default. So a stored run resumes, is rerun and draws its masks as before.
 
     Args:
         fields: of the spec, not yet validated; anything but a mapping is returned as it is.
@@ -47,7 +47,7 @@ def upgrade_spec(fields: Any) -> Any:
 
 
 def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
-    """A share of the variance, by the rule nearest; of objects, patches of one are masked."""
+    """Add version 1's rules: PMAE counts variance by ``nearest``, segmentation masks one object."""
     masking = fields.get("masking", {})
     if fields.get("method", "pmae") == "pmae":
         return _with_missing(masking, {"ratio_of": "variance", "count": "nearest"})
@@ -57,7 +57,7 @@ def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
 
 
 def _evaluation(part: Any) -> Any:
-    """An evaluation with the warm-up and the floor that version 1 has where none is written."""
+    """Add version 1's warm-up and standard deviation floor to an evaluation that has none."""
     if not isinstance(part, Mapping):
         return part
     upgraded = dict(part)
@@ -70,7 +70,7 @@ def _evaluation(part: Any) -> Any:
 
 
 def _may_exceed_the_images(fields: Mapping[str, Any]) -> bool:
-    """Whether a batch may be larger than the train split: version 1's rate followed the batch."""
+    """Test if a batch may exceed the train split; version 1 scaled the rate by the batch then."""
     dataset, batch_size = fields.get("dataset"), fields.get("batch_size", _BATCH_SIZE)
     if not isinstance(dataset, Mapping) or not isinstance(batch_size, int):
         return False
@@ -81,5 +81,5 @@ def _may_exceed_the_images(fields: Mapping[str, Any]) -> bool:
 
 
 def _with_missing(part: Any, values: Mapping[str, Any]) -> Any:
-    """A part of a spec with the values of the fields that it does not name."""
+    """Add values for the fields that a part of a spec does not name."""
     return {**values, **part} if isinstance(part, Mapping) else part

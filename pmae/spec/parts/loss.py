@@ -1,4 +1,4 @@
-"""What the loss of a method is divided by."""
+"""Spec of the loss: its scale, and normalised patches."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ DEFAULT_SCALE: LossScale = "none"
 
 
 class LossSpec(SpecModel):
-    """What the loss is divided by (docs/training.md)."""
+    """Scale of the loss (docs/training.md)."""
 
     scale: LossScale | None = Field(
         default=None,
         description="PMAE: none (default) as in the paper. masked_variance: the squared error is "
-        "divided by the mean eigenvalue of the masked components (of each image's own, with "
-        "masking.scope image), so that steps weigh alike whatever they mask.",
+        "divided by the mean eigenvalue of the masked components (for each image, with "
+        "masking.scope image), so that all steps have similar weight.",
         examples=["none", "masked_variance"],
     )
     norm_pix_loss: bool | None = Field(
         default=None,
-        description="MAE: predict each patch less its own mean and over its own standard "
-        "deviation, as the MAE paper's best models do. Default: false.",
+        description="MAE: predict each patch normalised by its own mean and standard deviation, as "
+        "the MAE paper's best models do. Default: false.",
         examples=[False],
     )
 
 
 def resolve_loss(loss: LossSpec, method: str) -> LossSpec:
-    """The loss of a method with every default written out.
+    """Fill in the defaults of a method's loss.
 
-    What changes nothing is taken from the other method, so that a spec can change its method.
+    The other method's field is accepted at its default, so that a spec can change its method.
 
     Raises:
-        SpecError: the other method's loss is asked for.
+        SpecError: the other method's field has another value.
     """
     if method == "pmae":
         if loss.norm_pix_loss:
