@@ -208,11 +208,11 @@ def loaded(trained: RunDir, storage: StorageSettings) -> LoadedModel:
 def test_what_cannot_be_used_is_refused_with_what_would_be(
     loaded: LoadedModel, storage: StorageSettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"\(2, 8, 8\); valid is \(n, 1, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(2, 8, 8\); expected \(n, 1, 8, 8\)"):
         loaded.encode(torch.zeros(2, 8, 8))
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         loaded.encode(torch.full((1, 1, 8, 8), 2.0))
-    with pytest.raises(ValueError, match="int64; valid are uint8"):
+    with pytest.raises(ValueError, match="int64; expected uint8"):
         loaded.encode(torch.zeros(1, 1, 8, 8, dtype=torch.int64))
     with pytest.raises(SpecError):
         pmae.load(_mae_like(loaded, tmp_path), storage).reconstruct(
