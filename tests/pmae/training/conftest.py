@@ -9,7 +9,7 @@ import pytest
 
 from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
-from pmae.train import main
+from pmae.training.process.trainer import main
 
 TrainHere = Callable[[RunDir], int]
 
