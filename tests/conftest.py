@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pmae.up import broker
@@ -21,6 +22,9 @@ from tests.support.waiting import wait_until
 
 # Two torch threads beside other work are far slower than one; trainers inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
+# No test times anything: a loaded machine would fail those that draw their examples.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
