@@ -1,4 +1,8 @@
-"""Images in one folder a class: ``folder:<name>`` under the data root, and ImageNet."""
+"""Images in one folder a class: ``folder:<name>`` under the data root, and ImageNet.
+
+torchvision's `ImageFolder` lists them. Its loader does not read them: it clips pictures of 16 bits
+(of 64 values 2 were left), and shrinks no JPEG while it decodes it.
+"""
 
 from __future__ import annotations
 

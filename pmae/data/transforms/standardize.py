@@ -65,7 +65,7 @@ def check_pixels(images: Tensor | np.ndarray, shape: tuple[int, int, int]) -> Te
     if not pixels.is_floating_point():
         raise ValueError(f"images of type {pixels.dtype}; expected uint8, or floats in [0, 1]")
     if len(pixels) and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise ValueError("float images with values outside [0, 1]; scale them, or use uint8")
+        raise ValueError("expected float images in [0, 1], or uint8")
     return pixels
 
 
