@@ -130,7 +130,7 @@ class LoadedModel:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the run masked, and its loss, on the model's device.
+        """The run's objective: its masks and loss, on the model's device.
 
         Raises:
             BasisError: see :attr:`basis`.
