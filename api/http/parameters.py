@@ -13,19 +13,19 @@ from pydantic import BaseModel
 from api.http.errors import InvalidRequestError
 from api.http.validation import MOST_FIELDS, unknown_name
 from pmae.schema import ProblemField
-from pmae.spec.messages import told_as
+from pmae.spec.messages import with_message
 
 RunId = Annotated[
     str,
     Path(
-        pattern=told_as(r"^[0-9a-f]{8,32}$", "a run's id is 8 to 32 hexadecimal digits"),
+        pattern=with_message(r"^[0-9a-f]{8,32}$", "a run's id is 8 to 32 hexadecimal digits"),
         description="The run's `id`: 8 to 32 hexadecimal digits.",
     ),
 ]
 CheckpointId = Annotated[
     str,
     Path(
-        pattern=told_as(
+        pattern=with_message(
             r"^[0-9a-f]{8,32}-[0-9]{8,12}$",
             "a checkpoint's id is its run's, a dash, and the step in 8 digits",
         ),
