@@ -20,7 +20,7 @@ _OWN = "Value error, "
 
 
 def with_message(pattern: str, message: str) -> str:
-    """Return ``pattern``, after registering :func:`fault`'s message for text that does not match."""
+    """Return ``pattern``, and register the message of :func:`fault` for a mismatch."""
     _OF_PATTERNS[pattern] = message
     return pattern
 
