@@ -1,4 +1,4 @@
-"""The study's pretrainings, some at a time, each a process of its own."""
+"""Run the study's pretrainings, several at a time, in separate processes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pmae.training.process import trainer
 # Its processes have imported torch and Lightning, which else takes a sixth of a small pretraining.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["benchmarks.study.noise", "pmae.training.process.trainer"])
-_LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 60
-"""How long a trainer that was asked to stop may take to checkpoint."""
+_POLL_SECONDS = 0.5
+_STOP_TIMEOUT_SECONDS = 60
+"""Time for a trainer to write a checkpoint after SIGTERM."""
 
 
 class Study:
-    """Runs what is not recorded.
+    """Runner of unrecorded cases.
 
     Args:
         folder: of the runs.
-        results: where what has ended is recorded.
-        jobs: pretrainings at once.
+        results: to record finished runs in.
+        jobs: number of concurrent pretrainings.
     """
 
     def __init__(self, folder: Path, results: Results, *, jobs: int) -> None:
@@ -46,7 +46,7 @@ class Study:
         """Run cases, in their order.
 
         Returns:
-            The names of those that failed.
+            The names of the cases that failed.
         """
         waiting = list(wanted)
         total, failed = len(waiting), list[str]()
@@ -54,7 +54,7 @@ class Study:
             while waiting or self._running:
                 while waiting and len(self._running) < self._jobs:
                     self._start(waiting.pop(0))
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
                 failed += self._collect(total - len(waiting) - len(self._running), total)
         finally:
             self._stop()
@@ -87,7 +87,7 @@ class Study:
         for _, process in self._running.values():
             process.terminate()
         for _, process in self._running.values():
-            process.join(_PATIENCE_SECONDS)
+            process.join(_STOP_TIMEOUT_SECONDS)
             if process.is_alive():
                 process.kill()
 

@@ -18,6 +18,7 @@ from pmae.presets.family import Family, Parameter
 from pmae.presets.preset import Preset
 from pmae.report.published import DATASETS, RANDOM_RATIO, SOURCE, published_top1
 from pmae.spec import (
+    SHORT_PROTOCOL_NAMES,
     EvaluationSpec,
     ExperimentSpec,
     FinetuneSpec,
@@ -36,7 +37,6 @@ _OTHER_BATCH = 512
 _HEADS = 12
 """Heads of all ViTs in the public code: ViT-T has 12 of width 16 there, instead of 3 of 64."""
 _RATIO = re.compile(r"0?\.[0-9]{1,6}(-0?\.[0-9]{1,6})?")
-_NAMES = {"mae": "MAE", "pmae": "PMAE", "linear": "linear", "mlp": "MLP", "finetune": "fine-tune"}
 _MASKING = ("strategy", "ratio_of", "count", "scope", "predict", "mode")
 """Parameters that are fields of the masking with the same names."""
 _FIELDS = {
@@ -213,7 +213,7 @@ def _summary(said: Mapping[str, str]) -> str:
     title = dataset_facts(said["dataset"]).title.partition(" (")[0]
     at = f" at {said['ratio']}" if "ratio" in said else ""
     others = ", ".join(f"{name} {value}" for name, value in said.items() if name not in _ALWAYS)
-    return f"{_NAMES[said['method']]} on {title}{at}{', ' if others else ''}{others}."
+    return f"{said['method'].upper()} on {title}{at}{', ' if others else ''}{others}."
 
 
 def _cost(resolved: ExperimentSpec) -> str:
@@ -242,7 +242,7 @@ def _expect(said: Mapping[str, str], resolved: ExperimentSpec) -> str:
     if row is None:
         return "no published figure; not measured here"
     figures = published_top1(method, row, said["dataset"])
-    listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
+    listed = ", ".join(f"{SHORT_PROTOCOL_NAMES[name]} {top1} %" for name, top1 in figures.items())
     of = " of the best ratio" if row == "ocl" else ""
     return f"published{of} ({SOURCE}): {listed}; not measured here"
 

@@ -19,11 +19,10 @@ from typing import Any
 from pmae.evaluate.results import mean_and_std
 from pmae.report.collect import Measured
 from pmae.report.published import PROBES, RANDOM_RATIO, ROWS, SOURCE, published
-from pmae.spec import MaskingSpec
+from pmae.spec import SHORT_PROTOCOL_NAMES, MaskingSpec
 
 _STD_RATIO = 0.75
 _PROTOCOLS = (*PROBES, "knn")
-_NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune", "knn": "k-NN"}
 _METHODS = {"pmae": "PMAE", "mae": "MAE"}
 _Cell = tuple[str, str, str, str]
 """Protocol, method, variant and data set."""
@@ -241,7 +240,13 @@ def _grid(rows: Sequence[Row], write: Any) -> tuple[list[str], list[list[str]]]:
         found = [cells.get((protocol, method, variant, dataset)) for dataset in datasets]
         if any(found):
             name = f"{_METHODS[method]} {variant}"
-            body.append([_NAMES[protocol], name, *(write(row) if row else "" for row in found)])
+            body.append(
+                [
+                    SHORT_PROTOCOL_NAMES[protocol],
+                    name,
+                    *(write(row) if row else "" for row in found),
+                ]
+            )
     return ["probe", "method", *datasets], body
 
 
@@ -266,7 +271,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         if row.candidates and row.candidates > 1:
             ratio = "" if row.ratio is None else f", ratio {row.ratio:g}"
             notes.append(
-                f"{_NAMES[row.protocol]}, {_METHODS[row.method]} {row.variant}, {row.dataset}: "
+                f"{SHORT_PROTOCOL_NAMES[row.protocol]}, {_METHODS[row.method]} {row.variant}, "
+                f"{row.dataset}: "
                 f"the best on validation of {row.candidates} configurations{ratio}."
             )
     return notes

@@ -15,6 +15,17 @@ from pmae.spec.parts.dataset import DatasetSpec
 Pooling = Literal["cls", "mean"]
 Layers = Literal["last", "all"]
 Protocol = Literal["linear", "mlp", "knn", "finetune"]
+PROTOCOL_NAMES: Mapping[str, str] = {
+    "linear": "linear probe",
+    "mlp": "MLP probe",
+    "knn": "k-NN",
+    "finetune": "fine-tuning",
+}
+"""For people."""
+SHORT_PROTOCOL_NAMES: Mapping[str, str] = {
+    protocol: name.removesuffix(" probe") for protocol, name in PROTOCOL_NAMES.items()
+}
+"""The same where there is little room: in tables and captions."""
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 _Baselines = tuple[Literal["raw_pixels", "untrained_encoder"], ...]
 PAPER_K = tuple(range(2, 20))
@@ -231,8 +242,8 @@ def warmup_epochs(evaluation: LinearProbeSpec | MlpProbeSpec | FinetuneSpec) -> 
     """Epochs of a classifier's warm-up; default: the fraction of its epochs in the paper."""
     if evaluation.warmup_epochs is not None:
         return evaluation.warmup_epochs
-    longest, fraction = (5.0, 0.05) if isinstance(evaluation, FinetuneSpec) else (10.0, 0.1)
-    return min(longest, fraction * evaluation.epochs)
+    max_epochs, fraction = (5.0, 0.05) if isinstance(evaluation, FinetuneSpec) else (10.0, 0.1)
+    return min(max_epochs, fraction * evaluation.epochs)
 
 
 def check_warmups(evaluations: Sequence[EvaluationSpec], place: tuple[str, ...]) -> None:
