@@ -30,7 +30,7 @@ from pmae.data.images import MemorySplit
 from pmae.data.transforms.augment import augment
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.masking import random_patch_mask, visible_indices
-from pmae.methods.objectives import ComponentObjective
+from pmae.methods.pmae import PMAE
 from pmae.models.autoencoder import MaskedAutoencoder
 from pmae.models.patches import patchify
 from pmae.seeding import generator
@@ -236,7 +236,7 @@ def profile() -> dict[str, float]:
     num_pixels = ones.numel()
     components, _ = torch.linalg.qr(torch.randn(num_pixels, num_pixels, generator=noise))
     share = 0.999 ** torch.arange(num_pixels, dtype=torch.float64)
-    objective = ComponentObjective(Basis(components, share / share.sum()))
+    method = PMAE(Basis(components, share / share.sum()))
     optimizer = _optimizer(model)
     times: dict[str, list[float]] = {}
 
@@ -251,14 +251,14 @@ def profile() -> dict[str, float]:
         crops = generator(0, "augment", step)
         images = statistics_of.standardize(augment(batch, spec.augmentation, crops))
         began = lap("input", began)
-        masked = objective.draw(BATCH, spec.masking, generator(0, "mask", step)).masked
-        masked_images = objective.mask(images, masked)
+        masked = method.draw(BATCH, spec.masking, generator(0, "mask", step)).masked
+        masked_images = method.project(images, masked)
         began = lap("masking", began)
         tokens = model.encoder(masked_images.visible)
         began = lap("encoder, forward", began)
         prediction = model.decoder(tokens)
         began = lap("decoder, forward", began)
-        loss = objective.score(prediction, masked_images).loss
+        loss = method.score(prediction, masked_images).loss
         began = lap("loss", began)
         gradient = torch.autograd.grad(loss, tokens, retain_graph=True)[0]
         lap("(a second pass, for the split of the backward)", began)
