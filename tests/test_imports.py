@@ -55,6 +55,8 @@ def test_import_directions(package: str) -> None:
         "pmae.client",
         "pmae.cli.app",
         "pmae.metrics",
+        "pmae.methods.mae",
+        "pmae.methods.pmae",
         "pmae.spec",
         "dashboard.charts.drawing",
     ],

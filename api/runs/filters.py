@@ -19,8 +19,9 @@ from api.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from api.http.parameters import FilterText
 from pmae.metrics import METRICS, unknown_metric
 from pmae.schema import RunKind, RunState
-from pmae.spec import Method
+from pmae.spec import MethodName
 from pmae.spec.messages import told_as
+from pmae.spec.methods import method_names
 
 METRIC_NAME = r"[A-Za-z0-9_][A-Za-z0-9_./@-]{0,63}"
 _BOUND = re.compile(rf"\s*({METRIC_NAME})\s*(<=|>=|<|>)\s*(\S+)\s*")
@@ -77,12 +78,23 @@ def _check_bound(text: str) -> str:
     return text
 
 
+def _check_method(name: str) -> str:
+    if name not in method_names():
+        raise PydanticCustomError(
+            "unknown_method",
+            "no method {name} is installed; valid: {valid}",
+            {"name": repr(name), "valid": ", ".join(method_names())},
+        )
+    return name
+
+
 def _in_utc(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 _Commas = BeforeValidator(_split)
 _Moment = Annotated[datetime, AfterValidator(_in_utc)]
+_Method = Annotated[MethodName, AfterValidator(_check_method)]
 _Bound = Annotated[str, Field(max_length=200), AfterValidator(_check_bound)]
 _MostOfOne = 20
 """Tags and bounds of one request."""
@@ -97,7 +109,7 @@ class RunFilters(BaseModel):
         default=(), description="Only runs in one of these states; with commas, or given again."
     )
     kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
-    method: Method | None = Field(default=None, description="Only this method.")
+    method: _Method | None = Field(default=None, description="Only this method.")
     dataset: FilterText | None = Field(default=None, description="Only this data set.")
     tag: tuple[FilterText, ...] = Field(
         default=(),

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Self
+
+from pmae.errors import MethodError
+from pmae.spec.methods import MethodRules, get_method
 
 if TYPE_CHECKING:
     import torch
@@ -81,16 +84,18 @@ class Score:
     target: Tensor
 
 
-class Method(ABC):
-    """A masked prediction task.
+class Method(MethodRules, ABC):
+    """A masked prediction task, and how it describes itself.
 
     Its four steps are the paper's: :meth:`draw`, :meth:`project`, :meth:`predict`, :meth:`score`.
     The others report on them. :class:`~pmae.methods.components.ComponentMethod` and
     :class:`~pmae.methods.patches.PatchMethod` have the others for what masks components or patches.
     """
 
-    parts_name: ClassVar[Literal["components", "patches"]]
-    """What is masked."""
+    @classmethod
+    @abstractmethod
+    def of(cls, spec: ExperimentSpec, basis: Basis | None) -> Self:
+        """Make the method of a resolved spec; arguments as of :func:`method_for`."""
 
     @abstractmethod
     def draw(
@@ -158,8 +163,16 @@ class Method(ABC):
 
 
 def method_for(spec: ExperimentSpec, basis: Basis | None) -> Method:
-    """Make the method of a resolved spec; ``basis`` on the model's device, None for MAE."""
-    from pmae.methods.mae import MAE
-    from pmae.methods.pmae import PMAE
+    """Make the method of a resolved spec.
 
-    return MAE.of(spec, None) if spec.method == "mae" else PMAE.of(spec, basis)
+    Args:
+        spec: resolved.
+        basis: on the model's device; None where the method has none.
+
+    Raises:
+        MethodError: what is registered under the spec's method has no steps.
+    """
+    found = get_method(spec.method)
+    if not issubclass(found, Method):
+        raise MethodError(f"the method {spec.method} is no subclass of pmae.methods.base.Method")
+    return found.of(spec, basis)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pmae.methods.base import MaskedImages, MaskSample, Method
 from pmae.methods.lazy import bands, masks, projection, torch
+from pmae.spec.base import PartsName
+from pmae.spec.parts.basis import BasisSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +28,9 @@ without variance are masked, a quotient by their own would be without bound."""
 class ComponentMethod(Method):
     """A method that masks components of ``basis``, which is on the model's device."""
 
-    parts_name: ClassVar[Literal["components", "patches"]] = "components"
+    parts_name: ClassVar[PartsName] = "components"
+    encoder_sees_all: ClassVar[bool] = True
+    default_basis: ClassVar[BasisSpec | None] = BasisSpec()
 
     basis: Basis
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["bands", "losses", "masks", "patches", "projection", "torch", "transfer"]
+
 if TYPE_CHECKING:
-    import torch as torch
+    import torch
 
     from pmae import masking as masks
-    from pmae.basis import bands as bands
-    from pmae.basis import projection as projection
-    from pmae.methods import losses as losses
-    from pmae.models import patches as patches
-    from pmae.runtime import transfer as transfer
+    from pmae.basis import bands, projection
+    from pmae.methods import losses
+    from pmae.models import patches
+    from pmae.runtime import transfer
 else:
 
     class _Module:

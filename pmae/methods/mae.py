@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Self
 from pmae.methods.base import MaskedImages, MaskSample, Score
 from pmae.methods.lazy import losses, masks, transfer
 from pmae.methods.patches import PatchMethod
+from pmae.spec.parts.loss import LossSpec
+from pmae.spec.parts.masking import MaskingSpec
 
 if TYPE_CHECKING:
     import torch
@@ -25,12 +27,17 @@ if TYPE_CHECKING:
 
     from pmae.basis.basis import Basis
     from pmae.models.autoencoder import MaskedAutoencoder
-    from pmae.spec import ExperimentSpec, MaskingSpec
+    from pmae.spec import ExperimentSpec
 
 
 @dataclass(frozen=True)
 class MAE(PatchMethod):
     """Mask patches; with ``norm_pix_loss`` predict each patch normalised."""
+
+    title = "MAE"
+    strategies = ("random", "segmentation")
+    default_masking = MaskingSpec(ratio=0.75, scope="image")
+    default_loss = LossSpec(norm_pix_loss=False)
 
     norm_pix_loss: bool = False
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pmae.methods.base import MaskedImages, MaskSample, Method
 from pmae.methods.lazy import bands, masks, patches, torch, transfer
+from pmae.spec.base import PartsName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class PatchMethod(Method):
     """A method that masks some of an image's ``num_patches`` square patches."""
 
-    parts_name: ClassVar[Literal["components", "patches"]] = "patches"
+    parts_name: ClassVar[PartsName] = "patches"
+    encoder_sees_all: ClassVar[bool] = False
 
     num_patches: int
     patch_size: int

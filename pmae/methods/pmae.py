@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Self
 from pmae.methods.base import MaskedImages, MaskSample, Score
 from pmae.methods.components import ComponentMethod
 from pmae.methods.lazy import losses, masks
+from pmae.spec.parts.loss import LossScale, LossSpec
+from pmae.spec.parts.masking import MaskingSpec
 
 if TYPE_CHECKING:
     import torch
@@ -24,13 +26,17 @@ if TYPE_CHECKING:
 
     from pmae.basis.basis import Basis
     from pmae.models.autoencoder import MaskedAutoencoder
-    from pmae.spec import ExperimentSpec, MaskingSpec
-    from pmae.spec.parts.loss import LossScale
+    from pmae.spec import ExperimentSpec
 
 
 @dataclass(frozen=True)
 class PMAE(ComponentMethod):
     """Mask components of ``basis``; divide the loss as ``scale`` says."""
+
+    title = "PMAE"
+    strategies = ("random", "top", "bottom", "block")
+    default_masking = MaskingSpec(ratio=0.2, ratio_of="variance", count="reference", scope="batch")
+    default_loss = LossSpec(scale="none")
 
     scale: LossScale = "none"
 

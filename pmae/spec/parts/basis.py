@@ -65,29 +65,24 @@ class BasisSpec(SpecModel):
 
 
 def resolve_basis(
-    basis: BasisSpec | None, method: str, *, resolution: int, channels: int | None
-) -> BasisSpec | None:
-    """PMAE's basis with every default written out; None for MAE.
+    basis: BasisSpec | None, default: BasisSpec, *, resolution: int, channels: int | None
+) -> BasisSpec:
+    """Write out the defaults of a basis.
 
     Args:
-        basis: as written.
-        method: ``pmae`` or ``mae``.
+        basis: as written; None: nothing is.
+        default: the method's, whose fields hold where ``basis`` names none.
         resolution: edge length of the images in pixels.
         channels: of the images; None if that depends on the files: defaults are then those of 3.
 
     Raises:
-        SpecError: MAE was given a basis, or fields that do not go together.
+        SpecError: fields that do not go together.
     """
-    if method != "pmae":
-        if basis is not None:
-            raise SpecError(
-                "basis: MAE masks patches and has no basis; leave it out", field=("basis",)
-            )
-        return None
     most = (channels or 3) * resolution**2
-    basis = _with_defaults(basis or BasisSpec(), most)
-    check_basis(basis, (channels or 1) * resolution**2, most)
-    return basis
+    given = {} if basis is None else basis.model_dump(exclude_unset=True)
+    resolved = _with_defaults(default.model_copy(update=given), most)
+    check_basis(resolved, (channels or 1) * resolution**2, most)
+    return resolved
 
 
 def check_basis(basis: BasisSpec, least_pixels: int, most_pixels: int) -> None:
