@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, get_args
@@ -13,7 +14,6 @@ from pmae.schema import RunKind, RunState
 
 _STATES = get_args(RunState)
 _KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate"}
-_METHODS = {"PMAE": "pmae", "MAE": "mae"}
 _Order = Literal["asc", "desc"]
 _NEWEST = "Newest first"
 _ORDERING = (
@@ -69,16 +69,17 @@ class RunFilters:
         return any(getattr(self, f.name) is not None for f in fields(self) if f.name not in order)
 
 
-def choose(datasets: list[str]) -> RunFilters:
+def choose(*, methods: Mapping[str, str], datasets: list[str]) -> RunFilters:
     """Draw the controls.
 
     Args:
+        methods: names of the methods to choose from, by title.
         datasets: names to choose from; another can be written.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         state = st.segmented_control("State", _STATES, key="state", bind="query-params")
         kind = st.segmented_control("Kind", list(_KINDS), key="kind", bind="query-params")
-        method = st.segmented_control("Method", list(_METHODS), key="method", bind="query-params")
+        method = st.segmented_control("Method", list(methods), key="method", bind="query-params")
         dataset = st.selectbox(
             "Data set",
             datasets,
@@ -106,7 +107,7 @@ def choose(datasets: list[str]) -> RunFilters:
     return RunFilters(
         state=state,
         kind=_KINDS[kind] if kind else None,
-        method=_METHODS[method] if method else None,
+        method=methods[method] if method else None,
         dataset=dataset,
         text=text,
         sort=sort,

@@ -16,7 +16,6 @@ _FEATURES = {
     "raw_pixels": "raw pixels",
 }
 _PROTOCOLS = {"linear": "linear", "mlp": "MLP", "knn": "k-NN", "finetune": "fine-tuning"}
-_METHODS = {"pmae": "PMAE", "mae": "MAE"}
 ONLINE_PROBE = ("val_online_probe_top1", "val_online_probe_accuracy")
 """A run has one of these metrics: its data have classes, or several binary labels."""
 
@@ -94,14 +93,9 @@ def epoch(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def method(name: str) -> str:
-    """The method as papers write it."""
-    return _METHODS.get(name, name)
-
-
-def run_label(run: RunSummary) -> str:
-    """A run in a list to choose from. Never changes while the run lives."""
-    return f"#{run.number} {run.name} ({method(run.method)}, {run.dataset})"
+def run_label(run: RunSummary, method: str) -> str:
+    """A run in a list to choose from, with its method's title; it never changes."""
+    return f"#{run.number} {run.name} ({method}, {run.dataset})"
 
 
 def checkpoint_label(checkpoint: Checkpoint) -> str:

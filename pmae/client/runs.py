@@ -86,7 +86,7 @@ class RunMethods(Connection):
         Args:
             state: one, or any of several.
             kind: pretrain or evaluate.
-            method: pmae or mae.
+            method: name of a method, see :meth:`methods`.
             dataset: its name.
             tag: one, or all of several.
             name: in the name.

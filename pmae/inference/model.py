@@ -288,6 +288,7 @@ class LoadedModel:
             masked_share=draw.masked_share,
             num_masked=int(squares.masked[0].sum()),
             num_total=self.method.num_total,
+            parts_name=self.method.parts_name,
         )
 
     def resolved_masking(self, masking: MaskingSpec | None) -> MaskingSpec:

@@ -18,6 +18,7 @@ from pmae.inference.pictures import diverging, intensity
 from pmae.methods.base import Method
 from pmae.methods.residuals import MeanSquares
 from pmae.models.autoencoder import MaskedAutoencoder
+from pmae.spec.base import PartsName
 
 PANELS = ("original", "visible", "target", "prediction", "full", "error")
 
@@ -70,6 +71,7 @@ class ReconstructionResult:
         masked_share: the share really masked, of variance or of patches.
         num_masked: components or patches masked in the first image.
         num_total: components or patches there are.
+        parts_name: which of the two the method masks.
     """
 
     panels: dict[str, np.ndarray]
@@ -80,6 +82,7 @@ class ReconstructionResult:
     masked_share: float
     num_masked: int
     num_total: int
+    parts_name: PartsName
 
 
 @torch.no_grad()
