@@ -55,7 +55,7 @@ format: .venv/dev  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev  ## measure the README's figures, or only those of NAME
+bench: .venv/dev  ## measure the figures of docs/performance.md, or only those of NAME
 	$(BIN)/python -m benchmarks.run $(NAME)
 
 bench-api: .venv/dev .venv/mlflow/installed  ## measure the API beside MLflow and nginx (which is to be there)

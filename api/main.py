@@ -32,14 +32,16 @@ from api.db.opening import check_database
 from api.db.revision import require_current
 from api.db.session import make_engine, make_sessions
 from api.evaluations.routes import router as evaluations_router
-from api.events.streams import RunStreams
+from api.events.routes import router as events_router
+from api.events.streams import EventStreams
 from api.health.prometheus import Instruments, ServiceCollector
 from api.health.readiness import ReadinessCheck
 from api.http.docs import router as docs_router
-from api.http.errors import install_error_handlers
+from api.http.error_handlers import install_error_handlers
 from api.http.middleware import BodyLimitMiddleware, OriginMiddleware
-from api.http.openapi import API_PREFIX, Document
+from api.http.openapi import Document
 from api.http.request_log import RequestLogMiddleware
+from api.http.responses import API_PREFIX
 from api.queue.reconcile import ring_once, take_back_lost
 from api.queue.wake_up import BROKER_ERRORS, Doorbell
 from api.reconstructions.pool import Reconstructor
@@ -61,6 +63,7 @@ ROUTERS = (
     (API_PREFIX, runs_router),
     (API_PREFIX, run_details_router),
     (API_PREFIX, across_router),
+    (API_PREFIX, events_router),
     (API_PREFIX, checkpoints_router),
     (API_PREFIX, evaluations_router),
     (API_PREFIX, access_router),
@@ -163,7 +166,7 @@ async def running_services(
     sessions = make_sessions(engine)
     collector = ServiceCollector(sessions, settings)
     instruments.registry.register(collector)
-    streams = RunStreams(
+    streams = EventStreams(
         sessions,
         poll_seconds=settings.stream_poll_seconds,
         heartbeat_seconds=settings.stream_heartbeat_seconds,

@@ -13,7 +13,7 @@ from api.settings import ApiSettings
 if TYPE_CHECKING:
     from api.audit.writer import AuditTrail
     from api.auth.identify import Access
-    from api.events.streams import RunStreams
+    from api.events.streams import EventStreams
     from api.health.prometheus import Instruments
     from api.health.readiness import ReadinessCheck
     from api.queue.wake_up import Doorbell
@@ -27,7 +27,7 @@ class Services:
     settings: ApiSettings
     sessions: sessionmaker[Session]
     doorbell: Doorbell
-    streams: RunStreams
+    streams: EventStreams
     reconstructor: Reconstructor
     instruments: Instruments
     access: Access

@@ -7,8 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from api.db.settings import ServiceSettings
 from pmae.runtime.loopback import is_loopback
-from pmae.settings import ServiceSettings
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """Names under which this machine reaches itself; always answered."""

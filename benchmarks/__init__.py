@@ -1,1 +1,1 @@
-"""What the README's figures come from."""
+"""Measure the figures of docs/performance.md."""

@@ -1,4 +1,4 @@
-"""What the README's figures come from: ``make bench``, or ``make bench NAME=pca`` for some of them.
+"""Measure the figures of docs/performance.md: ``make bench``, ``make bench NAME=pca`` for some.
 
     python -m benchmarks.run               # all of them but the API's
     python -m benchmarks.run probe knn     # only these; the others stay as they were recorded
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import augmentation, bases, evaluation, training_step
+from benchmarks import augmentation, bases, evaluation, masks, training_step
 from benchmarks.api.figures import figures as api_figures
 from benchmarks.figure import Figure
 
@@ -49,6 +49,7 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "pca_memory": bases.fit_memory,
     "pca_growth": bases.growth,
     "input_pipeline": input_pipeline,
+    "masks": masks.figures,
     "training_step": training_step.figures,
     "sizes": training_step.sizes,
     "probe": evaluation.probe_figures,

@@ -7,8 +7,9 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.connection import shown_errors
-from dashboard.navigation import all_pages
+from dashboard.navigation import all_pages, register
 from dashboard.session import signed_in
+from dashboard.views import components, reconstructions, run, runs
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -18,6 +19,12 @@ def main() -> None:
     st.set_page_config(page_title="PMAE", page_icon=str(_ASSETS / "icon.png"), layout="wide")
     st.logo(_ASSETS / "icon.png", size="small")
     st.html(_ASSETS / "style.css")
+    register(
+        runs=runs.show,
+        run=run.show,
+        reconstructions=reconstructions.show,
+        components=components.show,
+    )
     page = st.navigation(all_pages(), position="top")
     with shown_errors():
         if signed_in():

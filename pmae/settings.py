@@ -7,10 +7,9 @@ import re
 import socket
 from itertools import takewhile
 from pathlib import Path
-from typing import Self, TypeVar
-from urllib.parse import quote, unquote
+from typing import TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pmae.errors import SettingsError
@@ -18,23 +17,9 @@ from pmae.runs.layout import BASES_FOLDER
 from pmae.runtime.logging import LogFormat
 from pmae.runtime.memory import available_bytes
 from pmae.runtime.secret_files import SecretFiles
-from pmae.schema import RUN_KINDS, RunKind
 from pmae.spec.messages import fault, told_as
 
-DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
-"""Names of the Celery queues, one for each kind of run: a worker listens to those it takes."""
-DOORBELL_TASK = "pmae.doorbell"
-"""Name of the one Celery task. Its message carries nothing: it says that something waits."""
-BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
-"""How long Redis keeps a delivered, unacknowledged message before it offers it again."""
 MAX_DEFAULT_DATA_WORKERS = 8
-EXAMPLE_PASSWORD = "change-me"  # noqa: S105 - nobody's
-"""Of the database in an example: everybody knows it, so no service starts with it."""
-_HOST = told_as(
-    r"^[\w.:-]+$", "valid is a host's name or address, for example postgres or 10.0.0.5"
-)
-_NAME = told_as(r"^[\w.-]+$", "valid are letters, digits, dots, dashes and underscores")
-_PASSWORD_IN_URL = re.compile(r"[\w+]+://[^:/@]*:([^@]*)@")
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 MAX_WORKER_NAME = 200
 WORKER_NAME = told_as(
@@ -193,82 +178,3 @@ class LogSettings(EnvironmentSettings):
         description="How API, worker and `pmae up` log: text for people, or json: one object a "
         "line, with the run, the lease and the request it is about.",
     )
-
-
-class ServiceSettings(LogSettings, StorageSettings):
-    """What the API and the worker share: the database and the broker."""
-
-    database_url: str | None = Field(
-        default=None,
-        description="SQLAlchemy URL; default: SQLite at HOME/pmae.sqlite3. "
-        "PostgreSQL: postgresql+psycopg://user:password@host/name, or database_host.",
-        repr=False,
-    )
-    database_host: str | None = Field(
-        default=None,
-        pattern=_HOST,
-        description="Host of a PostgreSQL server, in place of database_url.",
-    )
-    database_port: int = Field(default=5432, ge=1, le=65_535, description="Port of database_host.")
-    database_name: str = Field(
-        default="pmae", pattern=_NAME, description="Name of the database at database_host."
-    )
-    database_user: str = Field(default="pmae", description="Who signs in at database_host.")
-    database_password: SecretStr | None = Field(
-        default=None, description="Password of database_user: any text, quoted by nothing."
-    )
-    broker_url: str = Field(
-        default="redis://127.0.0.1:6379/0",
-        description="Redis-protocol broker: redis://host:port/db or redis+socket:///path",
-        repr=False,
-    )
-    lease_seconds: float = Field(
-        default=60.0, gt=0, description="A run whose worker is silent for this long is taken back."
-    )
-    heartbeat_seconds: float = Field(
-        default=10.0, gt=0, description="How often a worker renews the lease of its run."
-    )
-    cancel_grace_seconds: float = Field(
-        default=30.0, ge=0, description="From SIGTERM to SIGKILL of a cancelled trainer."
-    )
-
-    @model_validator(mode="after")
-    def _one_database(self) -> Self:
-        if self.database_url and self.database_host:
-            raise ValueError(
-                "PMAE_DATABASE_URL and PMAE_DATABASE_HOST are both given; valid is one of them, "
-                "the other empty"
-            )
-        if self.database_password and not (self.database_url or self.database_host):
-            raise ValueError(
-                "PMAE_DATABASE_PASSWORD is given without a database: PMAE_DATABASE_HOST names it"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _no_password_of_an_example(self) -> Self:
-        named = _PASSWORD_IN_URL.match(self.database_url or "")
-        given = unquote(named[1]) if named else None
-        if self.database_password:
-            given = self.database_password.get_secret_value()
-        if given == EXAMPLE_PASSWORD:
-            raise ValueError(
-                f"the password of the database is {EXAMPLE_PASSWORD}, the example's, which "
-                "everybody knows: set POSTGRES_PASSWORD in .env (or PMAE_DATABASE_PASSWORD) to "
-                "one of your own; `openssl rand -hex 24` makes one"
-            )
-        return self
-
-    @property
-    def sqlalchemy_url(self) -> str:
-        """URL of the database, with the password in it: not for messages."""
-        if self.database_url:
-            return self.database_url
-        if self.database_host is None:
-            return f"sqlite:///{(self.home / 'pmae.sqlite3').absolute()}"
-        # As SQLAlchemy's URL.create() writes it; this package does not import SQLAlchemy.
-        user = quote(self.database_user, safe="")
-        if self.database_password:
-            user += f":{quote(self.database_password.get_secret_value(), safe='')}"
-        host = f"[{self.database_host}]" if ":" in self.database_host else self.database_host
-        return f"postgresql+psycopg://{user}@{host}:{self.database_port}/{self.database_name}"

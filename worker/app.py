@@ -14,8 +14,9 @@ from celery.signals import setup_logging
 from celery.utils.log import get_multiprocessing_logger
 from kombu.entity import Queue
 
+from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES
 from pmae.runtime.logging import configure_logging
-from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES, load_settings
+from pmae.settings import load_settings
 from worker.settings import WorkerSettings
 
 settings = load_settings(WorkerSettings)

@@ -8,14 +8,9 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from api.db.run_states import Slot
+from api.db.settings import ServiceSettings
 from pmae.schema import RUN_KINDS, RunKind
-from pmae.settings import (
-    MAX_WORKER_NAME,
-    WORKER_NAME,
-    ServiceSettings,
-    default_worker_name,
-    visible_gpus,
-)
+from pmae.settings import MAX_WORKER_NAME, WORKER_NAME, default_worker_name, visible_gpus
 
 
 class WorkerSettings(ServiceSettings):

@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.db import run_states
 from api.db.errors import SchemaError, reason
 from api.db.revision import current_schema
+from api.db.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from pmae.runtime.logging import log_context
-from pmae.settings import DOORBELL_QUEUES, DOORBELL_TASK
 from worker.app import app, settings
 from worker.database import sessions_of
 from worker.presence.heartbeat import Presence

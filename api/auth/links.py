@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 from itsdangerous import Signer
 
 from api.auth.errors import ForbiddenError
-from api.http.openapi import API_PREFIX
+from api.http.responses import API_PREFIX
 from api.settings import ApiSettings
 from pmae.runtime.files import write_new_file
 from pmae.schema.access import DownloadLink

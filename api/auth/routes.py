@@ -13,8 +13,8 @@ from api.auth.principal import PrincipalDep
 from api.auth.requirements import ADMIN, SIGN_IN, VIEWER
 from api.basis.download import find_basis
 from api.checkpoints.service import find_checkpoint
-from api.http.openapi import problems
 from api.http.parameters import CheckpointId, refuse_unknown_parameters
+from api.http.responses import problems
 from api.services import ServicesDep
 from pmae.runs.layout import BASES_FOLDER
 from pmae.schema.access import (

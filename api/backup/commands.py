@@ -14,10 +14,10 @@ from api.backup.create import Made, make_backup
 from api.backup.manifest import find_generation
 from api.backup.restore import check_fits, restore_backup, verify
 from api.db.command_database import command_database, command_settings
+from api.db.settings import ServiceSettings
 from pmae.cli.hints import told
 from pmae.cli.output import size
 from pmae.errors import CommandError, PmaeError
-from pmae.settings import ServiceSettings
 
 backup = typer.Typer()
 restore = typer.Typer()

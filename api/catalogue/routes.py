@@ -13,7 +13,7 @@ from api.auth.principal import StrangerOrPrincipalDep
 from api.auth.requirements import ADMIN, EVERYBODY, VIEWER
 from api.catalogue import service
 from api.http.errors import InvalidRequestError, NotFoundError
-from api.http.openapi import binary, problems
+from api.http.responses import binary, problems
 from api.queue import waiting
 from api.services import ServicesDep
 from pmae.errors import SpecError

@@ -17,8 +17,8 @@ from api.checkpoints.delete import delete_checkpoint
 from api.checkpoints.service import StoredCheckpoint, find_checkpoint, pin
 from api.http.bodies import read_long_body
 from api.http.download import respond_with_file
-from api.http.openapi import binary, problems
 from api.http.parameters import CheckpointId, refuse_unknown_parameters
+from api.http.responses import binary, problems
 from api.services import Services, ServicesDep
 from pmae.schema import Checkpoint, CheckpointChange, Reconstruction, ReconstructionRequest
 from pmae.schema.basis import CheckpointBasis

@@ -13,8 +13,9 @@ from sqlalchemy import Engine, make_url
 from api.db.errors import DbError
 from api.db.opening import describe, opened
 from api.db.revision import check_revision, revision_of
+from api.db.settings import ServiceSettings
 from pmae.errors import CommandError
-from pmae.settings import ServiceSettings, load_settings
+from pmae.settings import load_settings
 
 
 def command_settings() -> ServiceSettings:

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, text
 
 from api.db.opening import describe, opened, wait_for_database
 from api.db.revision import MIGRATIONS, check_not_newer, hold_revision
+from api.db.settings import ServiceSettings
 from pmae.errors import PmaeError
 from pmae.runtime.logging import configure_logging
-from pmae.settings import ServiceSettings, load_settings
+from pmae.settings import load_settings
 
 _LOCK = 0x706D6165
 """Key of the PostgreSQL advisory lock: "pmae"."""

@@ -11,9 +11,9 @@ from api.auth.principal import PrincipalDep
 from api.auth.requirements import SUBMITTER, VIEWER
 from api.evaluations.service import list_evaluation_runs
 from api.http.errors import InvalidRequestError
-from api.http.openapi import problems
 from api.http.pagination import PageParameters
 from api.http.parameters import CheckpointId, RunId, refuse_unknown_parameters
+from api.http.responses import problems
 from api.http.validation import pointer, spec_error_field, text_with_nul
 from api.runs.idempotency import IdempotencyHeader, Submission
 from api.runs.submission import invalid_spec

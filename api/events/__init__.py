@@ -1,1 +1,1 @@
-"""Event streams: following runs while they train."""
+"""Event streams: what happens to one run, or to all, as server-sent events."""

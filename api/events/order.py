@@ -31,11 +31,11 @@ class Place:
 
     Attributes:
         last_id: it gets later events, ...
-        told: ... but for these, which were there already.
+        known: ... but for these, which were there already.
     """
 
     last_id: int
-    told: frozenset[int]
+    known: frozenset[int]
 
 
 def place_of_now(session: Session) -> Place:

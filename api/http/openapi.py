@@ -1,24 +1,18 @@
-"""The OpenAPI document: how operations describe their errors, and what is read back out of it."""
+"""The OpenAPI document, with the errors and the roles of every operation."""
 
 from __future__ import annotations
 
-import http
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.auth.requirements import Needs, Permissions
+from api.http.responses import PROBLEM_CONTENT, SCHEMAS, problems
 from pmae.schema import Problem, ReconstructionRequest
 
-if TYPE_CHECKING:
-    from api.auth.requirements import Needs, Permissions
-
-API_PREFIX = "/api/v1"
-PROBLEM_JSON = "application/problem+json"
-_SCHEMAS = "#/components/schemas/"
-_PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
 _SECURITY_SCHEMES = {
     "key": {
         "type": "http",
@@ -37,28 +31,6 @@ _SECURITY_SCHEMES = {
 _OF_NO_ROUTE = (Problem, ReconstructionRequest)
 """What FastAPI does not see: every error, and the body that its route reads itself."""
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
-
-
-Responses = dict[int | str, dict[str, Any]]
-"""What an operation may answer, by status."""
-
-
-def problems(**reasons: str) -> Responses:
-    """The problem answers of an operation.
-
-    Args:
-        reasons: when each is given, by the status's name: ``not_found="no such run"``.
-    """
-    return {
-        http.HTTPStatus[name.upper()].value: {"description": reason, "content": _PROBLEM_CONTENT}
-        for name, reason in reasons.items()
-    }
-
-
-def binary(media_type: str, description: str) -> Responses:
-    """An answer that is a file."""
-    schema = {"type": "string", "format": "binary"}
-    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
 class Document:
@@ -92,7 +64,7 @@ class Document:
         for name in _FASTAPIS_OWN:
             schemas.pop(name, None)
         for model in _OF_NO_ROUTE:
-            schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
+            schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
             for name, part in (schema.pop("$defs") | {model.__name__: schema}).items():
                 schemas.setdefault(name, part)
         content["components"]["securitySchemes"] = _SECURITY_SCHEMES
@@ -144,8 +116,8 @@ def _describe_access(operation: dict[str, Any], needs: Needs) -> None:
 def _describe_errors(operation: dict[str, Any]) -> None:
     responses: dict[str, Any] = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
-        responses["422"] = {"description": "A parameter is not valid.", "content": _PROBLEM_CONTENT}
-    responses["default"] = {"description": "Any other failure.", "content": _PROBLEM_CONTENT}
+        responses["422"] = {"description": "A parameter is not valid.", "content": PROBLEM_CONTENT}
+    responses["default"] = {"description": "Any other failure.", "content": PROBLEM_CONTENT}
     for media_type in operation.get("requestBody", {}).get("content", {}).values():
         schema = media_type["schema"]
         for own in ("$ref", "oneOf"):  # given by the route, and merged with FastAPI's of a dict

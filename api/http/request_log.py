@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.openapi import API_PREFIX
+from api.http.responses import API_PREFIX
 from pmae.runtime.logging import annotate
 
 LOGGER_NAME = "api.requests"

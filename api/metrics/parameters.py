@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import Query, Response
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.http.openapi import Responses
+from api.http.responses import Responses
 from api.metrics.as_csv import MEDIA_TYPE, stream_metrics, stream_points
 from api.metrics.downsampling import Axis
 from api.metrics.series import LEAST_MAX_POINTS, MOST_POINTS, get_metrics

@@ -11,9 +11,9 @@ from typing import Self
 from celery import Celery
 from kombu.exceptions import KombuError
 
+from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES, DOORBELL_TASK
 from api.settings import ApiSettings
 from pmae.schema import RunKind
-from pmae.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES, DOORBELL_TASK
 
 MOST_RINGS = 32
 """Messages that wait at the same time; workers go on by themselves once they are awake."""

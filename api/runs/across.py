@@ -1,6 +1,6 @@
-"""``/metrics`` and ``/events``: what is asked of several runs at once, or of all.
+"""``/metrics``: the series of several runs at once.
 
-They lie beside ``/runs``, not below it, where they would be taken for ids of runs.
+It lies beside ``/runs``, not below it, where it would be taken for the id of a run.
 """
 
 from __future__ import annotations
@@ -8,15 +8,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.responses import StreamingResponse
 
-from api.auth.principal import PrincipalDep
 from api.auth.requirements import VIEWER
-from api.events.responses import open_service_stream
 from api.http.errors import InvalidRequestError
-from api.http.openapi import problems
-from api.http.parameters import LARGEST_INTEGER, refuse_unknown_parameters
-from api.http.validation import unknown_name
+from api.http.parameters import refuse_unknown_parameters
+from api.http.responses import problems
 from api.metrics.as_csv import wants_csv
 from api.metrics.parameters import (
     METRICS_AS_CSV,
@@ -29,7 +25,7 @@ from api.metrics.parameters import (
 from api.runs.service import find_run_numbers
 from api.services import ServicesDep
 from pmae.schema import ProblemField
-from pmae.schema.runs import EVENT_TYPES, MetricsOfRuns
+from pmae.schema.runs import MetricsOfRuns
 from pmae.spec.messages import told_as
 
 MOST_RUNS = 50
@@ -85,61 +81,3 @@ def get_metrics_of_runs(
         as_csv=wants_csv(form, accept),
     )
     return found if isinstance(found, Response) else MetricsOfRuns(runs=found)
-
-
-@router.get(
-    "/events",
-    response_class=StreamingResponse,
-    response_model=None,
-    summary="Follow all runs",
-    responses=problems(unprocessable_entity="There is no such type.")
-    | {200: {"description": "Server-sent events until the client or the service goes."}},
-    dependencies=[VIEWER],
-)
-async def follow_service(
-    services: ServicesDep,
-    principal: PrincipalDep,
-    types: Annotated[
-        str | None,
-        Query(
-            description="Only messages of these types, with commas between: "
-            f"{', '.join(EVENT_TYPES)}. Default: all.",
-            examples=["state,evaluation"],
-            max_length=400,
-        ),
-    ] = None,
-    last_event_id: Annotated[
-        int | None,
-        Header(
-            ge=0,
-            le=LARGEST_INTEGER,
-            description="`id` of the last message that was seen; all later ones are sent. Without "
-            "it: what happens from now on.",
-        ),
-    ] = None,
-) -> Response:
-    """What happens to any run, as server-sent events.
-
-    `event` is the type of what happened and `data` the entry as in the run's history, with `run_id`
-    and `run`, the run as the list shows it now. Of a run that was deleted nothing is told but that
-    (`delete`): `run` is null then, and `data.data` has the run's number and name.
-
-    Messages come in the order of their `id`s, and none is left out when a client goes on with
-    `Last-Event-ID`. Messages of the type `progress` carry a run alone, and no `id`: they come when
-    its stage, its epoch or the per cent of its stage changes, and first of every running run.
-    Comments keep a silent connection open. The stream ends soon after the key with which it was
-    opened was revoked or has expired.
-    """
-    chosen = None if types is None else list(filter(None, types.split(",")))
-    for name in chosen or ():
-        if name not in EVENT_TYPES:
-            message = unknown_name("type", name, EVENT_TYPES)
-            field = ProblemField(pointer="types", message=message)
-            raise InvalidRequestError(message, fields=[field])
-    return await open_service_stream(
-        services.streams,
-        services.sessions,
-        principal=principal,
-        last_id=last_event_id,
-        types=None if chosen is None else frozenset(chosen),
-    )

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.responses import StreamingResponse
 
-from api.auth.principal import PrincipalDep
 from api.auth.requirements import VIEWER
 from api.basis.components import get_component_png, get_spectrum
 from api.checkpoints.listing import CheckpointParameters, list_checkpoints
-from api.events.responses import open_stream
-from api.http.openapi import binary, problems
 from api.http.parameters import LARGEST_INTEGER, RunId, refuse_unknown_parameters
+from api.http.responses import binary, problems
 from api.metrics.as_csv import wants_csv
 from api.metrics.parameters import (
     METRICS_AS_CSV,
@@ -133,50 +130,6 @@ def get_run_history(
     """
     with services.sessions() as session:
         return service.get_history(session, run_id, after=after, limit=limit)
-
-
-@router.get(
-    "/{run_id}/events",
-    response_class=StreamingResponse,
-    response_model=None,
-    summary="Follow a run",
-    responses=_NO_RUN
-    | {
-        200: {"description": "Server-sent events until the run has ended."},
-        204: {"description": "The run has ended, and everything was told: do not connect again."},
-    },
-    dependencies=[VIEWER],
-)
-async def follow_run(
-    services: ServicesDep,
-    principal: PrincipalDep,
-    run_id: RunId,
-    last_event_id: Annotated[
-        int | None,
-        Header(
-            ge=0,
-            le=LARGEST_INTEGER,
-            description="`id` of the last message that was seen; only later ones are sent.",
-        ),
-    ] = None,
-) -> Response:
-    """The run's history as server-sent events, and then what happens, live.
-
-    It begins at the run's start, or after `Last-Event-ID`. `event` is the entry's type (state,
-    cancel, change, stage, checkpoint, evaluation, warning, error) and `data` the entry as in the
-    history. Messages of the type `progress` carry the run's progress and no `id`.
-
-    The stream ends after a final state was told, or that the run was deleted (`delete`); and soon
-    after the key with which it was opened was revoked or has expired. Comments keep a silent
-    connection open.
-    """
-    return await open_stream(
-        services.streams,
-        services.sessions,
-        run_id,
-        principal=principal,
-        last_id=last_event_id or 0,
-    )
 
 
 @router.get(

@@ -82,7 +82,7 @@ def _check_method(name: str) -> str:
     if name not in method_names():
         raise PydanticCustomError(
             "unknown_method",
-            "no method {name} is installed; valid: {valid}",
+            "no method {name} is installed; expected one of {valid}",
             {"name": repr(name), "valid": ", ".join(method_names())},
         )
     return name

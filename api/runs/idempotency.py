@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import IdempotencyKeyRow
 from api.http.errors import InvalidRequestError
-from api.http.openapi import API_PREFIX
+from api.http.responses import API_PREFIX
 from pmae.schema import ProblemField
 from pmae.spec.messages import told_as
 

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from api.auth.principal import PrincipalDep
 from api.auth.requirements import OWNER, VIEWER
 from api.db import run_states
-from api.http.openapi import problems
 from api.http.parameters import RunId, refuse_unknown_parameters
+from api.http.responses import problems
 from api.runs import changes, listing, service, sources
 from api.runs.filters import RunFilters
 from api.runs.idempotency import (

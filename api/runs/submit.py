@@ -11,8 +11,8 @@ from api.auth.principal import Principal, PrincipalDep
 from api.auth.requirements import SUBMITTER
 from api.db import run_states
 from api.http.errors import NotFoundError
-from api.http.openapi import Responses, problems
 from api.http.parameters import RunId, refuse_unknown_parameters
+from api.http.responses import Responses, problems
 from api.runs import service, sources
 from api.runs.idempotency import (
     REPLAYED_HEADER,

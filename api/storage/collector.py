@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.db.settings import ServiceSettings
 from api.db.tables import CheckpointRow, RunRow
 from api.storage.deletion import finish_deletions, remove_tree
 from api.storage.garbage import (
@@ -20,7 +21,6 @@ from api.storage.garbage import (
     pointers_to,
 )
 from pmae.schema import TERMINAL_STATES
-from pmae.settings import ServiceSettings
 
 MIN_AGE_SECONDS = 86_400.0
 """What was changed since may have a writer that is slow, or be part of a restored backup."""

@@ -55,12 +55,14 @@ class CurveChart:
         title: above it.
         lines: of metrics of one unit.
         least: where the chart ends below, however low a line goes; None: with its lowest point.
+        main: whether it is seen at once, not among the details.
     """
 
     key: str
     title: str
     lines: tuple[Line, ...]
     least: float | None = None
+    main: bool = False
 
     @property
     def percent(self) -> bool:
@@ -111,11 +113,11 @@ SHARE_LINES = (
     Line("train_feature_first_share", "first, train"),
 )
 CURVE_CHARTS = (
-    CurveChart("loss", "Loss", LOSS_LINES),
-    CurveChart("explained", "Explained share of the masked variance", EXPLAINED_LINES, least=-1.0),
-    CurveChart("bands", "Explained share by band, validation", BAND_LINES, least=-1.0),
-    CurveChart("probe", "Online probe and k-NN, top-1", PROBE_LINES),
-    CurveChart("label_probe", "Online probe and k-NN, labels that are right", LABEL_PROBE_LINES),
+    CurveChart("loss", "Loss", LOSS_LINES, main=True),
+    CurveChart("explained", "Explained masked variance", EXPLAINED_LINES, least=-1.0, main=True),
+    CurveChart("probe", "Online probe and k-NN, top-1", PROBE_LINES, main=True),
+    CurveChart("label_probe", "Online probe and k-NN, labels", LABEL_PROBE_LINES, main=True),
+    CurveChart("bands", "Explained masked variance by band", BAND_LINES, least=-1.0),
     CurveChart("probe_loss", "Online probe, loss", PROBE_LOSS_LINES),
     CurveChart("rank", "Effective rank of the features", RANK_LINES),
     CurveChart("share", "Variance in the features' first components", SHARE_LINES),
@@ -187,7 +189,7 @@ def curves(
             "value:Q",
             title=None,
             scale=y_scale,
-            axis=alt.Axis(format="%" if percent else "~g", tickCount=6),
+            axis=alt.Axis(format=_axis_format(log=log, percent=percent), tickCount=6),
         ),
     )
     layers = [_drawn(base, line, lines, color) for line in lines]
@@ -195,6 +197,13 @@ def curves(
     layers[0] = layers[0].add_params(zoom)
     layers.append(_hovered(base, color, ".1%" if percent else ".4~g"))
     return alt.LayerChart(layer=layers, height=HEIGHT, title=_title(title))
+
+
+def _axis_format(*, log: bool, percent: bool) -> str:
+    """Format of an axis' numbers: on a linear one ``~g`` would write 50 as 5e+1."""
+    if percent:
+        return "%"
+    return "~g" if log else "~r"
 
 
 def _drawn(base: alt.Chart, line: Line, lines: Sequence[Line], color: str) -> alt.Chart:

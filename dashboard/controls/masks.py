@@ -35,9 +35,9 @@ MODES = {
 }
 """By what is predicted: which of the objects' patches are masked."""
 COUNTS = {
-    "reference": "variance, one component fewer (reference)",
-    "nearest": "variance, the nearest number",
-    "components": "the number of components",
+    "reference": "variance (reference)",
+    "nearest": "variance (nearest)",
+    "components": "number of components",
 }
 """What a share counts, and by which rule."""
 _LABELS = {

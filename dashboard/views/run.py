@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
+import altair as alt
 import streamlit as st
 from markupsafe import Markup
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.charts import drawing, probe_curves
 from dashboard.connection import (
@@ -185,24 +188,40 @@ def _curves(run: Run) -> None:
         for chart in drawing.CURVE_CHARTS
         if not (frame := drawing.curve_frame(metrics, chart.lines, smoothing=smoothing)).empty
     }
-    columns = st.columns(2, gap="medium")
-    for place, (chart, frame) in enumerate(frames.items()):
-        columns[place % 2].altair_chart(
-            drawing.curves(
-                frame,
-                drawing.lines_of(frame, chart.lines),
-                color=color,
-                title=chart.title,
-                log=log and chart.key == "loss",
-                percent=chart.percent,
-                least=chart.least,
-            ),
+    pictures = {
+        chart: drawing.curves(
+            frame,
+            drawing.lines_of(frame, chart.lines),
+            color=color,
+            title=chart.title,
+            log=log and chart.key == "loss",
+            percent=chart.percent,
+            least=chart.least,
+        )
+        for chart, frame in frames.items()
+    }
+    columns = st.columns(3, gap="medium")
+    _place(run, {chart: made for chart, made in pictures.items() if chart.main}, columns)
+    if len(frames) == 1:
+        columns[1].caption("The curves of epochs appear after the first one.")
+    details = {chart: made for chart, made in pictures.items() if not chart.main}
+    if details:
+        with st.expander("More curves: bands of the spectrum, probe loss, rank of the features"):
+            _place(run, details, st.columns(2, gap="medium"))
+
+
+def _place(
+    run: Run,
+    pictures: Mapping[drawing.CurveChart, alt.LayerChart],
+    columns: Sequence[DeltaGenerator],
+) -> None:
+    for place, (chart, picture) in enumerate(pictures.items()):
+        columns[place % len(columns)].altair_chart(
+            picture,
             key=f"{chart.key}_chart_{run.id}",
             on_select="rerun",
             selection_mode=[drawing.ZOOM],
         )
-    if len(frames) == 1:
-        columns[1].caption("The curves of epochs appear after the first one.")
 
 
 def _outcome(shown: Run) -> None:

@@ -1,4 +1,4 @@
-"""Bands of a spectrum, by which what a model explains is told apart (docs/training.md)."""
+"""Bands of the spectrum, for explained variance band by band (docs/training.md)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from torch import Tensor
 from pmae.metrics import BANDS
 
 _EDGES = (0.50, 0.80, 0.95)
-"""Shares of the total variance between the bands, greatest components first."""
-_ROUNDING = 1e-9
-"""By so much a sum may miss an edge that it is equal to."""
+"""Cumulative fractions of the total variance that separate the bands."""
+_TOLERANCE = 1e-9
+"""Rounding error to allow when a cumulative sum is compared with an edge."""
 
 
 @dataclass(frozen=True)
 class Bands:
-    """To which band each component or patch belongs.
+    """The band of each component or patch.
 
     Attributes:
         names: of the bands.
-        index: int64 ``(num_total,)``, the band of each component or patch; on the CPU.
+        index: int64 ``(num_total,)``, the position in ``names`` of each component's or patch's
+            band; on the CPU.
     """
 
     names: tuple[str, ...]
@@ -30,22 +31,22 @@ class Bands:
 
     @classmethod
     def of_spectrum(cls, explained_variance_ratio: Tensor) -> Self:
-        """The bands :data:`pmae.metrics.BANDS` of a basis.
+        """Divide a basis's components into the bands :data:`pmae.metrics.BANDS`.
 
-        A component belongs to the band in which it begins: what decides is the share of the total
-        variance that the components before it hold. So the first always is in the first band, and
-        a band that one component skips is empty.
+        A component belongs to the band in which it begins, by the cumulative variance of the
+        components before it. So the first component is always in the first band, and a band that a
+        single component spans entirely stays empty.
 
         Args:
-            explained_variance_ratio: ``(num_components,)`` float64, falling.
+            explained_variance_ratio: ``(num_components,)`` float64, descending.
         """
         before = explained_variance_ratio.cumsum(dim=0) - explained_variance_ratio
         edges = torch.tensor(_EDGES, dtype=torch.float64)
-        return cls(BANDS, torch.bucketize(before + _ROUNDING, edges, right=True))
+        return cls(BANDS, torch.bucketize(before + _TOLERANCE, edges, right=True))
 
     @classmethod
     def undivided(cls, num_total: int) -> Self:
-        """All in one band."""
+        """Put all components or patches into one band."""
         return cls(("all",), torch.zeros(num_total, dtype=torch.int64))
 
     def one_hot(self) -> Tensor:

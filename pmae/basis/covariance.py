@@ -1,4 +1,4 @@
-"""The covariance of any number of images, exact, in one pass."""
+"""The exact covariance of the pixels, in one pass over any number of images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from pmae.basis.stream import check_count, check_total, chunks
 
 _BLOCK = 512
-"""Rows of the matrix that one product fills, from the diagonal on: what lies below the diagonal,
-almost half of the work, is not computed."""
+"""Rows of the matrix that one product fills, from the diagonal on. Skipping the entries below the
+diagonal saves almost half of the work."""
 _FOLD_IMAGES = 1 << 16
-"""Sums of so many images stay in float32: their rounding is then far below that of ``eigh``. With
-more images they are added up in float64."""
+"""Images to sum in float32, whose rounding error is then far below that of ``eigh``; the sums of
+more images are accumulated in float64."""
 
 
 @dataclass(frozen=True)
 class Covariance:
-    """How the pixels of some images vary together.
+    """Covariance and mean of the pixels.
 
     Attributes:
         matrix: ``(num_pixels, num_pixels)`` float32; only the upper triangle is filled.
@@ -32,9 +32,10 @@ class Covariance:
 
 
 def covariance(batches: Iterable[Tensor]) -> Covariance:
-    """``mean((x - mean x) (x - mean x)^T)`` over all images.
+    """Compute ``mean((x - mean x) (x - mean x)^T)`` over all images.
 
-    Takes one float32 matrix, and for more than 65,536 images a float64 one until it returns.
+    Needs memory for one float32 matrix ``(num_pixels, num_pixels)``; with more than 65,536 images
+    for a float64 one as well.
 
     Args:
         batches: images, each ``(batch, ...)`` float32 with the same pixel count.
@@ -56,9 +57,9 @@ def covariance(batches: Iterable[Tensor]) -> Covariance:
 
 
 class _Products:
-    """Sums of ``x`` and ``x x^T``, of images less the first chunk's mean.
+    """Sums of ``x`` and ``x x^T`` over images from which the first chunk's mean is subtracted.
 
-    The shift keeps the difference of the two sums exact where images are far from zero.
+    The shift avoids cancellation where the mean is far from zero.
     """
 
     def __init__(self, first: Tensor) -> None:

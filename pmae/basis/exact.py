@@ -1,8 +1,8 @@
-"""Matrix products in IEEE fp32, whatever the model computes in.
+"""Matrix products in IEEE fp32, independent of the model's precision.
 
-``x - P x`` must not hold a trace of ``P x``. Computed in bf16 or TF32 it does: each coordinate is
-rounded by an amount that depends on which components were masked, and a linear map can tell from
-that what they held (docs/training.md).
+``x - P x`` must hold no information about ``P x``. In bf16 or TF32 it does: the rounding of each
+coordinate depends on the masked components, and a linear map can recover their values from it
+(docs/training.md).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _before: _Settings | None = None
 def ieee_fp32(device: torch.device) -> Iterator[None]:
     """Compute matrix products of fp32 tensors in fp32: no autocast, no TF32, no bf16.
 
-    Torch's setting is one for the whole process. It is taken back when the last thread leaves, so
-    that a thread that leaves earlier cannot let TF32 into the products of another.
+    Torch's setting is global to the process, so it is restored only when the last thread leaves:
+    otherwise the first one to leave would turn TF32 on again for the others.
 
     Args:
         device: of the tensors.
@@ -46,10 +46,10 @@ def ieee_fp32(device: torch.device) -> Iterator[None]:
 
 
 def exact_product(left: Tensor, right: Tensor) -> Tensor:
-    """``left @ right`` in IEEE fp32, with as exact a gradient for ``left``.
+    """Compute ``left @ right``, and the gradient of ``left``, in IEEE fp32.
 
     Args:
-        left: ``(n, m)``; what is not fp32 is converted.
+        left: ``(n, m)``, converted to fp32.
         right: ``(m, k)`` fp32, a constant.
 
     Returns:
@@ -61,7 +61,7 @@ def exact_product(left: Tensor, right: Tensor) -> Tensor:
 
 
 class _ExactProduct(torch.autograd.Function):
-    """Backward runs long after the forward's settings were taken back, so it makes its own."""
+    """A matrix product whose backward pass sets the precision again, as autograd runs it later."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
@@ -95,11 +95,11 @@ def _leave() -> None:
 
 
 def _settings() -> _Settings:
-    """Torch's two interfaces to the same setting: the older one, and the newer for each backend."""
+    """Read the precision from torch's two interfaces: the older one, and the one per backend."""
     backends = _cuda.fp32_precision, _cpu.fp32_precision
     try:
         return torch.get_float32_matmul_precision(), *backends
-    except RuntimeError:  # Set by the newer interface alone, which the older one refuses to tell.
+    except RuntimeError:  # The older interface raises where only the newer one was set.
         return None, *backends
 
 

@@ -1,6 +1,6 @@
-"""The files of a stored basis, and the digest that they are named by.
+"""The files of a stored basis, and the digest that names it.
 
-Needs neither torch nor safetensors: whoever downloads a basis checks it with this.
+Imports neither torch nor safetensors, so that the client can verify a download without them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pmae.runs.events import FileFacts
 BASIS_WEIGHTS = "basis.safetensors"
 BASIS_FACTS = "facts.json"
 BASIS_FILES = (BASIS_WEIGHTS, BASIS_FACTS)
-"""What a stored basis consists of."""
+"""The files of a stored basis."""
 _CHUNK_BYTES = 1 << 20
 _REMEMBERED_FILES = 256
 
 
 def file_facts(bases_dir: Path, digest: str) -> dict[str, FileFacts]:
-    """Size and SHA-256 of each of :data:`BASIS_FILES`; a file is hashed once, then remembered.
+    """Size and SHA-256 of each of :data:`BASIS_FILES`; hashes are cached.
 
     Raises:
         BasisError: the basis is not in the store.
@@ -37,21 +37,21 @@ def verify_basis(folder: Path, digest: str) -> None:
     """Check a copy of a basis against its digest.
 
     Raises:
-        BasisError: it is not there, or not that basis.
+        BasisError: a file is missing, or the content has another digest.
     """
     try:
         found = content_digest({name: _chunks(folder / name) for name in BASIS_FILES})
     except OSError as error:
         raise BasisError(f"basis {digest} cannot be read: {error}") from error
     if found != digest:
-        raise BasisError(f"what lies in {folder} is not the basis {digest} (its digest is {found})")
+        raise BasisError(f"expected the basis {digest} in {folder}, found {found}")
 
 
 def content_digest(files: Mapping[str, Iterable[bytes]]) -> str:
-    """Digest of a basis's content: SHA-256 of each file's name, a zero byte and the file.
+    """SHA-256 over each file's name, a zero byte and its content, in the order of the names.
 
     Args:
-        files: the content of each file, in pieces.
+        files: the content of each file, in chunks.
     """
     sha = hashlib.sha256()
     for name, chunks in sorted(files.items()):

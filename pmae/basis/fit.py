@@ -1,4 +1,4 @@
-"""From a spec and its train images to the basis."""
+"""Fit the basis of a spec to its train images."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from pmae.spec.parts.basis import check_basis
 from pmae.spec.sizes import fit_components
 
 _BATCH_VALUES = 1 << 22
-_MOST_IMAGES = 1024
+_MAX_BATCH = 1024
 _CPU = torch.device("cpu")
 _ON_DEVICE = ("pca", "pca_augmented")
 _FIT_INDEX, _CHOICE_INDEX = 0, 1
-"""What the seed is used for besides augmentation: the sketch or rotation, and the choice."""
+"""Seed indices: of the sketch or rotation, and of the choice of images to fit on."""
 
 Report = Callable[[int, int], None]
-"""Is told how many images of how many have been read."""
+"""Progress callback: called with the number of images read so far and the total."""
 
 
 def fit_key(spec: ExperimentSpec, data_digest: str) -> FitKey:
-    """What the basis of a resolved PMAE spec, whose floor has been chosen, is made of."""
+    """The key of a resolved PMAE spec's basis; ``dataset.std_floor`` must be set."""
     basis, std_floor = _basis_of(spec), spec.dataset.std_floor
     if std_floor is None:
         raise ValueError(
-            "dataset.std_floor is not chosen; pmae.data.transforms.floor.train_statistics does"
+            "dataset.std_floor is not set; pmae.data.transforms.floor.train_statistics chooses it"
         )
     augmented = basis.kind == "pca_augmented"
     return FitKey(
@@ -70,11 +70,11 @@ def fit_basis(
         train: the train split.
         statistics: of the train split.
         report: called after each batch.
-        device: that principal components are computed on; other bases take the CPU.
+        device: to compute principal components on; other bases are computed on the CPU.
 
     Raises:
-        SpecError: fields of the basis that do not suit the images; names the field.
-        BasisError: images that have no basis.
+        SpecError: a field of the basis that does not suit the images.
+        BasisError: too few images, no variance, or values that are not finite.
     """
     basis = _basis_of(spec)
     num_pixels = train.image_shape[0] * train.image_shape[1] * train.image_shape[2]
@@ -120,14 +120,14 @@ def _fit_randomized(basis: BasisSpec, images: FitImages, report: Report) -> Basi
 
 @dataclass(frozen=True)
 class FitImages:
-    """The images that a basis is fitted on; the same at each pass.
+    """The images that a basis is fitted on, the same in each pass.
 
     Attributes:
         train: the train split.
         statistics: of the train split.
         basis: resolved.
-        augmentation: resolved; None: images are taken as they are.
-        device: that they are given on; the statistics are there.
+        augmentation: resolved; None: images are not augmented.
+        device: of the batches and of the statistics.
     """
 
     train: Split
@@ -138,22 +138,22 @@ class FitImages:
 
     @property
     def indices(self) -> Tensor:
-        """Which images of the train split: int64, ascending."""
-        everything, most = len(self.train), self.basis.fit_images
-        if most is None or most >= everything:
-            return torch.arange(everything)
+        """Indices of the images in the train split: int64, ascending."""
+        num_train, fit_images = len(self.train), self.basis.fit_images
+        if fit_images is None or fit_images >= num_train:
+            return torch.arange(num_train)
         noise = generator(self.basis.seed or 0, "basis", _CHOICE_INDEX)
-        return torch.randperm(everything, generator=noise)[:most].sort().values
+        return torch.randperm(num_train, generator=noise)[:fit_images].sort().values
 
     @property
     def total(self) -> int:
-        """How many images a pass gives, each augmented one counted."""
+        """Number of images that :meth:`batches` yields, counting each augmented copy."""
         return len(self.indices) * (self.basis.passes or 1)
 
     def batches(self, report: Report) -> Iterator[Tensor]:
-        """Standardised images ``(batch, channels, height, width)``, batch by batch."""
+        """Read standardised images, in batches ``(batch, channels, height, width)``."""
         channels, height, width = self.train.image_shape
-        size = min(_MOST_IMAGES, max(1, _BATCH_VALUES // (channels * height * width)))
+        size = min(_MAX_BATCH, max(1, _BATCH_VALUES // (channels * height * width)))
         indices, total = self.indices, self.total
         done, drawn = 0, 0
         for _ in range(self.basis.passes or 1):

@@ -1,6 +1,6 @@
-"""Bases that no image decides: the cosine transform and a random rotation.
+"""Data-independent bases: the cosine transform and a random rotation.
 
-The images only say how much variance each component holds, and so in which order they stand.
+The images determine only the components' variances, and so their order.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ def fit_dct(
     *,
     num_components: int | None = None,
 ) -> Basis:
-    """The two-dimensional cosine transform of each channel, by falling variance.
+    """Order the two-dimensional cosines of each channel by descending variance.
 
-    Of all ``num_pixels`` cosines those of the greatest variance are kept; of equal ones the lower
-    frequencies come first. Coordinates are measured by the separable transform, so that no matrix
-    of ``num_pixels`` squared is needed.
+    The first ``num_components`` are kept; of equal variances the lower frequency comes first. The
+    separable transform computes the coordinates, without a matrix of ``num_pixels`` squared.
 
     Args:
-        batches: standardised images, as of :func:`pmae.basis.pca.fit_pca`.
+        batches: standardised images, as in :func:`pmae.basis.pca.fit_pca`.
         image_shape: ``(channels, height, width)``.
-        num_components: how many to keep; default: all.
+        num_components: number to keep; default: all.
 
     Raises:
         BasisError: fewer than two images, no variance at all, or values that are not finite.
@@ -66,12 +65,12 @@ def fit_dct(
 def fit_random(
     batches: Iterable[Tensor], num_pixels: int, num_components: int, generator: torch.Generator
 ) -> Basis:
-    """A uniformly drawn rotation, or the first directions of one, by falling variance.
+    """Draw orthonormal directions uniformly and order them by descending variance.
 
     Args:
-        batches: standardised images, as of :func:`pmae.basis.pca.fit_pca`.
+        batches: standardised images, as in :func:`pmae.basis.pca.fit_pca`.
         num_pixels: of an image.
-        num_components: how many directions to draw.
+        num_components: number of directions; ``num_pixels`` of them are a rotation.
         generator: on the CPU.
 
     Raises:
@@ -85,6 +84,6 @@ def fit_random(
 
 
 def by_variance(components: Tensor, measured: CoordinateVariances) -> Basis:
-    """The basis of orthonormal ``components`` ``(k, num_pixels)``, by falling variance."""
+    """Order orthonormal ``components`` ``(k, num_pixels)`` by descending variance."""
     order = measured.variances.argsort(descending=True, stable=True)
     return Basis(components[order], measured.variances[order] / measured.total)

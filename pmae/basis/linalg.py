@@ -1,4 +1,4 @@
-"""The matrix factorisations that bases are made of."""
+"""Matrix factorisations for fitting bases."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def eigenvectors(symmetric: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """Eigenvalues in falling order, and their eigenvectors with fixed signs.
+    """Compute eigenvalues in descending order, and their eigenvectors with fixed signs.
 
     Args:
         symmetric: ``(n, n)``; only the upper triangle is read.
-        count: how many of the greatest to give; default: all.
+        count: number of the largest to return; default: all.
 
     Returns:
         ``(count,)`` float64 and ``(count, n)``, orthonormal rows.
@@ -23,20 +23,20 @@ def eigenvectors(symmetric: Tensor, count: int | None = None) -> tuple[Tensor, T
 
 
 def fix_signs(rows: Tensor) -> Tensor:
-    """Turn each row, in place, so that its entry of the greatest magnitude is positive.
+    """Flip rows, in place, so that each one's entry of largest magnitude is positive.
 
-    A component's sign means nothing; fixed, the same images give the same one.
+    The sign of a component is arbitrary; fixing it makes the fit reproducible.
     """
     low, high = rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)
     return rows.mul_(torch.where(-low > high, -1.0, 1.0))
 
 
 def orthonormal_columns(matrix: Tensor) -> Tensor:
-    """The ``Q`` of ``QR``, with the signs that make the diagonal of ``R`` positive.
+    """Orthonormalise: the ``Q`` of ``QR``, signed so that the diagonal of ``R`` is positive.
 
-    Of a Gaussian matrix that is a draw from the uniform (Haar) distribution (Mezzadri,
-    arXiv math-ph/0609050). Where columns depend on each other it is orthonormal all the same, which
-    a Cholesky factor of the Gram matrix would not give.
+    For a Gaussian matrix that is a draw from the uniform (Haar) distribution (Mezzadri,
+    arXiv math-ph/0609050). Unlike a Cholesky factorisation of the Gram matrix, it gives orthonormal
+    columns even where the given ones are linearly dependent.
 
     Args:
         matrix: ``(n, k)`` with ``k <= n``.

@@ -1,4 +1,4 @@
-"""Principal components: exact from the covariance, or the first ones by a randomised method."""
+"""Principal components: all, exactly, or the first ones by a randomised method."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pmae.basis.stream import check_count, check_total, chunks
 from pmae.errors import BasisError
 
 PASSES = 4
-"""Of the randomised method: each but the last one multiplies the sketch by the covariance."""
+"""Passes of the randomised method; all but the last multiply the sketch by the covariance."""
 OVERSAMPLING = 32
-"""Directions that the sketch has beyond the components that are kept."""
+"""Directions of the sketch in addition to the components that are kept."""
 
 
 def fit_pca(batches: Iterable[Tensor], *, num_components: int | None = None) -> Basis:
-    """The eigenvectors of the covariance, exact: one pass over the images, then ``eigh``.
+    """Compute the eigenvectors of the covariance: one pass over the images, then ``eigh``.
 
-    Components have falling eigenvalues, each with its largest entry positive. Pixels that never
-    change, or fewer images than pixels, give components without variance, not NaN.
+    Eigenvalues descend, and the entry of largest magnitude of each component is positive. Constant
+    pixels, or fewer images than pixels, give components of zero variance, not NaN.
 
     Args:
         batches: standardised images, each ``(batch, ...)`` float32 with the same pixel count, on
             the device that computes.
-        num_components: how many of the first to keep; default: all.
+        num_components: number of the first ones to keep; default: all.
 
     Raises:
         BasisError: fewer than two images, no variance at all, or values that are not finite.
@@ -45,19 +45,19 @@ def fit_pca(batches: Iterable[Tensor], *, num_components: int | None = None) -> 
 def fit_randomized_pca(
     batches: Callable[[], Iterable[Tensor]], *, num_components: int, generator: torch.Generator
 ) -> Basis:
-    """The first principal components by subspace iteration, in four passes over the images.
+    """Compute the first principal components by subspace iteration, in four passes.
 
     Halko, Martinsson and Tropp (arXiv 0909.4061), algorithm 4.4, on the covariance: a Gaussian
-    sketch is multiplied by it and orthonormalised, again and again; the last pass diagonalises the
-    covariance within what the sketch spans. Takes a few matrices of ``num_pixels * num_components``
-    values, never one of ``num_pixels`` squared.
+    sketch is repeatedly multiplied by it and orthonormalised; the last pass diagonalises the
+    covariance within the span of the sketch. Needs a few matrices of
+    ``num_pixels * num_components`` values, never one of ``num_pixels`` squared.
 
-    The explained variance ratios are shares of the total variance, which is measured on the same
-    images, so they sum to less than 1.
+    The explained variance ratios are fractions of the total variance of the same images, so they
+    sum to less than 1.
 
     Args:
-        batches: gives the same standardised images at each call, as of :func:`fit_pca`.
-        num_components: how many to keep, fewer than there are images.
+        batches: returns the same standardised images at each call, as in :func:`fit_pca`.
+        num_components: number to keep, fewer than there are images.
         generator: of the sketch.
 
     Raises:
@@ -68,7 +68,7 @@ def fit_randomized_pca(
     if num_components > min(count - 1, len(mean)):
         raise BasisError(
             f"{count} images of {len(mean)} pixels span at most {min(count - 1, len(mean))} "
-            f"components, {num_components} were asked for"
+            f"components, {num_components} were asked for; lower basis.num_components"
         )
     for _ in range(PASSES - 2):
         directions = orthonormal_columns(sketch)
@@ -92,9 +92,10 @@ def fit_randomized_pca(
 def _first_pass(
     batches: Iterable[Tensor], num_components: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, float, int]:
-    """The covariance times a Gaussian matrix, the mean image, the total variance, the count.
+    """Sketch the covariance, and measure mean image, total variance and number of images.
 
-    The first of them is not divided by the count, which makes no difference to what it spans.
+    The sketch is the product with a Gaussian matrix, not divided by the number of images: its span
+    is the same.
     """
     count, squares = 0, 0.0
     shift = gaussian = sketch = total = None

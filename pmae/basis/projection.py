@@ -1,4 +1,4 @@
-"""The projection on the masked components of a basis."""
+"""The projection onto the masked components of a basis."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pmae.runtime.transfer import to_device
 
 @dataclass(frozen=True)
 class Projection:
-    """``P``, the orthogonal projection on what is masked, computed in IEEE fp32.
+    """``P``, the orthogonal projection onto the masked components, computed in IEEE fp32.
 
     Attributes:
-        components: ``(k, num_pixels)``, the masked components; all of them where each image has a
-            mask of its own.
-        index: int64 ``(k,)``, which components of the basis these are.
-        masked: bool ``(batch, k)``, True = masked; None: all ``k``, in every image.
+        components: ``(k, num_pixels)``, the masked components; with a mask for each image, all
+            components of the basis.
+        index: int64 ``(k,)``, the indices of ``components`` in the basis.
+        masked: bool ``(batch, k)``, True = masked; None: all ``k`` are, in every image.
     """
 
     components: Tensor
@@ -30,12 +30,12 @@ class Projection:
 
     @classmethod
     def of(cls, basis: Basis, masked: Tensor) -> Self:
-        """The projection for a mask.
+        """Make the projection of a mask.
 
         Args:
-            basis: of the components.
+            basis: with its components on the device that computes.
             masked: bool, True = masked: ``(num_components,)`` for the whole batch, or
-                ``(batch, num_components)``; from the CPU, nothing waits for the device.
+                ``(batch, num_components)``. On the CPU, so that the device need not synchronise.
         """
         device = basis.components.device
         if masked.ndim == 1:
@@ -45,17 +45,17 @@ class Projection:
         return cls(basis.components, index, to_device(masked, device))
 
     def coordinates(self, images: Tensor) -> Tensor:
-        """The masked coordinates of ``z = x V``.
+        """Compute the masked coordinates of ``z = x V``.
 
         Args:
             images: ``(batch, ...)`` of any shape with ``num_pixels`` values.
 
         Returns:
-            ``(batch, k)`` fp32, zero where a component is not masked.
+            ``(batch, k)`` fp32, zero where a component is visible.
         """
         coordinates = exact_product(images.flatten(1), self.components.T)
         return coordinates if self.masked is None else coordinates * self.masked
 
     def images(self, coordinates: Tensor) -> Tensor:
-        """The images ``(batch, num_pixels)`` of masked coordinates, ``z V^T``."""
+        """Map masked coordinates ``(batch, k)`` to images ``z V^T``, ``(batch, num_pixels)``."""
         return exact_product(coordinates, self.components)

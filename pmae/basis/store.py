@@ -1,16 +1,16 @@
-"""Fitted bases on disk: named by the digest of their content, shared by every run.
+"""Fitted bases on disk, named by the digest of their content and shared by all runs.
 
 ::
 
     BASES_DIR/
       <digest>/basis.safetensors     components, explained_variance_ratio
       <digest>/facts.json            kind, channels, resolution
-      fits/<key>.json                which digest a fit gave; the key says what it was fitted on
+      fits/<key>.json                digest of the basis fitted for a key, and the key's fields
 
-A checkpoint names the digest, so nothing can mix it with another basis. Two runs that fit the same
-basis at once both end with the one whose fit was named first.
+A checkpoint names its basis by digest, so that it cannot be applied to another one. Of two runs
+that fit the same basis at once, both use the one that is registered first.
 
-The readers of spectrum and components need no torch.
+Reading a spectrum or a component does not import torch.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FitKey:
-    """What a basis is made of; equal keys give equal bases.
+    """The inputs that determine a basis: equal keys give equal bases.
 
     The fields from ``num_components`` on are those of :class:`pmae.spec.BasisSpec`, None where they
-    do not decide anything (``solver`` where it is exact, ``augmentation`` where there is none).
+    do not matter (an exact ``solver``, ``augmentation`` of a kind that uses none).
     """
 
     kind: str
@@ -57,7 +57,7 @@ class FitKey:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The fields that decide something; a later field changes no key that it is not in."""
+        """The fields that are set; so a new, unset field does not change existing digests."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
@@ -68,7 +68,7 @@ class FitKey:
 
 @dataclass(frozen=True, kw_only=True)
 class BasisFacts:
-    """What is known of a stored basis without its components.
+    """A stored basis without its components.
 
     Attributes:
         explained_variance_ratio: ``(num_components,)`` float64.
@@ -82,21 +82,21 @@ class BasisFacts:
 
     @property
     def num_components(self) -> int:
-        """How many components there are."""
+        """Number of components."""
         return len(self.explained_variance_ratio)
 
 
 class BasisStore:
-    """The bases under one folder."""
+    """The bases in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get_or_fit(self, key: FitKey, channels: int, fit: Callable[[], Basis]) -> tuple[str, Basis]:
-        """The basis of ``key``, fitted only if no run has yet.
+        """Load the basis of ``key``, and fit and save it first if no run has yet.
 
         Returns:
-            Its digest and the basis.
+            Digest and basis.
         """
         fits = self.folder / "fits"
         pointer = fits / f"{key.digest}.json"
@@ -108,7 +108,7 @@ class BasisStore:
         return digest, self.load(digest)
 
     def save(self, basis: Basis, *, kind: str, channels: int, resolution: int) -> str:
-        """Store a basis; storing it twice changes nothing.
+        """Save a basis; a second time changes nothing.
 
         Returns:
             The digest of its content.
@@ -126,10 +126,10 @@ class BasisStore:
         return digest
 
     def load(self, digest: str) -> Basis:
-        """Read a basis.
+        """Load a basis.
 
         Raises:
-            BasisError: it is not in the store, or broken.
+            BasisError: it is not in the store, or damaged.
         """
         from safetensors.torch import load_file
 
@@ -144,10 +144,10 @@ class BasisStore:
 
 
 def read_spectrum(bases_dir: Path, digest: str) -> BasisFacts:
-    """How the variance spreads over a basis's components.
+    """Read a basis's explained variance ratios and facts.
 
     Raises:
-        BasisError: it is not in the store, or broken.
+        BasisError: it is not in the store, or damaged.
     """
     folder = bases_dir / digest
     try:
@@ -160,16 +160,14 @@ def read_spectrum(bases_dir: Path, digest: str) -> BasisFacts:
 
 
 def read_component(bases_dir: Path, digest: str, index: int) -> np.ndarray:
-    """One component as an image ``(channels, height, width)`` float32.
+    """Read one component as an image ``(channels, height, width)`` float32.
 
     Raises:
-        BasisError: the basis is not in the store or broken, or has no component ``index``.
+        BasisError: the basis is not in the store or damaged, or has no component ``index``.
     """
     facts = read_spectrum(bases_dir, digest)
     if not 0 <= index < facts.num_components:
-        raise BasisError(
-            f"there is no component {index}; valid are 0 to {facts.num_components - 1}"
-        )
+        raise BasisError(f"there is no component {index}; expected 0 to {facts.num_components - 1}")
     with safe_open(os.fspath(bases_dir / digest / BASIS_WEIGHTS), framework="numpy") as file:
         component: np.ndarray = file.get_slice("components")[index : index + 1]
     return component.reshape(facts.channels, facts.resolution, facts.resolution)

@@ -1,4 +1,4 @@
-"""Passes over images of any number, in memory that does not grow with it."""
+"""Passes over any number of images in constant memory."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from torch import Tensor
 from pmae.errors import BasisError
 
 _CHUNK_VALUES = 1 << 23
-_LEAST_ROWS = 256
-"""A chunk holds so many values, but at least so many images: a product of fewer rows would spend
-its time on reading and writing the sums."""
+_MIN_ROWS = 256
+"""Values in a chunk, and the minimal number of its images: products of fewer rows would spend their
+time on reading and writing the sums."""
 
 
 def chunks(batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The images of ``batches`` in chunks of a size that their pixel count alone decides.
+    """Regroup the images of ``batches`` into chunks whose size depends on the pixel count alone.
 
-    What is computed from chunks is the same to the bit however the images were batched.
+    Results computed from chunks are therefore equal to the bit for any batch size.
 
     Args:
         batches: images, each ``(batch, ...)`` float32 with the same pixel count.
 
     Yields:
-        ``(rows, num_pixels)`` float32 where the images are, all but the last of equal size. The
-        memory is reused for the next chunk; until then it may be written to.
+        ``(rows, num_pixels)`` float32 on the images' device, all but the last of equal size. The
+        caller may overwrite a chunk; its memory is reused for the next one.
     """
     buffer, filled = None, 0
     for batch in batches:
         flat = batch.flatten(1)
         if buffer is None:
-            rows = max(_LEAST_ROWS, _CHUNK_VALUES // max(1, flat.shape[1]))
+            rows = max(_MIN_ROWS, _CHUNK_VALUES // max(1, flat.shape[1]))
             buffer = torch.empty(rows, flat.shape[1], device=flat.device)
         start = 0
         while start < len(flat):
@@ -48,11 +48,11 @@ def chunks(batches: Iterable[Tensor]) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class CoordinateVariances:
-    """How the images spread along some directions.
+    """The variance of the images along some directions.
 
     Attributes:
         variances: ``(num_coordinates,)`` float64.
-        total: the variance over all pixels.
+        total: summed variance of all pixels.
     """
 
     variances: Tensor
@@ -62,10 +62,10 @@ class CoordinateVariances:
 def coordinate_variances(
     batches: Iterable[Tensor], transform: Callable[[Tensor], Tensor]
 ) -> CoordinateVariances:
-    """The variance of each coordinate and that of all pixels together, in one pass.
+    """Measure the variance of each coordinate, and the total of all pixels, in one pass.
 
     Args:
-        batches: as of :func:`chunks`.
+        batches: as in :func:`chunks`.
         transform: a linear map, ``(rows, num_pixels)`` to ``(rows, num_coordinates)``.
 
     Raises:
@@ -77,7 +77,7 @@ def coordinate_variances(
         if shift is None:
             shift = chunk.mean(dim=0)
         count += len(chunk)
-        chunk -= shift  # the sums of squares then lose nothing to a mean far from zero
+        chunk -= shift  # avoids cancellation where the mean is far from zero
         pixels.add(chunk)
         coordinates.add(transform(chunk))
     check_count(count)
@@ -87,7 +87,7 @@ def coordinate_variances(
 
 
 class _Spread:
-    """Sums and sums of squares of some columns, in float64."""
+    """Column sums and sums of squares, in float64."""
 
     def __init__(self) -> None:
         self._sums: Tensor | float = 0.0
@@ -103,21 +103,13 @@ class _Spread:
 
 
 def check_count(count: int) -> None:
-    """Refuse to measure a variance on fewer than two images.
-
-    Raises:
-        BasisError: there are fewer.
-    """
+    """Raise BasisError if there are fewer than two images."""
     if count < 2:
         raise BasisError(f"a basis needs at least 2 images, got {count}")
 
 
 def check_total(total_variance: float) -> None:
-    """Refuse images that do not differ, or pixels that are not finite.
-
-    Raises:
-        BasisError: the total variance is 0, NaN or infinite.
-    """
+    """Raise BasisError if the total variance is 0, NaN or infinite."""
     if not total_variance < float("inf"):
         raise BasisError("the images have pixels that are not finite")
     if not total_variance > 0:

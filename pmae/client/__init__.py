@@ -5,7 +5,7 @@
     with PmaeClient("http://127.0.0.1:8000") as client:
         run = client.submit(preset="quickstart")
         for event in client.events(run.id):
-            print(event.type, event.data)
+            print(event.type, event.entry or event.progress)
 
 Answers are the models of :mod:`pmae.schema`. Whatever goes wrong is one of::
 
@@ -30,16 +30,16 @@ from pmae.client.errors import (
     ServiceUnreachableError,
     UnexpectedAnswerError,
 )
-from pmae.client.sse import ServerSentEvent
+from pmae.client.events import Event
 from pmae.errors import ClientError
 
 __all__ = [
     "ApiError",
     "ClientError",
     "DownloadError",
+    "Event",
     "InvalidKeyError",
     "PmaeClient",
-    "ServerSentEvent",
     "ServiceUnreachableError",
     "UnexpectedAnswerError",
 ]

@@ -22,9 +22,9 @@ from urllib.parse import quote
 import httpx
 
 from pmae.basis.files import verify_basis
+from pmae.client.client import connect
 from pmae.client.connection import API_PREFIX
 from pmae.client.download import is_file_of
-from pmae.client.environment import connect
 from pmae.client.errors import ApiError, DownloadError
 from pmae.client.whole import basis_of
 from pmae.errors import BasisError, CheckpointError
@@ -53,7 +53,7 @@ def cached_checkpoint(address: str, cache_dir: Path) -> Path:
     """The folder of a service's checkpoint on this machine, downloaded if it is not there.
 
     A copy that is whole and verified is used without asking the service. The key is the one of
-    :func:`pmae.client.environment.connect`.
+    :func:`pmae.client.client.connect`.
 
     Args:
         address: ``http://HOST/api/v1/checkpoints/ID``, or ``.../runs/ID`` for a run's newest kept

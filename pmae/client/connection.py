@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
@@ -62,6 +63,7 @@ class Connection:
     ) -> None:
         self.base_url = base_url.rstrip("/").removesuffix(API_PREFIX)
         self._api_key = None if api_key is None else _secret(api_key)
+        self._streams: set[httpx.Response] = set()
         with mapped_errors(self.base_url):
             self._http = httpx.Client(
                 base_url=self.base_url + API_PREFIX,
@@ -78,8 +80,14 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, those too that another thread reads a stream of."""
+        for response in tuple(self._streams):
+            _hang_up(response)
         self._http.close()
+
+    def is_closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._http.is_closed
 
     def with_key(self, api_key: str | SecretStr) -> Self:
         """The same service under another key. Both share connections, and close together."""
@@ -131,7 +139,11 @@ class Connection:
             if not response.is_success:
                 response.read()
                 raise api_error(response)
-            yield response
+            self._streams.add(response)
+            try:
+                yield response
+            finally:
+                self._streams.discard(response)
 
     def _pages(self, path: str, kind: type[Page[_T]], params: Mapping[str, Any]) -> Iterator[_T]:
         """The items of a list, from page to page."""
@@ -155,6 +167,15 @@ class Connection:
                 f"{response.request.url} answered, but not as this service does "
                 f"({where or 'body'}: {first['msg']}); client and service may be of two versions"
             ) from error
+
+
+def _hang_up(response: httpx.Response) -> None:
+    """Wake a thread that waits for more of a response; it finds the connection broken."""
+    network = response.extensions.get("network_stream")
+    connected = None if network is None else network.get_extra_info("socket")
+    if connected is not None:
+        with suppress(OSError):  # it is closed already
+            connected.shutdown(socket.SHUT_RDWR)
 
 
 def _secret(api_key: str | SecretStr) -> SecretStr:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import httpx
 
 from pmae.client.connection import Connection, path_of
-from pmae.client.sse import ServerSentEvent, parse_stream
 from pmae.schema import (
     HISTORY_PAGE,
     Filmstrip,
@@ -21,8 +20,6 @@ from pmae.schema import (
 from pmae.schema.runs import MetricsOfRuns
 
 Axis = Literal["step", "epoch", "time"]
-STREAM_SILENCE_SECONDS = 60.0
-"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
 
 
 class DetailMethods(Connection):
@@ -89,39 +86,6 @@ class DetailMethods(Connection):
             items += page
             if len(page) < HISTORY_PAGE:
                 return History(items=items)
-
-    def events(self, run_id: str, *, last_event_id: str | None = None) -> Iterator[ServerSentEvent]:
-        """Follow a run until it ends. After a broken connection go on from the last ``id``.
-
-        Raises:
-            ServiceUnreachableError: the connection broke, or was silent for too long.
-        """
-        yield from self._follow(path_of("runs", run_id, "events"), last_event_id, {})
-
-    def service_events(
-        self, *, types: Sequence[str] | None = None, last_event_id: str | None = None
-    ) -> Iterator[ServerSentEvent]:
-        """Follow all runs, from now on or after the last ``id`` that was seen; it does not end.
-
-        Args:
-            types: only messages of these types, of those in ``pmae.schema.runs.EVENT_TYPES``.
-            last_event_id: of the last message that was seen.
-
-        Raises:
-            ServiceUnreachableError: the connection broke, or was silent for too long.
-        """
-        params = {} if types is None else {"types": ",".join(types)}
-        yield from self._follow("/events", last_event_id, params)
-
-    def _follow(
-        self, path: str, last_event_id: str | None, params: Mapping[str, str]
-    ) -> Iterator[ServerSentEvent]:
-        headers = {"Accept": "text/event-stream"}
-        if last_event_id is not None:
-            headers["Last-Event-ID"] = last_event_id
-        timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
-        with self._stream(path, headers, timeout=timeout, params=params) as response:
-            yield from parse_stream(response.iter_bytes())
 
     def spectrum(self, run_id: str) -> Spectrum:
         """How the variance spreads over the components of the run's basis."""

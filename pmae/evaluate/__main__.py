@@ -35,6 +35,7 @@ from pmae.settings import StorageSettings
 from pmae.spec import EvaluationSpec
 from pmae.spec.messages import fault
 from pmae.spec.parts.evaluation import resolve_evaluation
+from pmae.training.environment import allow_tf32
 
 RESULTS_FOLDER = "evaluations"
 _SPEC: TypeAdapter[EvaluationSpec] = TypeAdapter(EvaluationSpec)
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, help="JSON file; default: in the checkpoint's folder"
     )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="of the encoder; default: the training's, or fp32 where the hardware has no bf16",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; decide the last bits")
     parser.add_argument("--attention", type=Path, help="write attention maps as a PNG instead")
     parser.add_argument("--block", type=int, default=-1, help="of the maps; default: the last")
@@ -101,7 +107,8 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     folder = find_checkpoint(options.source, settings.runs_dir)
     evaluation = None if options.attention else evaluation_of(options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    subject = Subject.load(folder, settings, device)
+    allow_tf32(device)
+    subject = Subject.load(folder, settings, device, options.precision)
     if evaluation is None:
         _write_attention(subject, options)
         console.print(f"{options.attention}", highlight=False, soft_wrap=True)

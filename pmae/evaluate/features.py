@@ -2,7 +2,10 @@
 
 An image's feature is its CLS token or the mean of its patch tokens, after the encoder's last norm.
 The features of an earlier block go through that same norm, so that the last block's are the ones
-that a plain probe sees. :meth:`pmae.inference.model.LoadedModel.encode` gives the same.
+that a plain probe sees. :meth:`pmae.inference.model.LoadedModel.encode` gives the same, in fp32.
+
+The encoder's products may be in bf16; its last norm's output is turned into float32 before anything
+is averaged over patches, so what a classifier sees is rounded by the encoder alone.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pmae.data.images import Split
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.models.autoencoder import Encoder
 from pmae.spec.parts.evaluation import Layers, Pooling
+from pmae.training.environment import Precision, autocast
 
 _BATCH = 256
 _STD_FLOOR = 1e-6
@@ -48,14 +52,21 @@ def pooled(tokens: Tensor, features: FeatureKind) -> Tensor:
             are.
 
     Returns:
-        ``(batch, dim)``, or the shape of ``tokens``.
+        ``(batch, dim)``, or the shape of ``tokens``; float32.
     """
+    tokens = tokens.float()
     if features == "tokens":
         return tokens
     return tokens[:, 0] if features == "cls" else tokens[:, 1:].mean(dim=1)
 
 
-def encode(encoder: Encoder, images: Tensor, pooling: Pooling, layers: Layers) -> Tensor:
+def encode(
+    encoder: Encoder,
+    images: Tensor,
+    pooling: Pooling,
+    layers: Layers,
+    precision: Precision = "fp32",
+) -> Tensor:
     """The features of some images, of every block in one pass where all are asked for.
 
     Args:
@@ -63,13 +74,15 @@ def encode(encoder: Encoder, images: Tensor, pooling: Pooling, layers: Layers) -
         images: ``(batch, channels, height, width)``, standardised, on the encoder's device.
         pooling: what represents an image.
         layers: which blocks.
+        precision: of the encoder's products.
 
     Returns:
-        ``(1, batch, dim)``, or ``(depth, batch, dim)`` with the last block's last.
+        float32 ``(1, batch, dim)``, or ``(depth, batch, dim)`` with the last block's last.
     """
     depth = len(encoder.blocks)
     blocks = range(depth) if layers == "all" else (depth - 1,)
-    return torch.stack(encode_blocks(encoder, images, pooling, blocks))
+    with autocast(precision, images.device):
+        return torch.stack(encode_blocks(encoder, images, pooling, blocks))
 
 
 def encode_blocks(
@@ -113,7 +126,12 @@ def frozen(encoder: Encoder) -> Iterator[None]:
 
 
 def extract(
-    encoder: Encoder, split: Split, statistics: PixelStatistics, pooling: Pooling, layers: Layers
+    encoder: Encoder,
+    split: Split,
+    statistics: PixelStatistics,
+    pooling: Pooling,
+    layers: Layers,
+    precision: Precision = "fp32",
 ) -> Features:
     """The features of every image of a split, without augmentation.
 
@@ -123,6 +141,7 @@ def extract(
         statistics: on the CPU.
         pooling: what represents an image.
         layers: which blocks; ``all`` takes ``depth`` times the memory.
+        precision: of the encoder's products.
     """
     device = encoder.cls_token.device
     statistics = statistics.to(device)
@@ -133,7 +152,7 @@ def extract(
         for batch in split.in_order(_BATCH):
             images = statistics.standardize(batch.to(device).images / 255)
             rows = slice(done, done + len(images))
-            values[:, rows] = encode(encoder, images, pooling, layers).float().cpu()
+            values[:, rows] = encode(encoder, images, pooling, layers, precision).cpu()
             done = rows.stop
     return Features(values, split.labels)
 

@@ -17,6 +17,7 @@ from pmae.evaluate.subject import Target
 from pmae.models.autoencoder import Encoder
 from pmae.spec import FinetuneSpec
 from pmae.spec.parts.evaluation import Pooling, warmup_epochs
+from pmae.training.environment import Precision, autocast
 
 _BATCH = 256
 
@@ -28,9 +29,12 @@ class FinetunedEncoder(nn.Module):
         encoder: stays as it is.
         num_classes: classes or binary labels.
         pooling: what represents an image.
+        precision: of the encoder's products; the classifier computes in fp32.
     """
 
-    def __init__(self, encoder: Encoder, num_classes: int, pooling: Pooling) -> None:
+    def __init__(
+        self, encoder: Encoder, num_classes: int, pooling: Pooling, precision: Precision = "fp32"
+    ) -> None:
         super().__init__()
         self.encoder = deepcopy(encoder)
         self.encoder.zero_grad(set_to_none=True)
@@ -39,17 +43,27 @@ class FinetunedEncoder(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.head.to(encoder.cls_token.device)
         self._pooling = pooling
+        self._precision = precision
 
     def forward(self, images: Tensor) -> Tensor:
         """``(batch, channels, height, width)``, standardised, to ``(batch, num_classes)``."""
-        logits: Tensor = self.head(pooled(self.encoder(images), self._pooling))
+        with autocast(self._precision, images.device):
+            tokens = self.encoder(images)
+        logits: Tensor = self.head(pooled(tokens, self._pooling))
         return logits
 
 
 def finetune(
-    encoder: Encoder, target: Target, spec: FinetuneSpec, seed: int, tick: Tick
+    encoder: Encoder,
+    target: Target,
+    spec: FinetuneSpec,
+    seed: int,
+    tick: Tick,
+    precision: Precision = "fp32",
 ) -> tuple[FinetunedEncoder, EpochCurve]:
     """Train a copy of ``encoder`` with a classifier.
+
+    In bf16 the encoder's products are; weights, gradients, optimiser, classifier and loss are fp32.
 
     Returns:
         The copy after the last epoch, whose figures count, and what each epoch gave.
@@ -62,7 +76,8 @@ def finetune(
         base_lr=spec.base_lr,
     )
     with torch.random.fork_rng(devices=[]):
-        model = FinetunedEncoder(encoder, target.data.num_classes, spec.features).train()
+        model = FinetunedEncoder(encoder, target.data.num_classes, spec.features, precision)
+    model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": spec.weight_decay},

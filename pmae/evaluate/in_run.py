@@ -193,6 +193,7 @@ def _subject(module: PretrainModule, step: int, epoch: float, data_digest: str) 
         step=step,
         epoch=epoch,
         sha256=weights_sha256(module.state_dict()),
+        precision="bf16" if module.spec.precision == "bf16" else "fp32",
     )
 
 

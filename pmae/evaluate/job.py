@@ -16,12 +16,25 @@ from pmae.evaluate.in_run import Ledger, run_jobs
 from pmae.evaluate.measure import Evaluations
 from pmae.evaluate.subject import Subject
 from pmae.runs.checkpoints import read_config
-from pmae.runs.events import EndEvent, EventWriter, StageEvent, StartEvent
+from pmae.runs.events import (
+    EndEvent,
+    EventWriter,
+    StageEvent,
+    StartEvent,
+    WarningEvent,
+    intact_events,
+)
 from pmae.runs.layout import MANIFEST_FILE, LeaseDir, RunDir, stored_checkpoint
 from pmae.settings import StorageSettings
 from pmae.spec import EvaluateSpec, resolve_evaluate
 from pmae.spec.sizes import check_neighbours
-from pmae.training.environment import machine
+from pmae.training.environment import (
+    Precision,
+    allow_tf32,
+    emulation_warning,
+    evaluation_precision,
+    machine,
+)
 from pmae.training.process.signals import StopSignal
 
 _log = logging.getLogger(__name__)
@@ -72,10 +85,18 @@ def _measure(
     torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    events.write(StartEvent(lease=lease.number, environment=machine(device, spec.threads)))
+    allow_tf32(device)
+    trained = read_config(folder).spec.precision
+    asked = _chosen_before(run_dir) or spec.precision
+    precision = evaluation_precision(asked, trained, device)
+    facts = machine(device, spec.threads) | {"precision": precision}
+    events.write(StartEvent(lease=lease.number, environment=facts))
+    emulated = emulation_warning(precision, device)
+    if emulated:
+        events.write(WarningEvent(message=emulated))
 
     events.write(StageEvent(stage="data"))
-    subject = Subject.load(folder, settings, device)
+    subject = Subject.load(folder, settings, device, precision)
     _log.info("%s of %s, after epoch %g", spec.checkpoint, subject.sha256[:12], subject.epoch)
     check_neighbours(spec.evaluations, len(subject.target.data.train), ("evaluations",))
     events.write(StageEvent(stage="probe"))
@@ -89,6 +110,17 @@ def _measure(
         subject.target.data.close()
     events.write(EndEvent(step=subject.step))
     events.sync()
+
+
+def _chosen_before(run_dir: RunDir) -> Precision | None:
+    """The precision that an earlier process of the run chose: another machine stays with it."""
+    for lease in run_dir.leases():
+        if not lease.events.is_file():
+            continue
+        for event in intact_events(lease.events.read_bytes()):
+            if isinstance(event, StartEvent) and "precision" in event.environment:
+                return "bf16" if event.environment["precision"] == "bf16" else "fp32"
+    return None
 
 
 def _find(runs_dir: Path, spec: EvaluateSpec) -> Path:

@@ -99,6 +99,7 @@ class Evaluations:
             layers="last" if source == "raw_pixels" else getattr(evaluation, "layers", "last"),
             standardize=getattr(evaluation, "standardize", None),
             recipe=getattr(evaluation, "recipe", None),
+            precision=None if source == "raw_pixels" else self.subject.precision,
             seeds=seeds,
             spec=evaluation.model_dump(mode="json"),
             class_names=list(data.class_names),
@@ -141,7 +142,16 @@ class Evaluations:
             fit_cached(heads, train, spec, seed, self.tick, curve)
         else:
             heads.to(self.subject.device)
-            fit_encoding(heads, self._encoder(source), target, spec, seed, self.tick, curve)
+            fit_encoding(
+                heads,
+                self._encoder(source),
+                target,
+                spec,
+                seed,
+                self.tick,
+                curve,
+                self.subject.precision,
+            )
         logits = {name: heads.predict(features) for name, features in held_out.items()}
         scores = [
             {name: score(logits[name][layer], held_out[name].labels) for name in held_out}
@@ -181,7 +191,7 @@ class Evaluations:
     def _finetuned(
         self, spec: FinetuneSpec, target: Target, encoder: Encoder, seed: int
     ) -> Outcome:
-        model, curve = finetune(encoder, target, spec, seed, self.tick)
+        model, curve = finetune(encoder, target, spec, seed, self.tick, self.subject.precision)
         scores = {
             name: score(predict(model, target, split, self.tick), split.labels)
             for name, split in target.data.held_out.items()
@@ -201,7 +211,12 @@ class Evaluations:
                 raw_pixels(images)
                 if pixels
                 else extract(
-                    self._encoder(source), images, target.statistics, spec.features, spec.layers
+                    self._encoder(source),
+                    images,
+                    target.statistics,
+                    spec.features,
+                    spec.layers,
+                    self.subject.precision,
                 )
             )
         return self._features[key]

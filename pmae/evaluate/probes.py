@@ -14,6 +14,7 @@ from pmae.evaluate.subject import Target
 from pmae.models.autoencoder import Encoder
 from pmae.spec import LinearProbeSpec, MlpProbeSpec
 from pmae.spec.parts.evaluation import warmup_epochs
+from pmae.training.environment import Precision
 
 ProbeSpec = LinearProbeSpec | MlpProbeSpec
 _MOMENTUM = 0.9
@@ -101,13 +102,18 @@ def fit_encoding(
     seed: int,
     tick: Tick,
     curve: EpochCurve,
+    precision: Precision,
 ) -> None:
-    """Train on augmented images, each encoded anew in every epoch; ``heads`` on their device."""
+    """Train on augmented images, each encoded anew in every epoch; ``heads`` on their device.
+
+    The encoder computes in ``precision``, the classifiers in fp32.
+    """
     plan = _plan(spec, len(target.data.train))
 
     def logits(images: Tensor) -> Tensor:
         with frozen(encoder):
-            values = heads.standardized(encode(encoder, images, spec.features, spec.layers))
+            values = encode(encoder, images, spec.features, spec.layers, precision)
+            values = heads.standardized(values)
         outputs: Tensor = heads(values)
         return outputs
 

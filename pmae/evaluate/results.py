@@ -126,6 +126,11 @@ class EvaluationResult(BaseModel):
     layers: Layers = "last"
     standardize: bool | None = None
     recipe: str | None = None
+    precision: Literal["fp32", "bf16"] | None = Field(
+        default=None,
+        description="Of the encoder's arithmetic; null for raw pixels, and in older results, whose "
+        "encoder computed in fp32.",
+    )
     seeds: list[int]
     spec: dict[str, Any] = Field(description="The evaluation's spec, resolved.")
     class_names: list[str] | None = None

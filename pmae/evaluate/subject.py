@@ -28,6 +28,7 @@ from pmae.runs.layout import MODEL_FILE
 from pmae.settings import StorageSettings
 from pmae.spec import AugmentationSpec, DatasetSpec, ExperimentSpec
 from pmae.spec.catalog import dataset_facts
+from pmae.training.environment import Precision, evaluation_precision
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Subject:
         spec: of the run, resolved.
         encoder: on the device that computes; evaluations leave it as it is.
         target: the run's own data set.
+        precision: that the encoder computes in.
         sha256: of its checkpoint's ``model.safetensors``.
     """
 
@@ -63,6 +65,7 @@ class Subject:
     step: int
     epoch: float
     sha256: str
+    precision: Precision = "fp32"
 
     @property
     def device(self) -> torch.device:
@@ -75,8 +78,21 @@ class Subject:
         return MaskedAutoencoder.of(self.spec, channels).encoder.to(self.device)
 
     @classmethod
-    def load(cls, folder: Path, settings: StorageSettings, device: torch.device) -> Subject:
+    def load(
+        cls,
+        folder: Path,
+        settings: StorageSettings,
+        device: torch.device,
+        precision: Precision | None = None,
+    ) -> Subject:
         """Read a checkpoint and its data set.
+
+        Args:
+            folder: of the checkpoint.
+            settings: where data sets lie.
+            device: that computes.
+            precision: that the encoder computes in; None: the pretraining's, where the device has
+                it in hardware, and fp32 elsewhere.
 
         Raises:
             CheckpointError: it is absent, broken, or was trained on other images than these.
@@ -102,6 +118,7 @@ class Subject:
             step=manifest.step,
             epoch=manifest.epoch,
             sha256=manifest.files[MODEL_FILE].sha256,
+            precision=evaluation_precision(precision, config.spec.precision, device),
         )
 
 

@@ -1,7 +1,7 @@
-"""What is hidden from the encoder. In every mask True means masked (hidden).
+"""Masking strategies. In every mask True means masked: hidden from the encoder.
 
-Masks are drawn on the CPU, so that every device sees the same. ``docs/masking.md`` defines each
-strategy.
+Masks are drawn on the CPU, so that they do not depend on the device. ``docs/masking.md`` defines
+each strategy.
 """
 
 from __future__ import annotations

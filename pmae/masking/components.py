@@ -1,9 +1,9 @@
 """PMAE's strategies: which principal components are masked (arXiv 2502.06314, section 3.2).
 
-A ratio is a share of the total variance, or of the number of components. Each strategy puts the
-components into an order and masks the first ones, as many as a rule says (``docs/masking.md``): of
-the variance, ``nearest`` comes as near to the ratio as that order allows, ``reference`` masks one
-component fewer, at least 1.
+A ratio is a fraction of the total variance, or of the number of components. Each strategy orders
+the components and masks the first ones. Of a fraction of the variance, the rule ``nearest`` masks
+the number of them that comes nearest to the ratio, and ``reference`` one fewer, at least 1
+(``docs/masking.md``).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pmae.masking.order import PIECE, mask_first, random_order
+from pmae.masking.order import CHUNK_VALUES, mask_first, random_order
 from pmae.masking.ratios import draw_ratios, num_masked_for_ratio, num_masked_of
 from pmae.spec.parts.masking import Count, MaskingSpec
 
-_ROUNDING = 1e-9
-"""A share that is less than a ratio by so little was summed in another order."""
+_TOLERANCE = 1e-9
+"""Rounding error to allow when a sum of variance ratios is compared with a ratio."""
 
 
 def draw_component_masks(
@@ -56,28 +56,28 @@ def random_component_mask(
     count: Count | None,
     batch: int | None = None,
 ) -> Tensor:
-    """Components drawn uniformly until they make up the share ``ratio``.
+    """Mask components drawn uniformly until they make up the fraction ``ratio``.
 
-    PMAE's ``pc`` masking; with a drawn ratio its ``sampling_pc``, and of the number of components
-    its ``sampling_ratio``.
+    The reference's ``pc`` masking; with a drawn ratio its ``sampling_pc``, and with a fraction of
+    the number of components its ``sampling_ratio``.
 
     Args:
         explained_variance_ratio: ``(num_components,)`` float64.
-        ratio: share to mask; a number, ``(1,)``, or ``(batch,)``.
+        ratio: fraction to mask; a number, ``(1,)``, or ``(batch,)``.
         generator: on the CPU.
-        count: the rule for how many components make up a share of the variance. None: ``ratio`` is
-            a share of their number.
-        batch: draw a mask for each of so many images; default: one mask.
+        count: the rule that turns a fraction of the variance into a number of components. None:
+            ``ratio`` is a fraction of their number.
+        batch: number of masks to draw, one for each image; default: one mask for all.
 
     Returns:
-        bool ``(num_components,)``, or ``(batch, num_components)``.
+        bool ``(num_components,)``, or ``(batch, num_components)``; True = masked.
     """
-    num_components = _checked(explained_variance_ratio)
+    num_components = _num_components(explained_variance_ratio)
     rows = 1 if batch is None else batch
     wanted = torch.as_tensor(ratio, dtype=torch.float64).expand(rows)
     masked = torch.empty(rows, num_components, dtype=torch.bool)
-    piece_rows = max(1, PIECE // num_components)
-    for some, out in zip(wanted.split(piece_rows), masked.split(piece_rows), strict=True):
+    chunk_rows = max(1, CHUNK_VALUES // num_components)
+    for some, out in zip(wanted.split(chunk_rows), masked.split(chunk_rows), strict=True):
         order = random_order(len(some), num_components, generator)
         shares = explained_variance_ratio.index_select(0, order.flatten()).view_as(order)
         out.copy_(mask_first(order, num_masked_for_ratio(shares, some, count)))
@@ -87,17 +87,17 @@ def random_component_mask(
 def top_component_mask(
     explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count | None
 ) -> Tensor:
-    """The components of greatest variance that make up the share ``ratio`` (``bvt``).
+    """Mask the components of largest variance that make up the fraction ``ratio`` (``bvt``).
 
     Args:
-        explained_variance_ratio: ``(num_components,)`` float64, falling.
-        ratio: share to mask; a number, or ``(rows,)``.
-        count: as of :func:`random_component_mask`.
+        explained_variance_ratio: ``(num_components,)`` float64, descending.
+        ratio: fraction to mask; a number, or ``(rows,)``.
+        count: as in :func:`random_component_mask`.
 
     Returns:
-        bool ``(num_components,)``, or ``(rows, num_components)``.
+        bool ``(num_components,)``, or ``(rows, num_components)``; True = masked.
     """
-    num_components = _checked(explained_variance_ratio)
+    num_components = _num_components(explained_variance_ratio)
     counts = num_masked_for_ratio(explained_variance_ratio, ratio, count)
     return torch.arange(num_components) < counts[..., None]
 
@@ -105,9 +105,9 @@ def top_component_mask(
 def bottom_component_mask(
     explained_variance_ratio: Tensor, ratio: float | Tensor, *, count: Count | None
 ) -> Tensor:
-    """The components of least variance that make up the share ``ratio`` (``tvb``).
+    """Mask the components of smallest variance that make up the fraction ``ratio`` (``tvb``).
 
-    Arguments and result as of :func:`top_component_mask`.
+    Arguments and result as in :func:`top_component_mask`.
     """
     return top_component_mask(explained_variance_ratio.flip(0), ratio, count=count).flip(-1)
 
@@ -120,14 +120,14 @@ def block_component_mask(
     count: Count | None,
     batch: int | None = None,
 ) -> Tensor:
-    """A contiguous run of the spectrum.
+    """Mask a contiguous block of the spectrum.
 
     Its first component is drawn uniformly from those that, together with all after them, make up
-    at least ``ratio``; component 0 always is one. Its length from there is by the rule ``count``.
+    at least ``ratio``; component 0 is always among them. The rule ``count`` gives its length.
 
-    Arguments and result as of :func:`random_component_mask`.
+    Arguments and result as in :func:`random_component_mask`.
     """
-    num_components = _checked(explained_variance_ratio)
+    num_components = _num_components(explained_variance_ratio)
     rows = 1 if batch is None else batch
     wanted = torch.as_tensor(ratio, dtype=torch.float64).expand(rows)
     component = torch.arange(num_components)
@@ -138,7 +138,7 @@ def block_component_mask(
         masked = (component >= first) & (component < first + length)
         return masked[0] if batch is None else masked
     from_here_on = explained_variance_ratio.flip(0).cumsum(dim=0).flip(0)
-    starts = (from_here_on >= wanted[:, None] - _ROUNDING).sum(dim=1).clamp(min=1)
+    starts = (from_here_on >= wanted[:, None] - _TOLERANCE).sum(dim=1).clamp(min=1)
     noise = torch.rand(rows, generator=generator, dtype=torch.float64)
     first = (noise * starts).long()[:, None]
 
@@ -154,8 +154,7 @@ def block_component_mask(
     return masked[0] if batch is None else masked
 
 
-def _checked(explained_variance_ratio: Tensor) -> int:
-    """How many components there are."""
+def _num_components(explained_variance_ratio: Tensor) -> int:
     num_components = len(explained_variance_ratio)
     if num_components < 2:
         raise ValueError("masking needs at least 2 components: one to mask, one to show")

@@ -2,7 +2,7 @@
 
 Two experiments (``docs/masking.md``): :func:`background_patch_mask` shows patches of objects and
 masks the rest, as the paper's public code does; :func:`object_patch_mask` masks patches of one
-object. A patch is of an object if any of its pixels shows it.
+object. A patch belongs to an object if any of its pixels shows it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pmae.models.patches import patchify
 from pmae.spec.parts.masking import MaskingSpec, SegmentationMode
 
 _NUM_OBJECTS = 256
-"""Values of an object mask, 0 (no object) among them."""
+"""Values that a pixel of an object mask can have, including 0 for no object."""
 
 
 def objects_in_patches(object_masks: Tensor, patch_size: int) -> Tensor:
-    """Which objects each patch shows.
+    """Find the objects that each patch shows.
 
     Args:
-        object_masks: ``(batch, height, width)`` uint8, which object a pixel shows, 0 for none; on
-            any device.
+        object_masks: ``(batch, height, width)`` uint8, the number of the object that a pixel
+            shows, 0 for none; on any device.
         patch_size: edge length of a patch in pixels.
 
     Returns:
-        bool ``(batch, num_patches, 255)``: object ``n`` of the mask stands at ``n - 1``.
+        bool ``(batch, num_patches, 255)``; object ``n`` of the mask is at index ``n - 1``.
     """
     numbers = patchify(object_masks[:, None], patch_size)
     shown = torch.zeros(*numbers.shape[:2], _NUM_OBJECTS, dtype=torch.bool, device=numbers.device)
@@ -63,21 +63,21 @@ def object_patch_mask(
     ratio: float | Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Mask patches of one object of each image, drawn uniformly from those in sight.
+    """Mask patches of one object of each image, drawn uniformly from those that it shows.
 
-    With ``n`` the patches of that object: ``complete`` masks all ``n``, ``partial`` the number of
-    them that is nearest to ``ratio * n`` (of two, the smaller), drawn uniformly, and ``random``
-    ``n`` of the image's patches, drawn uniformly. At least 1 patch is masked and at least 1 is not:
-    an image without an object in sight gets 1 masked patch, drawn uniformly from all.
+    Of the object's ``n`` patches ``complete`` masks all, and ``partial`` masks ``ratio * n``
+    rounded to the nearest number (halves down), drawn uniformly; ``random`` masks ``n`` patches
+    drawn uniformly from the whole image. At least 1 patch is masked and at least 1 is visible: an
+    image that shows no object gets 1 masked patch, drawn uniformly.
 
     Args:
         shown: bool ``(batch, num_patches, num_objects)``, on the CPU.
-        mode: as above.
-        ratio: share of the object's patches; a number, or ``(batch,)``. Only ``partial`` reads it.
+        mode: ``complete``, ``partial`` or ``random``.
+        ratio: fraction of the object's patches; a number, or ``(batch,)``. Only for ``partial``.
         generator: on the CPU.
 
     Returns:
-        bool ``(batch, num_patches)``; rows may differ in their number of True.
+        bool ``(batch, num_patches)``, True = masked; the number of True may differ between rows.
     """
     batch, num_patches, num_objects = shown.shape
     if num_patches < 2:
@@ -91,7 +91,7 @@ def object_patch_mask(
     if mode == "partial":
         counts = torch.ceil(counts * torch.as_tensor(ratio, dtype=torch.float64) - 0.5).long()
     counts = counts.clamp(1, num_patches - 1)
-    # Noise is below 1: the object's patches come before all others.
+    # Noise is below 1, so the object's patches come before all others.
     order = patch_noise if mode == "random" else patch_noise + (~covered).double()
     rank = order.argsort(dim=1).argsort(dim=1)
     return rank < counts[:, None]
@@ -103,23 +103,23 @@ def background_patch_mask(
     ratio: float | Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Mask the patches that show no object; of the ``n`` that do, show some or all.
+    """Mask every patch that shows no object, and some or none of the ``n`` patches that do.
 
-    ``complete`` shows all ``n``. ``partial`` and ``random`` mask the number of them that is nearest
-    to ``ratio * n`` too (of two, the smaller; at most ``n - 1``), drawn uniformly. ``partial``
-    spares one patch of each object, drawn uniformly from the object's; ``random`` may leave nothing
-    of an object in sight. At least 1 patch is masked and at least 1 is not: an image without an
-    object shows 1 patch, one of nothing but objects masks 1, drawn uniformly from all.
+    ``complete`` leaves all ``n`` visible. ``partial`` and ``random`` also mask ``ratio * n`` of
+    them, rounded to the nearest number (halves down; at most ``n - 1``) and drawn uniformly.
+    ``partial`` leaves one uniformly drawn patch of each object visible; ``random`` may hide an
+    object entirely. At least 1 patch is masked and at least 1 is visible: an image without an
+    object shows 1 patch, an image full of objects masks 1, drawn uniformly.
 
     Args:
         shown: bool ``(batch, num_patches, num_objects)``, on the CPU.
-        mode: as above.
-        ratio: share of the objects' patches; a number, or ``(batch,)``. ``complete`` does not read
-            it.
+        mode: ``complete``, ``partial`` or ``random``.
+        ratio: fraction of the objects' patches; a number, or ``(batch,)``. Not used by
+            ``complete``.
         generator: on the CPU.
 
     Returns:
-        bool ``(batch, num_patches)``; rows may differ in their number of True.
+        bool ``(batch, num_patches)``, True = masked; the number of True may differ between rows.
     """
     batch, num_patches, _ = shown.shape
     if num_patches < 2:
@@ -133,7 +133,7 @@ def background_patch_mask(
         counts = of_objects.sum(dim=1)
         wanted = torch.ceil(counts * torch.as_tensor(ratio, dtype=torch.float64) - 0.5).long()
         wanted = wanted.clamp(max=(counts - 1).clamp(min=0)).clamp(max=free.sum(dim=1))
-        # Noise is below 1: what may be masked comes before all others.
+        # Noise is below 1, so the patches that may be masked come before all others.
         rank = (noise + (~free).double()).argsort(dim=1).argsort(dim=1)
         masked |= rank < wanted[:, None]
     patch = torch.arange(num_patches)
@@ -144,7 +144,7 @@ def background_patch_mask(
 
 
 def _one_of_each(shown: Tensor, noise: Tensor) -> Tensor:
-    """The patch of the greatest noise among those of each object: bool ``(batch, num_patches)``."""
+    """Each object's patch with the largest noise: bool ``(batch, num_patches)``."""
     objects = shown[:, :, shown.any(dim=1).any(dim=0)]
     if objects.shape[2] == 0:
         return torch.zeros_like(noise, dtype=torch.bool)

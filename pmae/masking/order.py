@@ -1,6 +1,6 @@
-"""Random orders of what can be masked, and masks of the first ones of an order.
+"""Random permutations, and masks of the first entries of each.
 
-NumPy sorts here: it does so with vector instructions, five times as fast as torch.
+NumPy sorts here, since its vectorised sort is five times as fast as torch's.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PIECE = 1 << 17
-"""Values that are worked on at once: about as many as the processor's cache holds."""
+CHUNK_VALUES = 1 << 17
+"""Number of values to process at once: about as many as fit the processor's cache."""
 
 
 def random_order(rows: int, count: int, generator: torch.Generator) -> Tensor:
-    """Draw an order of ``count`` things for each row, uniformly.
+    """Draw a uniform permutation of ``count`` indices for each row.
 
-    Drawing rows in pieces gives what drawing them all at once gives.
+    Drawing the rows in chunks gives the same as drawing them all at once.
 
     Returns:
-        int64 ``(rows, count)``: each row a permutation.
+        int64 ``(rows, count)``.
     """
     return ascending(torch.rand(rows, count, generator=generator, dtype=torch.float64))
 
 
 def ascending(noise: Tensor) -> Tensor:
-    """The order of each row's values, least first: float64 ``(rows, count)`` to int64."""
+    """Sort each row's indices by value, ascending: float64 ``(rows, count)`` to int64."""
     return torch.from_numpy(np.argsort(noise.numpy(), axis=1))
 
 
 def mask_first(order: Tensor, counts: Tensor) -> Tensor:
-    """Mask the first ``counts`` of an order.
+    """Mask the indices that come first in an order.
 
     Args:
         order: int64 ``(rows, count)``, each row a permutation.
-        counts: int64, how many of each row: ``(rows,)`` or ``(1,)``.
+        counts: int64 ``(rows,)`` or ``(1,)``, the number to mask in each row.
 
     Returns:
         bool ``(rows, count)``, True = masked.

@@ -1,4 +1,4 @@
-"""MAE's masks: which patches are masked, and which the encoder is given."""
+"""MAE's patch masks, and the indices of the visible patches that the encoder receives."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pmae.masking.order import mask_first, random_order
 def random_patch_mask(
     batch: int, num_patches: int, ratio: float, generator: torch.Generator
 ) -> Tensor:
-    """Patches drawn uniformly for each image (MAE, arXiv 2111.06377, section 3).
+    """Mask patches drawn uniformly for each image (MAE, arXiv 2111.06377, section 3).
 
     Every image keeps ``int(num_patches * (1 - ratio))`` patches, at least 1 and not all, so that
-    the visible ones make a rectangular tensor.
+    the visible ones form a rectangular tensor.
 
     Returns:
-        bool ``(batch, num_patches)``.
+        bool ``(batch, num_patches)``, True = masked.
     """
     if num_patches < 2:
         raise ValueError("masking needs at least 2 patches: one to mask, one to show")
-    # 1 - 0.9 is a little less than 0.1, and int() would lose a patch of 10 for it.
+    # 1 - 0.9 is slightly below 0.1: without the tolerance int() would keep 0 of 10 patches.
     num_visible = min(max(int(num_patches * (1 - ratio) + 1e-9), 1), num_patches - 1)
     order = random_order(batch, num_patches, generator)
     return ~mask_first(order, torch.tensor([num_visible]))
@@ -40,22 +40,22 @@ def visible_indices(masked: Tensor) -> Tensor:
 
 
 def padded_visible_indices(masked: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The indices of the visible patches where images may have different numbers of them.
+    """The indices of the visible patches, padded where images differ in their number.
 
-    How many there are decides the shapes, so on a GPU this waits for the mask.
+    The shape of the result depends on the mask's values: on a GPU this synchronises.
 
     Args:
-        masked: bool ``(batch, num_patches)``; best on the CPU, where masks are drawn.
+        masked: bool ``(batch, num_patches)``; preferably on the CPU, where masks are drawn.
 
     Returns:
-        int64 ``(batch, num_visible)``, ascending, as many as the image with the most has; the rows
-        of others are filled up with masked patches of theirs. And which entries are such padding:
-        bool ``(batch, num_visible)``, or None where there is none.
+        The indices, int64 ``(batch, num_visible)``, ascending; ``num_visible`` is the maximum over
+        the images, and shorter rows are padded with masked patches of their image. And the padding,
+        bool ``(batch, num_visible)``, True = padded, or None if there is none.
     """
     counts = (~masked).sum(dim=1)
-    fewest, most = torch.stack(counts.aminmax()).tolist()
-    if fewest == most:
+    min_visible, max_visible = torch.stack(counts.aminmax()).tolist()
+    if min_visible == max_visible:
         return visible_indices(masked), None
     # Stable: each row's visible patches first, ascending, then its masked ones.
-    visible = torch.argsort(masked.to(torch.uint8), dim=1, stable=True)[:, :most]
-    return visible, torch.arange(most, device=masked.device) >= counts[:, None]
+    visible = torch.argsort(masked.to(torch.uint8), dim=1, stable=True)[:, :max_visible]
+    return visible, torch.arange(max_visible, device=masked.device) >= counts[:, None]

@@ -1,4 +1,4 @@
-"""How much is masked: ratios drawn from a range, and how many components meet one."""
+"""Mask ratios drawn from a range, and the numbers of components that correspond to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pmae.spec.parts.masking import Count
 
 
 def draw_ratios(ratio_range: tuple[float, float], rows: int, generator: torch.Generator) -> Tensor:
-    """Ratios drawn uniformly from ``(low, high)``; a fixed one is ``low == high``.
+    """Draw ratios uniformly from ``(low, high)``; equal ends give a fixed ratio.
 
     Returns:
         ``(rows,)`` float64.
@@ -21,19 +21,19 @@ def draw_ratios(ratio_range: tuple[float, float], rows: int, generator: torch.Ge
 def num_masked_for_ratio(
     ordered_ratios: Tensor, ratio: float | Tensor, count: Count | None
 ) -> Tensor:
-    """How many of the ordered components to mask so that they make up a share.
+    """Count the first ordered components that make up the fraction ``ratio``.
 
-    ``nearest`` is the number whose variance comes nearest to the share; of two that come equally
-    near, the smaller. ``reference`` is one fewer, as the paper's public code has it
+    ``nearest`` is the number whose variance comes nearest to the fraction, the smaller of two that
+    are equally near. ``reference`` is one fewer, as in the paper's public code
     (``docs/masking.md``).
 
     Args:
         ordered_ratios: ``(..., num_components)`` float64, explained variance ratios in the order
-            in which the components will be masked.
-        ratio: the share to mask, above 0 and below 1; a number, or a tensor that broadcasts with
+            in which the components are masked.
+        ratio: fraction to mask, above 0 and below 1; a number, or a tensor that broadcasts with
             ``(...)``.
-        count: the rule for a share of the variance. None: ``ratio`` is a share of the number of
-            components.
+        count: the rule for a fraction of the variance. None: ``ratio`` is a fraction of the number
+            of components.
 
     Returns:
         ``(...)`` int64 between 1 and ``num_components - 1``.
@@ -41,14 +41,14 @@ def num_masked_for_ratio(
     if count is None:
         counts = num_masked_of(ordered_ratios.shape[-1], ratio)
         return counts.expand(torch.broadcast_shapes(counts.shape, ordered_ratios.shape[:-1]))
-    masked_share = ordered_ratios.cumsum(dim=-1)[..., :-1]
+    masked_fraction = ordered_ratios.cumsum(dim=-1)[..., :-1]
     wanted = torch.as_tensor(ratio, dtype=torch.float64)[..., None]
-    nearest = (masked_share - wanted).abs().argmin(dim=-1) + 1
+    nearest = (masked_fraction - wanted).abs().argmin(dim=-1) + 1
     return nearest if count == "nearest" else (nearest - 1).clamp(min=1)
 
 
 def num_masked_of(num_components: int, ratio: float | Tensor) -> Tensor:
-    """The number that is nearest to a share of so many components; of two, the smaller.
+    """Round ``ratio * num_components`` to the nearest number, halves down.
 
     Returns:
         int64 of the shape of ``ratio``, between 1 and ``num_components - 1``.
@@ -58,5 +58,5 @@ def num_masked_of(num_components: int, ratio: float | Tensor) -> Tensor:
 
 
 def masked_variance(explained_variance_ratio: Tensor, masked: Tensor) -> float:
-    """The share of variance that a mask really hides, averaged over the images."""
+    """The fraction of the variance that a mask hides, averaged over the images."""
     return float((explained_variance_ratio * masked).sum(dim=-1).mean())

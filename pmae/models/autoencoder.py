@@ -1,7 +1,7 @@
 """The masked autoencoder: a ViT encoder and MAE's light decoder (arXiv 2111.06377).
 
-PMAE and MAE share it. PMAE's encoder sees an ordinary image with all its patches; MAE's sees the
-visible patches only, and its decoder puts a learned token where a patch was dropped.
+PMAE and MAE share it. PMAE's encoder sees all patches of an image; MAE's sees the visible patches
+only, and its decoder inserts a learned token for each masked one.
 
 The encoder's parameters have the names of timm's ``VisionTransformer``.
 """
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
 
     @property
     def num_patches(self) -> int:
-        """Patches of an image."""
+        """Number of patches of an image."""
         return self.pos_embed.shape[1] - 1
 
     def forward(
@@ -71,11 +71,11 @@ class Encoder(nn.Module):
         Args:
             images: ``(batch, channels, height, width)``, standardised.
             visible: ``(batch, num_visible)`` int64, the patches to encode; default: all.
-            padding: bool ``(batch, num_visible)``, True = no patch to encode: no token attends to
-                it, and what becomes of its own token has no meaning; default: none.
+            padding: bool ``(batch, num_visible)``, True = padding: no token attends to it, and its
+                own output has no meaning; default: none.
 
         Returns:
-            ``(batch, 1 + num_visible, embed_dim)`` after the last norm; the CLS token comes first.
+            ``(batch, 1 + num_visible, embed_dim)`` after the last norm, the CLS token first.
         """
         tokens = self.patch_embed(images) + self.pos_embed[:, 1:]
         if visible is not None:
@@ -93,7 +93,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From encoded tokens to an image.
+    """MAE's decoder: maps encoded tokens to an image.
 
     Args:
         grid: patches along an edge.
@@ -131,13 +131,13 @@ class Decoder(nn.Module):
     def forward(
         self, tokens: Tensor, visible: Tensor | None = None, padding: Tensor | None = None
     ) -> Tensor:
-        """Decode an image.
+        """Decode images.
 
         Args:
-            tokens: ``(batch, 1 + num_visible, encoder_dim)`` with the CLS token first.
-            visible: ``(batch, num_visible)`` int64, which patches the tokens are; default: all.
-            padding: bool ``(batch, num_visible)``, True = the token stands for nothing, and
-                ``visible`` names a masked patch of the image there; default: none.
+            tokens: ``(batch, 1 + num_visible, encoder_dim)``, the CLS token first.
+            visible: ``(batch, num_visible)`` int64, the tokens' patches; default: all.
+            padding: bool ``(batch, num_visible)``, True = padding: the token is ignored, and
+                ``visible`` holds a masked patch of the image there; default: none.
 
         Returns:
             ``(batch, channels, height, width)``, in standardised pixels.
@@ -153,7 +153,7 @@ class Decoder(nn.Module):
 
     def _with_mask_tokens(self, tokens: Tensor, visible: Tensor, padding: Tensor | None) -> Tensor:
         where = Visible.of(visible, padding, self.pos_embed.shape[1] - 1)
-        # Under autocast the tokens are bf16 and the parameter is not.
+        # Under autocast the tokens are bf16, but the parameter is fp32.
         mask_token = self.mask_token.to(tokens.dtype)
         patches = torch.where(where.present[:, :, None], where.put(tokens[:, 1:]), mask_token)
         return torch.cat([tokens[:, :1], patches], dim=1)
@@ -166,7 +166,7 @@ class MaskedAutoencoder(nn.Module):
         spec: resolved.
         image_size: edge length of the square images in pixels.
         channels: channels of the images.
-        seed: of the weights; the same seed gives the same weights, whatever was drawn before.
+        seed: of the weights; torch's global generator has no influence on them.
     """
 
     def __init__(self, spec: ModelSpec, *, image_size: int, channels: int, seed: int) -> None:
@@ -202,7 +202,7 @@ class MaskedAutoencoder(nn.Module):
 
     @classmethod
     def of(cls, spec: ExperimentSpec, channels: int) -> MaskedAutoencoder:
-        """The model of a resolved spec, with the weights that its run starts with."""
+        """Build the model of a resolved spec, with its run's initial weights."""
         return cls(spec.model, image_size=spec.resolution, channels=channels, seed=spec.seed)
 
     def forward(
@@ -211,30 +211,31 @@ class MaskedAutoencoder(nn.Module):
         """Encode and decode.
 
         Args:
-            images: ``(batch, channels, height, width)``, standardised; for PMAE the visible part.
+            images: ``(batch, channels, height, width)``, standardised; for PMAE with the masked
+                components set to 0.
             visible: ``(batch, num_visible)`` int64, the patches the encoder sees; default: all.
-            padding: bool ``(batch, num_visible)``, where ``visible`` is filled up with masked
-                patches since other images show more; default: nowhere.
+            padding: bool ``(batch, num_visible)``, True where ``visible`` is padded with masked
+                patches, as other images show more; default: none.
 
         Returns:
-            The decoded images ``(batch, channels, height, width)`` and the CLS tokens
-            ``(batch, embed_dim)``, which represent the images.
+            The decoded images ``(batch, channels, height, width)``, and the CLS tokens
+            ``(batch, embed_dim)``, the images' representations.
         """
         tokens = self.encoder(images, visible, padding)
         return self.decoder(tokens, visible, padding), tokens[:, 0]
 
 
 def sincos_positions(embed_dim: int, grid: int) -> Tensor:
-    """Fixed positions of a square grid of patches, with zeros for the CLS token.
+    """Compute sine-cosine positions of a square grid of patches, with zeros for the CLS token.
 
-    The first half of the width encodes the column, the second the row; each is sines, then cosines,
-    of ``position / 10000^(2i / (embed_dim / 2))``.
+    The first half of ``embed_dim`` encodes the column, the second the row: each holds the sines,
+    then the cosines, of ``position / 10000^(2i / (embed_dim / 2))``.
 
     Returns:
         ``(1, 1 + grid * grid, embed_dim)`` float32.
     """
     if embed_dim % 4:
-        raise ValueError(f"sine-cosine positions need a width that 4 divides, got {embed_dim}")
+        raise ValueError(f"embed_dim must be a multiple of 4, got {embed_dim}")
     quarter = embed_dim // 4
     frequency = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     angle = torch.arange(grid, dtype=torch.float64)[:, None] * frequency
@@ -254,7 +255,7 @@ def _blocks(width: int, depth: int, num_heads: int, mlp_ratio: float) -> nn.Modu
 
 
 def _initialise(model: MaskedAutoencoder) -> None:
-    """As MAE: Xavier for linear layers and the patch projection, zero biases, normal tokens."""
+    """Initialise as MAE: Xavier for linear and patch weights, zero biases, normal tokens."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's model is a run's own, by their specs alone. Imports no torch."""
+"""Compare the models of two specs by the shapes of their weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ def model_differences(
     channels_there: int | None,
     channels_here: int | None,
 ) -> list[str]:
-    """What gives the weights of two models other shapes; empty if nothing that is known does.
+    """List the settings that give the weights of two models different shapes.
 
-    The method is no part of it: PMAE and MAE share their model.
+    The method is not compared, as PMAE and MAE share their model.
 
     Args:
         there: of the checkpoint; resolved.
         here: of the run that starts from it; resolved.
-        channels_there: of the images; None if only the files would tell.
-        channels_here: the same.
+        channels_there: channels of the checkpoint's images; None: unknown, and not compared.
+        channels_here: channels of the run's images, likewise.
+
+    Returns:
+        A phrase for each difference; empty if none is known.
     """
     ours = _shape(here, channels_here)
     return [
@@ -33,7 +36,7 @@ def model_differences(
 
 
 def _shape(spec: ExperimentSpec, channels: int | None) -> Shape:
-    """Numbers of heads are not in it: they cut the same weights in another way."""
+    """The settings that shape the weights; the number of heads does not."""
     model = spec.model
     return {
         "dataset.resolution": spec.resolution,

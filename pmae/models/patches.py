@@ -1,4 +1,4 @@
-"""Images as sequences of patches, and back."""
+"""Convert images to sequences of patches, and back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
         patch_size: edge length in pixels.
 
     Returns:
-        ``(batch, num_patches, patch_size * patch_size * channels)``; within a patch the order is
-        row, column, channel, as in MAE.
+        ``(batch, num_patches, patch_size * patch_size * channels)``; the values of a patch are
+        ordered by row, column, channel, as in MAE.
     """
     batch, channels, height, width = images.shape
     rows, columns = height // patch_size, width // patch_size
@@ -23,7 +23,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 
 
 def unpatchify(patches: Tensor, patch_size: int, channels: int) -> Tensor:
-    """The inverse of :func:`patchify` for square images.
+    """Invert :func:`patchify`, for square images.
 
     Returns:
         ``(batch, channels, height, width)``.
@@ -39,7 +39,7 @@ def unpatchify(patches: Tensor, patch_size: int, channels: int) -> Tensor:
 
 
 def pixel_mask(masked: Tensor, patch_size: int) -> Tensor:
-    """A patch mask as a mask of pixels.
+    """Expand a patch mask to a pixel mask.
 
     Args:
         masked: bool ``(batch, num_patches)``, True = masked.

@@ -1,8 +1,8 @@
-"""Tokens picked out of a sequence and put back, with gradients that add nothing up.
+"""Gather tokens of a sequence and scatter them back, with gradients that only copy.
 
-The gradient of torch's ``gather`` adds: it cannot know that no token is picked twice. Added up in a
-fixed order, as exact resuming needs it, that is slow on a GPU. Here no token is picked twice, so
-that each direction is the other's gradient, and both only copy.
+The gradient of torch's ``gather`` is a sum, since a token might be gathered twice, and summing in a
+fixed order, as exact resumption needs it, is slow on a GPU. Here no token is gathered twice: each
+direction is the other's gradient, and both only copy.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from torch.autograd.function import once_differentiable
 
 @dataclass(frozen=True)
 class Visible:
-    """Which tokens of a sequence are visible: an index, and its inverse.
+    """Indices of the visible tokens of a sequence, and their inverse.
 
     Attributes:
-        index: int64 ``(batch, num_visible)``; no number stands twice in a row.
-        counts: bool ``(batch, num_visible)``, False where an index only fills up its row; None:
-            every one counts.
-        place: int64 ``(batch, num_tokens)``, where in ``index`` a token stands; 0 if nowhere.
-        present: bool ``(batch, num_tokens)``, whether it stands there, and counts.
+        index: int64 ``(batch, num_visible)``, distinct within a row.
+        counts: bool ``(batch, num_visible)``, False = padding; None: there is none.
+        place: int64 ``(batch, num_tokens)``, the position of each token in ``index``; 0 if absent.
+        present: bool ``(batch, num_tokens)``, True = in ``index``, and not as padding.
     """
 
     index: Tensor
@@ -34,7 +33,7 @@ class Visible:
 
     @classmethod
     def of(cls, index: Tensor, padding: Tensor | None, num_tokens: int) -> Visible:
-        """Of an index, and of where it is padded: both ``(batch, num_visible)``."""
+        """Invert an index, given its padding (True = padded): both ``(batch, num_visible)``."""
         batch, num_visible = index.shape
         counts = None if padding is None else ~padding
         order = torch.arange(num_visible, device=index.device).expand_as(index)
@@ -44,15 +43,15 @@ class Visible:
         return cls(index, counts, place.scatter(1, index, order), present.scatter(1, index, there))
 
     def take(self, tokens: Tensor) -> Tensor:
-        """The visible ones of ``(batch, num_tokens, dim)``: ``(batch, num_visible, dim)``."""
+        """Gather visible tokens: ``(batch, num_tokens, dim)`` to ``(batch, num_visible, dim)``."""
         taken: Tensor = _Copy.apply(tokens, self.index, self.place, self.counts, self.present)
         return taken
 
     def put(self, tokens: Tensor) -> Tensor:
-        """Tokens ``(batch, num_visible, dim)`` where they belong in the sequence.
+        """Scatter tokens ``(batch, num_visible, dim)`` to their places in the sequence.
 
         Returns:
-            ``(batch, num_tokens, dim)``, zero where there is none or it does not count.
+            ``(batch, num_tokens, dim)``, zero where no visible token belongs.
         """
         put: Tensor = _Copy.apply(tokens, self.place, self.index, self.present, self.counts)
         return put
@@ -61,7 +60,7 @@ class Visible:
 class _Copy(torch.autograd.Function):
     """``out[b, i] = tokens[b, index[b, i]]``, or 0 where ``valid`` is False.
 
-    ``inverse`` and ``inverse_valid`` are the same of the gradient.
+    ``inverse`` and ``inverse_valid`` do the same for the gradient.
     """
 
     @staticmethod

@@ -8,6 +8,7 @@ Names are stable.
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 from pmae.errors import SpecError
 from pmae.presets.elpv import ELPV_PRESETS
@@ -15,6 +16,8 @@ from pmae.presets.family import Family, Parameter
 from pmae.presets.paper import PAPER, PAPER_ALIASES
 from pmae.presets.preset import Preset
 from pmae.presets.small import SMALL_PRESETS
+from pmae.spec import RunSpec
+from pmae.spec.run_spec import parse_spec, read_spec_file
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*SMALL_PRESETS, *ELPV_PRESETS)}
 """Those that stand for themselves."""
@@ -32,6 +35,7 @@ __all__ = [
     "UnknownPresetError",
     "get_preset",
     "is_preset",
+    "load_spec",
 ]
 
 
@@ -72,3 +76,23 @@ def get_preset(name: str) -> Preset:
             "list all)"
         )
     return found
+
+
+def load_spec(source: str, *, version: int | None = None) -> RunSpec:
+    """Read a spec from a JSON or YAML file, or take the preset of that name.
+
+    Args:
+        source: the file or the name.
+        version: of the format that a pretraining's spec has if it names none; default: the present.
+
+    Raises:
+        SpecError: there is neither, or the file does not hold a spec.
+    """
+    path = Path(source)
+    if is_preset(source) or not path.is_file():
+        fields = get_preset(source).spec.model_dump(mode="json", exclude_unset=True)
+    else:
+        fields = read_spec_file(path)
+    if version is not None and fields.get("kind", "pretrain") == "pretrain":
+        fields = {"version": version, **fields}
+    return parse_spec(fields, source)

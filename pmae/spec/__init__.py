@@ -1,10 +1,9 @@
-"""Specs: everything that decides what a run computes.
+"""Specs: everything that determines what a run computes.
 
-A researcher writes a spec with as little as a method and a data set; :func:`resolve` writes every
-default out. What is stored and trained is always a resolved spec, so that a run can be repeated
-exactly. A run that evaluates a checkpoint of another one has a spec of its own
-(:class:`EvaluateSpec`). Defaults are those of the paper (arXiv 2502.06314, appendix) unless a field
-says otherwise.
+A spec may name as little as a data set; :func:`resolve` fills in every default. Runs are stored and
+trained with resolved specs, so that they can be repeated exactly. A run that evaluates a checkpoint
+of another run has an :class:`EvaluateSpec`. Defaults are those of the paper (arXiv 2502.06314,
+appendix) unless a field says otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from pmae.spec.parts.masking import MaskingSpec
 from pmae.spec.parts.model import MODEL_PRESETS, ModelSpec
 from pmae.spec.parts.monitor import MonitorSpec
 from pmae.spec.parts.optimization import AugmentationSpec, OptimizerSpec, ScheduleSpec
-from pmae.spec.run_spec import RUN_SPEC, RunSpec, load_spec
+from pmae.spec.run_spec import RUN_SPEC, RunSpec
 
 __all__ = [
     "MODEL_PRESETS",
@@ -54,7 +53,6 @@ __all__ = [
     "RunSpec",
     "ScheduleSpec",
     "SpecModel",
-    "load_spec",
     "resolve",
     "resolve_evaluate",
 ]

@@ -1,4 +1,4 @@
-"""What every part of a spec is made of."""
+"""Base class, field types and checks that all parts of a spec share."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whites
 
 
 def check_range(value: tuple[float, float]) -> tuple[float, float]:
-    """Refuse a range whose ends are the wrong way round, with an error that pydantic reports."""
+    """Refuse a range whose ends are reversed, with an error that pydantic reports."""
     if value[0] > value[1]:
         raise PydanticCustomError(
             "range_reversed",
-            "[{low}, {high}] is not a range; valid is [low, high] with low <= high",
+            "[{low}, {high}] is not a range; expected [low, high] with low <= high",
             {"low": value[0], "high": value[1]},
         )
     return value
@@ -31,12 +31,12 @@ class SpecModel(BaseModel):
 
 
 def resolved(value: int | None, name: str) -> int:
-    """``value`` of a resolved spec."""
+    """Return ``value``, or raise ValueError if the spec is not resolved."""
     if value is None:
         raise ValueError(f"{name} is not resolved; call pmae.spec.resolve first")
     return value
 
 
-def divisors(number: int, most: int) -> list[int]:
-    """What divides ``number``, up to ``most``."""
-    return [n for n in range(1, min(number, most) + 1) if number % n == 0]
+def divisors(number: int, max_divisor: int) -> list[int]:
+    """The divisors of ``number`` up to ``max_divisor``."""
+    return [n for n in range(1, min(number, max_divisor) + 1) if number % n == 0]

@@ -1,4 +1,4 @@
-"""The data sets' names and facts. Imports no torch: the API validates specs with it."""
+"""Names and properties of the data sets. Imports no torch: the API validates specs with it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pmae.errors import SpecError
 FOLDER_PREFIX = "folder:"
 NPZ_PREFIX = "npz:"
 MEDMNIST_SIZES = (28, 64, 128, 224)
-"""Edge lengths in pixels that MedMNIST+ offers, each in a file of its own."""
+"""Edge lengths in pixels that MedMNIST+ comes in, a file each."""
 Fit = Literal["crop", "squash"]
-"""How an oblong image becomes a square: its centre is cut out, or all of it is squeezed."""
+"""Make an oblong image square: crop its centre, or resize it without keeping its aspect ratio."""
 _OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What is known of a data set before it is read.
+    """Properties of a data set that are known before its files are read.
 
     Attributes:
-        name: as written in a spec.
-        title: as written for people.
+        name: as in a spec.
+        title: for people.
         resolution: default edge length in pixels of the square images.
         patch_size: default edge length in pixels of a patch; divides ``resolution``.
-        channels: 1 (grey) or 3 (RGB); None if that depends on the files.
-        num_classes: classes, or binary labels; None if that depends on the files.
-        horizontal_flip: whether mirrored images keep their class.
+        channels: 1 (grey) or 3 (RGB); None: depends on the files.
+        num_classes: number of classes, or of binary labels; None: depends on the files.
+        horizontal_flip: True = mirrored images keep their class.
         source: where it comes from and how to get it.
-        train_images: in the train split, what is cut off for validation left out; None if that
+        train_images: size of the train split, without the images held out for validation; None:
             depends on the files.
-        held_out_images: cut off the training images for validation, where their number is known.
-        object_masks: whether there can be masks of the objects that an image shows.
-        fit: how its oblong images become squares.
-        binary_labels: whether an image has several binary labels instead of one class, where
+        held_out_images: training images held out for validation; 0 if ``train_images`` is None.
+        object_masks: True = it may come with masks of the objects in its images.
+        fit: how oblong images are made square.
+        binary_labels: True = images have several binary labels instead of one class; only where
             ``num_classes`` is known.
     """
 
@@ -186,12 +186,12 @@ MEDMNIST = ("bloodmnist", "dermamnist", "pathmnist")
 
 
 def medmnist_size(resolution: int) -> int:
-    """Which of MedMNIST+'s sizes serves a resolution: the next larger one, scaled down."""
+    """The smallest of MedMNIST+'s sizes not below a resolution, or else the largest."""
     return next((size for size in MEDMNIST_SIZES if size >= resolution), MEDMNIST_SIZES[-1])
 
 
 def medmnist_file(name: str, resolution: int) -> str:
-    """The name of MedMNIST's file that serves a resolution."""
+    """The name of MedMNIST's file for a resolution."""
     size = medmnist_size(resolution)
     return f"{name}.npz" if size == MEDMNIST_SIZES[0] else f"{name}_{size}.npz"
 
@@ -227,15 +227,15 @@ def _npz_facts(name: str) -> DatasetFacts:
 
 
 def own_facts(name: str) -> DatasetFacts:
-    """Facts about ``folder:...`` or ``npz:...``, also under a name that no spec can hold."""
+    """Properties of ``folder:...`` or ``npz:...``; the name is not validated."""
     return _npz_facts(name) if name.startswith(NPZ_PREFIX) else _folder_facts(name)
 
 
 def dataset_facts(name: str) -> DatasetFacts:
-    """Look a data set up by the name that a spec uses.
+    """Look up a data set by its name in a spec.
 
     Raises:
-        SpecError: no such data set, or a name that could leave the data root.
+        SpecError: an unknown name, or one that could lead out of the data root.
     """
     if name in DATASETS:
         return DATASETS[name]
@@ -246,12 +246,12 @@ def dataset_facts(name: str) -> DatasetFacts:
                 return own_facts(name)
             kind = prefix.removesuffix(":")
             raise SpecError(
-                f"{name!r} does not name a {'file' if kind == 'npz' else kind} of the data root: "
-                f"after '{prefix}' come letters, digits, '.', '_' or '-' (no '/' and no '..')",
+                f"{name!r} does not name a {'file' if kind == 'npz' else kind} of the data root; "
+                f"expected letters, digits, '.', '_' or '-' after '{prefix}' (no '/' and no '..')",
                 field=("dataset", "name"),
             )
     known = ", ".join(sorted(DATASETS))
     raise SpecError(
-        f"unknown data set {name!r}; valid are {known}, folder:<name> and npz:<name>",
+        f"unknown data set {name!r}; expected one of {known}, folder:<name>, npz:<name>",
         field=("dataset", "name"),
     )

@@ -1,4 +1,4 @@
-"""Changes of a spec that are not yet validated: ``masking.ratio=0.3`` over a preset or a file."""
+"""Unvalidated changes of a spec, such as ``masking.ratio=0.3`` on top of a preset or a file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from pmae.errors import SpecError
 
-_MOST_NEAREST = 5
+_MAX_SUGGESTIONS = 5
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as JSON has it: ``1e-3`` is a number, and a date is text."""
+    """YAML with JSON's scalars: ``1e-3`` is a number, and a date is text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -33,14 +33,14 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str, what: str) -> Any:
-    """A JSON value written as YAML or JSON.
+    """Parse YAML or JSON into a value that JSON can hold.
 
     Args:
-        text: the value.
-        what: where it stands, for the message.
+        text: to parse.
+        what: name of the text, for error messages.
 
     Raises:
-        SpecError: it is neither, or JSON cannot hold it.
+        SpecError: the text is neither, or JSON cannot hold its value.
     """
     try:
         value = yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
@@ -51,13 +51,13 @@ def read_yaml(text: str, what: str) -> Any:
         json.dumps(value, allow_nan=False)
     except ValueError as error:
         raise SpecError(
-            f"{what} has a number that is not finite, which JSON does not know"
+            f"{what} has a number that is not finite, which JSON cannot hold"
         ) from error
     return value
 
 
 def _reason(error: Exception) -> str:
-    """Where it cannot be read, and why."""
+    """Describe a parse error and its place, in one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
@@ -65,16 +65,16 @@ def _reason(error: Exception) -> str:
 
 
 def check_names(fields: Mapping[str, Any], model: type[BaseModel]) -> None:
-    """Every field must be one of ``model``; those within lists are left to pydantic.
+    """Check that every field is one of ``model``; fields within lists are left to pydantic.
 
     Raises:
-        SpecError: one is not; names the nearest.
+        SpecError: an unknown field; suggests the nearest.
     """
     _check(fields, model, (), model)
 
 
 def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """``target`` changed by ``patch`` (RFC 7396): objects are merged, null takes a field away."""
+    """Apply a JSON merge patch (RFC 7396): objects are merged, null removes a field."""
     merged = dict(target)
     for name, value in patch.items():
         if value is None:
@@ -88,15 +88,15 @@ def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str
 
 
 def read_changes(assignments: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
-    """The patch that ``path=value`` assignments stand for; of two for one field the later counts.
+    """Turn ``path=value`` assignments into a patch; a later assignment to a field wins.
 
     Args:
-        assignments: dotted paths of fields, and their values as YAML; ``null`` takes a field back
-            to its default.
-        model: what the patch is for.
+        assignments: dotted paths of fields, and their values as YAML; ``null`` resets a field to
+            its default.
+        model: that the patch applies to.
 
     Raises:
-        SpecError: one is not of that form, or ``model`` has no such field; names the nearest.
+        SpecError: a malformed assignment, or an unknown field; suggests the nearest.
     """
     patch: dict[str, Any] = {}
     for assignment in assignments:
@@ -104,18 +104,18 @@ def read_changes(assignments: Sequence[str], model: type[BaseModel]) -> dict[str
         path = path.strip()
         if not (equals and path):
             raise SpecError(
-                f"{assignment!r} is no assignment; valid is path=value, for example "
+                f"{assignment!r} is not an assignment; expected path=value, for example "
                 f"{next(field_paths(model))}=..."
             )
         if not text.strip():
             raise SpecError(
-                f"{path} has no value; valid is {path}=null for its default, and {path}='\"\"' for "
+                f"{path} has no value; expected {path}=null for its default, or {path}='\"\"' for "
                 "empty text"
             )
         value = read_yaml(text, f"the value of {path}")
         parts = path.split(".")
         if not parts[0]:
-            raise SpecError(f"{path!r} is no path of a field; valid is for example masking.ratio")
+            raise SpecError(f"{path!r} is not a field's path; expected for example masking.ratio")
         change: Any = value
         for part in reversed(parts):
             change = {part: change}
@@ -125,7 +125,7 @@ def read_changes(assignments: Sequence[str], model: type[BaseModel]) -> dict[str
 
 
 def field_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The dotted paths of a model's fields, those that hold others after these."""
+    """The dotted paths of a model's fields; a field that holds others follows them."""
     for name, field in model.model_fields.items():
         part = _part(field.annotation)
         if part is not None:
@@ -136,10 +136,10 @@ def field_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def _overlaid(
     patch: Mapping[str, Any], change: Mapping[str, Any], model: type[BaseModel] | None
 ) -> dict[str, Any]:
-    """Two patches of a ``model`` as one.
+    """Combine two patches of a ``model``.
 
-    Unlike in a merge, null stays, since it still has a field to remove; and a part that was taken
-    back to its defaults before a field of it is changed is one whose other fields are null.
+    Unlike in a merge, null is kept, since it has yet to remove a field. If a part was reset to its
+    defaults before one of its fields is changed, all its other fields become null.
     """
     both = dict(patch)
     for name, value in change.items():
@@ -160,7 +160,7 @@ def _check(
     above: tuple[str, ...],
     whole: type[BaseModel],
 ) -> None:
-    """Every name of the patch must be that of a field of the part ``model`` of ``whole``."""
+    """Check that every name in the patch is a field of ``model``, a part of ``whole``."""
     for name, value in patch.items():
         place = (*above, name)
         field = model.model_fields.get(name)
@@ -173,22 +173,22 @@ def _check(
             _check(value, part, place, whole)
         elif value:
             path = ".".join(place)
-            raise SpecError(f"{path} has no fields of its own; valid is {path}=value", field=place)
+            raise SpecError(f"{path} has no fields of its own; expected {path}=value", field=place)
 
 
 def _unknown(place: tuple[str, ...], model: type[BaseModel], whole: type[BaseModel]) -> str:
-    """Names the fields that are called so elsewhere, and those beside it that are called alike."""
+    """Describe an unknown field: suggest that name elsewhere, and similar names beside it."""
     above, name = ".".join(place[:-1]), place[-1]
     elsewhere = [path for path in field_paths(whole) if path.rpartition(".")[2] == name]
-    alike = difflib.get_close_matches(name, model.model_fields, n=_MOST_NEAREST, cutoff=0.5)
+    alike = difflib.get_close_matches(name, model.model_fields, n=_MAX_SUGGESTIONS, cutoff=0.5)
     nearest = [*elsewhere, *(f"{above}.{field}" if above else field for field in alike)]
-    hint = f"the nearest are {', '.join(nearest[:_MOST_NEAREST])}; " if nearest else ""
+    hint = f"the nearest are {', '.join(nearest[:_MAX_SUGGESTIONS])}; " if nearest else ""
     valid = f"valid{f' in {above}' if above else ''}: {', '.join(model.model_fields)}"
     return f"there is no field {'.'.join(place)}; {hint}{valid}"
 
 
 def _part(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, if it holds one; a list of them is one value."""
+    """The model that a field holds, if it holds exactly one; a list is a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, UnionType):

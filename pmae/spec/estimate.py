@@ -1,4 +1,4 @@
-"""What a run would cost, from its spec alone: weights, steps, memory. Imports no torch."""
+"""Estimate a run's weights, steps and memory from its spec. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pmae.spec.base import resolved
 from pmae.spec.methods import get_method
 
 _FLOAT = 4
-"""Bytes of a weight, a gradient, a moment: all fp32, also where the arithmetic is in bf16."""
+"""Bytes of a weight, a gradient or a moment: fp32 even where the model computes in bf16."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each device while training; what the formulas leave out is said there."""
+    """Bytes on each device during training (:func:`training_memory`)."""
 
     weights: int
     gradients: int
@@ -25,17 +25,17 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all parts."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.basis
 
 
 def steps_per_epoch(spec: ExperimentSpec, num_train: int) -> int:
-    """Whole batches of an epoch, at least one."""
+    """Number of full batches in an epoch, at least 1."""
     return max(1, num_train // spec.batch_size)
 
 
 def encoder_parameters(spec: ExperimentSpec, channels: int) -> int:
-    """Trained weights of the encoder; positions are fixed.
+    """Number of trained weights of the encoder, without its fixed positions.
 
     Args:
         spec: resolved.
@@ -49,7 +49,7 @@ def encoder_parameters(spec: ExperimentSpec, channels: int) -> int:
 
 
 def decoder_parameters(spec: ExperimentSpec, channels: int) -> int:
-    """Trained weights of the decoder; positions are fixed.
+    """Number of trained weights of the decoder, without its fixed positions.
 
     Args:
         spec: resolved.
@@ -65,18 +65,18 @@ def decoder_parameters(spec: ExperimentSpec, channels: int) -> int:
 
 
 def num_parameters(spec: ExperimentSpec, channels: int) -> int:
-    """Trained weights of encoder and decoder."""
+    """Number of trained weights of encoder and decoder."""
     return encoder_parameters(spec, channels) + decoder_parameters(spec, channels)
 
 
 def training_memory(spec: ExperimentSpec, channels: int) -> Memory:
-    """Bytes on each device while training, without images, buffers of libraries and the probe.
+    """Estimate the bytes on each device during training.
 
-    Weights, gradients and AdamW's two moments take 4 bytes each of every weight. Of every token a
-    block keeps for the backward pass, with the fused attention that stores no scores, 8 values of
-    its width (both norms' inputs and outputs, query, key and value, the attention's output) and 2
-    of its MLP's (before and after GELU), in 4 bytes or, with bf16, in 2. The basis of D values an
-    image and k components takes ``4 D k`` bytes.
+    Images, libraries' buffers and the online probe are left out. Each weight takes 4 bytes, its
+    gradient 4, and AdamW's two moments 8. For the backward pass each block stores, for each token,
+    8 vectors of its width (inputs and outputs of both norms, query, key, value, and the output of
+    the fused attention, which stores no scores) and 2 of its MLP's (before and after GELU), in 4
+    bytes a value, or 2 with bf16. A basis of ``k`` components of ``D`` values takes ``4 D k``.
 
     Args:
         spec: resolved.
@@ -97,7 +97,7 @@ def training_memory(spec: ExperimentSpec, channels: int) -> Memory:
 
 
 def checkpoint_bytes(spec: ExperimentSpec, channels: int) -> int:
-    """Weights (fixed positions too) and AdamW's two moments of one checkpoint."""
+    """Estimate the bytes of a checkpoint: weights with fixed positions, AdamW's two moments."""
     tokens = 1 + _num_patches(spec)
     positions = tokens * (_encoder_size(spec)[0] + spec.model.decoder_embed_dim)
     return _FLOAT * (3 * num_parameters(spec, channels) + positions)
@@ -119,9 +119,9 @@ def _kept_by_block(width: int, mlp_ratio: float) -> int:
 
 
 def _visible(spec: ExperimentSpec, patches: int) -> int:
-    """Patches that the encoder sees: all, or only the visible ones, of a range the most.
+    """Maximal number of patches that the encoder sees: all, or only the visible ones.
 
-    Masks that follow objects may leave all but one visible.
+    Object masks may leave all but one visible.
     """
     ratio = spec.masking.ratio
     sees_all = get_method(spec.method).encoder_sees_all

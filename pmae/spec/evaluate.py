@@ -1,4 +1,4 @@
-"""Evaluations of a checkpoint that is there already, as a run of their own."""
+"""Specs of runs that evaluate an existing checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _checkpoint_name(reference: str) -> str:
     if name is None:
         raise PydanticCustomError(
             "unknown_checkpoint",
-            "{reference} names no checkpoint; valid is <run id>/<checkpoint name> or a "
+            "{reference} names no checkpoint; expected <run id>/<checkpoint name> or a "
             "checkpoint's id, for example 3f9c0a1b2c4d/step-00000640 or 3f9c0a1b2c4d-00000640",
             {"reference": repr(reference)},
         )
@@ -26,14 +26,14 @@ def _checkpoint_name(reference: str) -> str:
 
 
 def _at_least_one(evaluations: tuple[EvaluationSpec, ...]) -> tuple[EvaluationSpec, ...]:
-    """Pydantic's own check would count one that is not valid as one that is not there."""
+    """Refuse an empty list; pydantic's ``min_length`` would not count invalid evaluations."""
     if not evaluations:
         raise PydanticCustomError("no_evaluation", "at least one evaluation is needed")
     return evaluations
 
 
 class EvaluationRequest(SpecModel):
-    """What is to be measured of a checkpoint."""
+    """Evaluations of a checkpoint, as requested."""
 
     name: str | None = Field(
         default=None, max_length=120, description="For people; need not be unique."
@@ -41,25 +41,31 @@ class EvaluationRequest(SpecModel):
     evaluations: Annotated[tuple[EvaluationSpec, ...], AfterValidator(_at_least_one)] = Field(
         max_length=16,
         json_schema_extra={"minItems": 1},
-        description="Done in this order. `at_epochs` is refused: a checkpoint is of one epoch.",
+        description="Run in this order. `at_epochs` is refused: a checkpoint is of one epoch.",
         examples=[[{"protocol": "knn", "features": "mean"}]],
     )
     seed: int | None = Field(
         default=None,
         ge=0,
         lt=2**31,
-        description="Of the classifiers; default: the pretraining's, which gives the figures that "
-        "its own run would have given.",
+        description="Of the classifiers; default: the pretraining's, which gives the same figures "
+        "as an evaluation at the end of the pretraining run.",
     )
     threads: PositiveInt | None = Field(
         default=None, le=256, description="CPU threads; default: the pretraining's."
+    )
+    precision: Literal["fp32", "bf16"] | None = Field(
+        default=None,
+        description="Of the encoder's arithmetic; classifiers on frozen features compute in fp32. "
+        "Default: the pretraining's, on hardware that computes in it, and fp32 elsewhere; decided "
+        "when the run starts, and kept when it resumes elsewhere.",
     )
     tags: tuple[Tag, ...] = Field(default=(), max_length=32)
     notes: str = Field(default="", max_length=10_000)
 
 
 class EvaluateSpec(EvaluationRequest):
-    """A run that measures a checkpoint of another run, and leaves it as it is."""
+    """Spec of a run that evaluates a checkpoint of another run."""
 
     kind: Literal["evaluate"] = "evaluate"
     version: Literal[1] = Field(default=1, description="Version of the spec's format.")
@@ -70,7 +76,7 @@ class EvaluateSpec(EvaluationRequest):
 
     @property
     def parent_id(self) -> str:
-        """Id of the run whose checkpoint it is."""
+        """Id of the run that made the checkpoint."""
         return self.checkpoint.partition("/")[0]
 
     @property
@@ -80,11 +86,11 @@ class EvaluateSpec(EvaluationRequest):
 
 
 def resolve_evaluate(spec: EvaluateSpec, parent: ExperimentSpec) -> EvaluateSpec:
-    """Write every default out. Resolving a resolved spec changes nothing.
+    """Fill in every default. Resolving a resolved spec changes nothing.
 
     Args:
         spec: as its author wrote it.
-        parent: resolved; what made the checkpoint.
+        parent: resolved spec of the run that made the checkpoint.
 
     Raises:
         SpecError: an evaluation that does not suit the checkpoint; ``field`` names what to change.

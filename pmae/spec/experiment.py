@@ -1,4 +1,4 @@
-"""One pretraining run and the evaluations at its end."""
+"""Specs of pretraining runs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from pmae.spec.versions import SPEC_VERSION, upgrade_spec
 
 
 class ExperimentSpec(SpecModel):
-    """One pretraining run and the evaluations at its end."""
+    """Spec of a pretraining run and its evaluations."""
 
     kind: Literal["pretrain"] = "pretrain"
     version: Literal[1, 2] = Field(
         default=SPEC_VERSION,
-        description="Version of the spec's format. A spec of version 1 keeps what it meant: fields "
-        "that version 1 did not have get the values by which a run does what it did then.",
+        description="Version of the spec's format. A spec of version 1 keeps its meaning: fields "
+        "that version 1 did not have get the values that reproduce its behaviour.",
     )
     name: str | None = Field(
         default=None, max_length=120, description="For people; need not be unique."
@@ -60,8 +60,8 @@ class ExperimentSpec(SpecModel):
     accumulate_steps: PositiveInt = Field(
         default=1,
         le=1024,
-        description="Cut each batch into so many parts that go through the model one after the "
-        "other: less memory, the same step.",
+        description="Split each batch into this many parts and accumulate their gradients: less "
+        "memory, the same step.",
     )
     devices: PositiveInt = Field(
         default=1,
@@ -70,9 +70,9 @@ class ExperimentSpec(SpecModel):
     )
     precision: Literal["auto_gpu", "auto", "fp32", "bf16"] = Field(
         default="auto_gpu",
-        description="Of the model's arithmetic. auto_gpu (default): bf16 on a GPU that computes in "
-        "it, fp32 otherwise. auto: on a CPU too. Decided when training starts, and kept when it "
-        "resumes elsewhere.",
+        description="Of the model's arithmetic. auto_gpu (default): bf16 on a GPU that supports "
+        "it, fp32 otherwise. auto: the same on a CPU. Decided when training starts, and kept when "
+        "it resumes elsewhere.",
     )
     compile: bool = Field(
         default=False,
@@ -90,14 +90,14 @@ class ExperimentSpec(SpecModel):
         default=None,
         gt=0,
         le=100_000,
-        description="Stop training after so many hours of it: the run fails with the code "
-        "time_limit, keeps its state, and when resumed has as many hours again.",
+        description="Stop training after this many hours: the run fails with the code time_limit, "
+        "keeps its state, and may train for as many hours again when it is resumed.",
     )
     seed: int = Field(default=0, ge=0, lt=2**31)
     threads: PositiveInt = Field(
         default=1,
         le=256,
-        description="CPU threads of the trainer. Another number changes the bits.",
+        description="CPU threads of the trainer. Another number changes the last bits of results.",
     )
     log_every_steps: PositiveInt = Field(default=10, description="Steps between two loss points.")
     validate_every_epochs: PositiveInt = Field(
@@ -129,17 +129,17 @@ class ExperimentSpec(SpecModel):
         return resolved(self.model.patch_size, "model.patch_size")
 
     def peak_lr(self, images_per_step: int) -> float:
-        """Peak learning rate of the optimiser, whose steps take so many images."""
+        """Peak learning rate for optimiser steps of ``images_per_step`` images."""
         return self.optimizer.base_lr * (self.optimizer.lr_batch_size or images_per_step) / 256
 
 
 def resolve(spec: ExperimentSpec) -> ExperimentSpec:
-    """Write every default out and check what only the whole spec can tell.
+    """Fill in every default, and check fields against each other.
 
     Resolving a resolved spec changes nothing.
 
     Raises:
-        SpecError: fields that do not go together; ``field`` names the one to change.
+        SpecError: fields that contradict each other; ``field`` names the one to change.
     """
     method, facts = get_method(spec.method), dataset_facts(spec.dataset.name)
     resolution = spec.dataset.resolution or facts.resolution
@@ -174,7 +174,7 @@ def _check_object_masks(spec: ExperimentSpec) -> None:
     if spec.masking.needs_object_masks and spec.accumulate_steps * spec.devices > 1:
         field = "accumulate_steps" if spec.accumulate_steps > 1 else "devices"
         raise SpecError(
-            f"{field}: masks that follow objects are drawn for a whole batch, which cannot be cut "
-            "into parts; valid is 1",
+            f"{field}: object masks are drawn for a whole batch, which cannot be split into parts; "
+            "expected 1",
             field=(field,),
         )

@@ -111,14 +111,14 @@ def get_method(name: str) -> type[MethodRules]:
             "none: the metadata of the package is missing or old, and installing it again renews it"
         )
         raise SpecError(
-            f"method: {name!r} is not a method that is installed here; valid: {valid}",
+            f"method: {name!r} is not installed; expected one of {valid}",
             field=("method",),
         )
     where = f"the entry point {name} = {entry.value} of {GROUP}"
     if not _NAME.fullmatch(name):
         raise MethodError(
-            f"{where}: the name is not valid; a name has up to 16 lower-case letters, digits and "
-            "underscores, and begins with a letter"
+            f"{where}: expected a name of up to 16 lower-case letters, digits and "
+            "underscores that begins with a letter"
         )
     try:
         found = entry.load()

@@ -1,4 +1,4 @@
-"""What a run does, of either kind."""
+"""Specs of runs of either kind, read from files, text or fields."""
 
 from __future__ import annotations
 
@@ -28,44 +28,22 @@ RunSpec = Annotated[
     Discriminator(
         _kind,
         custom_error_type="unknown_kind",
-        custom_error_message="not a kind of run; valid for `kind` are pretrain, evaluate",
+        custom_error_message="not a kind of run; expected one of pretrain, evaluate for `kind`",
     ),
 ]
-"""What a run of either kind does."""
+"""Spec of a pretraining or of an evaluation; pydantic chooses by ``kind``."""
 
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)
 
 
-def load_spec(source: str, *, version: int | None = None) -> RunSpec:
-    """Read a spec from a JSON or YAML file, or take the preset of that name.
-
-    Args:
-        source: the file or the name.
-        version: of the format that a pretraining's spec has if it names none; default: the present.
-
-    Raises:
-        SpecError: there is neither, or the file does not hold a spec.
-    """
-    from pmae.presets import get_preset, is_preset
-
-    path = Path(source)
-    if is_preset(source) or not path.is_file():
-        fields = get_preset(source).spec.model_dump(mode="json", exclude_unset=True)
-    else:
-        fields = read_spec_file(path)
-    if version is not None and fields.get("kind", "pretrain") == "pretrain":
-        fields = {"version": version, **fields}
-    return parse_spec(fields, source)
-
-
 def read_spec_file(path: Path) -> dict[str, Any]:
-    """What the author of a JSON or YAML file wrote, not yet validated.
+    """Read the fields of a spec from a JSON or YAML file, without validating them.
 
     Raises:
-        SpecError: it cannot be read, or holds no object.
+        SpecError: the file cannot be read, or holds no object.
     """
     if path.is_dir():
-        raise SpecError(f"{path} is a folder; a file that holds a spec is needed")
+        raise SpecError(f"{path} is a folder; expected a file that holds a spec")
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -74,22 +52,22 @@ def read_spec_file(path: Path) -> dict[str, Any]:
 
 
 def read_spec_text(text: str, what: str) -> dict[str, Any]:
-    """The same of a text; ``what`` says where it comes from.
+    """Read the fields of a spec from JSON or YAML text; ``what`` names it in errors.
 
     Raises:
-        SpecError: it holds no object.
+        SpecError: the text holds no object.
     """
     fields = read_yaml(text, what)
     if not isinstance(fields, dict):
-        raise SpecError(f"{what} does not hold a spec: an object with fields is needed")
+        raise SpecError(f"{what} does not hold a spec; expected an object with fields")
     return fields
 
 
 def parse_spec(fields: Mapping[str, Any], what: str) -> RunSpec:
-    """A spec from its fields; ``what`` says where they come from.
+    """Validate the fields of a spec; ``what`` names their source in errors.
 
     Raises:
-        SpecError: it is not valid; names each bad field.
+        SpecError: the spec is invalid; names each bad field.
     """
     model = EvaluateSpec if fields.get("kind") == "evaluate" else ExperimentSpec
     try:
@@ -100,12 +78,12 @@ def parse_spec(fields: Mapping[str, Any], what: str) -> RunSpec:
         return RUN_SPEC.validate_python(fields)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        told = "; ".join(f"{_place(entry['loc'], fields)}: {fault(entry)}" for entry in found)
-        raise SpecError(f"{what} does not hold a spec: {told}") from error
+        faults = "; ".join(f"{_place(entry['loc'], fields)}: {fault(entry)}" for entry in found)
+        raise SpecError(f"{what} does not hold a spec: {faults}") from error
 
 
 def _place(location: tuple[str | int, ...], fields: Any) -> str:
-    """A field's path without pydantic's names for the members of a union, which no spec has."""
+    """A field's dotted path, without the names that pydantic gives to members of a union."""
     place: list[str] = []
     for index, part in enumerate(location):
         try:

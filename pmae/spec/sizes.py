@@ -1,7 +1,7 @@
-"""What a spec asks of its training images, held against how many there are. Imports no torch.
+"""Check a spec against the number of training images. Imports no torch.
 
-Checked when a run is submitted where the number is known, and else when its trainer has found the
-images. A run that has a checkpoint is not checked again: it goes on as it began.
+A run is checked when it is submitted, if the number is known then, or else once its trainer has
+found the images. A run that resumes from a checkpoint is not checked again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pmae.spec.run_spec import RunSpec
 
 
 def known_train_images(dataset: DatasetSpec) -> int | None:
-    """Images of the train split; None where only the files would tell."""
+    """Number of images of the train split; None if it depends on the files."""
     facts = dataset_facts(dataset.name)
     known = facts.train_images
     if known is not None and dataset.val == "none":
@@ -32,10 +32,10 @@ def known_train_images(dataset: DatasetSpec) -> int | None:
 
 
 def check_submission(spec: RunSpec) -> None:
-    """Refuse a new run that asks for more than its training, or its images if they are known, have.
+    """Check a new run's evaluations, retention and, if the number of images is known, its sizes.
 
     Args:
-        spec: of a pretraining: resolved.
+        spec: resolved, if of a pretraining.
 
     Raises:
         SpecError: names the field, and what would be valid.
@@ -53,14 +53,14 @@ def check_submission(spec: RunSpec) -> None:
 
 
 def check_sizes(spec: ExperimentSpec, num_train: int) -> list[str]:
-    """Refuse a run that has too few training images for what it asks.
+    """Check that there are enough training images for a run.
 
     Args:
         spec: resolved.
         num_train: images of the train split.
 
     Returns:
-        A sentence for everything that is fitted to the images instead.
+        A sentence for each number that is lowered to suit the images.
 
     Raises:
         SpecError: names the field, and what would be valid.
@@ -71,41 +71,44 @@ def check_sizes(spec: ExperimentSpec, num_train: int) -> list[str]:
     if images < spec.batch_size:
         notes.append(
             f"batch_size: {spec.batch_size} is more than the {num_train} training images; a step "
-            f"takes all of them, and the learning rate is that of a batch of {num_train}"
+            f"uses all of them, and the learning rate is that of a batch of {num_train}"
         )
     if spec.basis is not None:
         fitted = min(spec.basis.fit_images or num_train, num_train) * (spec.basis.passes or 1)
-        most = fit_components(spec.basis, fitted)
-        if most != spec.basis.num_components:
+        kept = fit_components(spec.basis, fitted)
+        if kept != spec.basis.num_components:
             notes.append(
-                f"basis.num_components: {fitted} images span at most {most} components; so many "
-                f"are kept instead of {spec.basis.num_components}"
+                f"basis.num_components: {fitted} images span at most {kept} components, which are "
+                f"kept instead of {spec.basis.num_components}"
             )
     check_neighbours(spec.evaluations, num_train, ("evaluations",))
     return notes
 
 
 def fit_components(basis: BasisSpec, num_images: int) -> int | None:
-    """How many components a resolved basis keeps when it is fitted on some images.
+    """Number of components that a resolved basis keeps when it is fitted to some images.
 
-    The default of a randomised basis is fitted to the images, a number that the spec names is not.
-    A basis of all components is one of all pixels, however few images there are.
+    Too few images lower the default of a randomised basis, but not a number given in the spec. A
+    basis that is not truncated has a component for each pixel, however few images there are.
 
     Args:
         basis: resolved.
-        num_images: that it is fitted on, each augmented one counted.
+        num_images: to fit on, counting each augmented copy.
+
+    Returns:
+        The number of components; None if the basis is not truncated.
 
     Raises:
         SpecError: more components than the images span.
     """
-    kept, most = basis.num_components, num_images - 1
-    if basis.solver is None or kept is None or kept <= most:
+    kept, max_components = basis.num_components, num_images - 1
+    if basis.solver is None or kept is None or kept <= max_components:
         return kept
-    if basis.solver == "randomized" and kept == TRUNCATED_COMPONENTS and most >= 2:
-        return most
+    if basis.solver == "randomized" and kept == TRUNCATED_COMPONENTS and max_components >= 2:
+        return max_components
     raise SpecError(
-        f"basis.num_components: {num_images} images span at most {most} components, not {kept}; "
-        f"valid is 2 to {most}",
+        f"basis.num_components: {num_images} images span at most {max_components} components, "
+        f"not {kept}; expected 2 to {max_components}",
         field=("basis", "num_components"),
     )
 
@@ -117,8 +120,8 @@ def check_neighbours(
 
     Args:
         evaluations: resolved.
-        num_train: images of the train split of the data set that is pretrained on; None: unknown.
-        place: of the evaluations in their spec.
+        num_train: images of the pretraining data set's train split; None: unknown.
+        place: path of the evaluations in the spec.
 
     Raises:
         SpecError: names the field, and what would be valid.
@@ -136,9 +139,9 @@ def check_neighbours(
 def fit_neighbours(
     k: tuple[int, ...], num_train: int, place: tuple[str | int, ...] = ()
 ) -> tuple[int, ...]:
-    """The numbers of neighbours to try among so many training images.
+    """Numbers of neighbours to try among ``num_train`` training images.
 
-    Of the default those that there are images for are tried; numbers that the spec names must fit.
+    Numbers of the default that exceed the images are left out; numbers given in the spec must fit.
 
     Raises:
         SpecError: more neighbours than images.
@@ -148,7 +151,7 @@ def fit_neighbours(
         return fitting
     prefix = "".join(f"{part}." for part in place)
     raise SpecError(
-        f"{prefix}k: {max(k)} neighbours of {num_train} training images; valid is up to "
+        f"{prefix}k: {max(k)} neighbours of {num_train} training images; expected at most "
         f"{num_train}",
         field=(*place, "k"),
     )

@@ -1,4 +1,4 @@
-"""Specs of older formats, read with the meaning that they were written with."""
+"""Upgrade specs of older formats without changing what they mean."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LOSS: Final[dict[str, dict[str, Any]]] = {
 _COMPONENTS: Final[dict[str, dict[str, Any]]] = {
     "pmae": {"ratio_of": "variance", "count": "nearest"},
 }
-"""What version 1 had by default, and what its methods did where later versions have a choice."""
+"""Defaults of version 1, and its behaviour where later versions have a choice."""
 
 
 def upgrade_spec(fields: Any) -> Any:
     """Rewrite the fields of a pretraining spec of version 1 as version 2; leave others alone.
 
-    A field that version 1 did not have gets the value by which a run does what it did then, not
-    the default of today. So a stored run resumes, is rerun and draws its masks as before.
+    A field that version 1 did not have gets the value that reproduces its behaviour, not the
+    present default. So a stored run resumes, is rerun and draws its masks as before.
 
     Args:
         fields: of the spec, not yet validated; anything but a mapping is returned as it is.
@@ -57,7 +57,7 @@ def _method(fields: Mapping[str, Any]) -> str:
 
 
 def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
-    """A share of the variance, by the rule nearest; of objects, patches of one are masked."""
+    """Add version 1's rules: PMAE counts variance by ``nearest``, segmentation masks one object."""
     masking = fields.get("masking", {})
     if _method(fields) in _COMPONENTS:
         return _with_missing(masking, _COMPONENTS[_method(fields)])
@@ -67,7 +67,7 @@ def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
 
 
 def _evaluation(part: Any) -> Any:
-    """An evaluation with the warm-up and the floor that version 1 has where none is written."""
+    """Add version 1's warm-up and standard deviation floor to an evaluation that has none."""
     if not isinstance(part, Mapping):
         return part
     upgraded = dict(part)
@@ -80,7 +80,7 @@ def _evaluation(part: Any) -> Any:
 
 
 def _may_exceed_the_images(fields: Mapping[str, Any]) -> bool:
-    """Whether a batch may be larger than the train split: version 1's rate followed the batch."""
+    """Test if a batch may exceed the train split; version 1 scaled the rate by the batch then."""
     dataset, batch_size = fields.get("dataset"), fields.get("batch_size", _BATCH_SIZE)
     if not isinstance(dataset, Mapping) or not isinstance(batch_size, int):
         return False
@@ -91,5 +91,5 @@ def _may_exceed_the_images(fields: Mapping[str, Any]) -> bool:
 
 
 def _with_missing(part: Any, values: Mapping[str, Any]) -> Any:
-    """A part of a spec with the values of the fields that it does not name."""
+    """Add values for the fields that a part of a spec does not name."""
     return {**values, **part} if isinstance(part, Mapping) else part

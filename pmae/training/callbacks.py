@@ -23,6 +23,7 @@ from pmae.runs.events import (
 )
 from pmae.runs.layout import LeaseDir
 from pmae.training.checkpoint_writer import CheckpointWriter
+from pmae.training.environment import allow_tf32
 from pmae.training.epoch_sums import EpochSums
 from pmae.training.filmstrip import Film
 from pmae.training.module import PretrainModule
@@ -79,9 +80,7 @@ def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accele
     # Deterministic algorithms make torch fill all new memory, which nothing here reads unwritten:
     # 890 of the 1,040 fills of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if accelerator == "cuda":
-        # TF32 for the model's products in fp32; what must be exact says so (pmae.basis.exact).
-        torch.set_float32_matmul_precision("high")
+    allow_tf32(torch.device(accelerator))
     trainer = pl.Trainer(
         accelerator=accelerator,
         max_epochs=1,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import timm
@@ -35,6 +36,10 @@ def environment(
         "optimizer_implementation": spec.optimizer.implementation,
     }
     return facts if init_digest is None else facts | {"init_from_sha256": init_digest}
+
+
+Precision = Literal["fp32", "bf16"]
+"""What a model's arithmetic is done in, once it is chosen."""
 
 
 def machine(device: torch.device, threads: int) -> dict[str, Any]:
@@ -68,6 +73,31 @@ def choose_precision(spec: ExperimentSpec, device: torch.device) -> ExperimentSp
     return spec.model_copy(update={"precision": chosen})
 
 
+def evaluation_precision(asked: Precision | None, trained: str, device: torch.device) -> Precision:
+    """Choose what the encoder of a checkpoint computes in when it is evaluated later.
+
+    Args:
+        asked: by the evaluation; None: what the pretraining computed in, where ``device`` has it in
+            hardware, and fp32 elsewhere.
+        trained: the precision that the checkpoint records.
+        device: that evaluates.
+    """
+    if asked is not None:
+        return asked
+    return "bf16" if trained == "bf16" and computes_bf16(device) else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Compute a model's matrix products in bf16 if ``precision`` says so; weights stay fp32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def allow_tf32(device: torch.device) -> None:
+    """Let a GPU take TF32 for fp32 products; what must be exact says so (pmae.basis.exact)."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Whether ``device`` multiplies bf16 matrices in hardware rather than emulating it."""
     if device.type == "cuda":
@@ -76,9 +106,9 @@ def computes_bf16(device: torch.device) -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def emulation_warning(spec: ExperimentSpec, device: torch.device) -> str | None:
-    """What to tell a researcher whose precision the hardware only emulates."""
-    if spec.precision != "bf16" or computes_bf16(device):
+def emulation_warning(precision: str, device: torch.device) -> str | None:
+    """Warn a researcher whose precision the hardware only emulates."""
+    if precision != "bf16" or computes_bf16(device):
         return None
     return (
         f"precision: this {device.type} emulates bf16, which is many times slower than fp32; "

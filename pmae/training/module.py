@@ -8,7 +8,7 @@ optimiser state and this epoch's running sums.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,6 +26,7 @@ from pmae.schedules import warmup_cosine
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
 from pmae.training.batches import Feed
+from pmae.training.environment import autocast
 from pmae.training.epoch_sums import EpochSums, step_sums
 from pmae.training.online_probe import OnlineProbe
 from pmae.training.plan import StepPlan
@@ -132,8 +133,7 @@ class PretrainModule(pl.LightningModule):
         return tokens[:, 0]
 
     def _autocast(self) -> AbstractContextManager[None]:
-        bf16 = self.spec.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
+        return autocast(self.spec.precision, self.device)
 
     def _standardize(self, pixels: Tensor) -> Tensor:
         return PixelStatistics(self.pixel_mean, self.pixel_std).standardize(pixels)

@@ -93,7 +93,7 @@ def run(
     begin = _begin(run_dir, spec, settings, device)
     spec, checkpoint, resumed_config = begin.spec, begin.checkpoint, begin.config
     _start(lease, begin, environment(spec, device, begin.init_digest), events)
-    emulated = emulation_warning(spec, device)
+    emulated = emulation_warning(spec.precision, device)
     if emulated:
         events.write(WarningEvent(message=emulated))
 

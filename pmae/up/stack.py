@@ -15,7 +15,7 @@ from typing import Self
 import httpx
 
 from pmae.client import ApiError, PmaeClient
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.errors import ClientError, StackError
 from pmae.runtime.interrupts import Interrupts
 from pmae.up import broker

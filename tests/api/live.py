@@ -148,10 +148,15 @@ class LiveApi:
 
 
 @contextmanager
-def live_api(settings: ApiSettings) -> Iterator[LiveApi]:
-    """Serve until the block ends."""
+def live_api(settings: ApiSettings, *, port: int = 0) -> Iterator[LiveApi]:
+    """Serve until the block ends; a stream that is open then is torn."""
     config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=0, log_level="warning", access_log=False
+        create_app(settings),
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

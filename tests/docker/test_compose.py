@@ -16,10 +16,11 @@ from packaging.requirements import Requirement
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from api.db.settings import ServiceSettings
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
 from pmae import __version__
-from pmae.settings import ServiceSettings, StorageSettings
+from pmae.settings import StorageSettings
 from tests.docker.compose import GPU, ROOT, TLS, config, run_config, stages
 from worker.settings import WorkerSettings
 

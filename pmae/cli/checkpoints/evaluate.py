@@ -9,7 +9,7 @@ import typer
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.resolve import CheckpointArgument, find_checkpoint
 from pmae.cli.runs.submit import Changes, Name, Priority, Tags, Watch, announce
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.spec import FinetuneSpec, KnnSpec, LinearProbeSpec, MlpProbeSpec, SpecModel
 from pmae.spec.changes import merge_patch, read_changes
 

@@ -23,7 +23,7 @@ from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import print_json, print_table, size
 from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
 from pmae.client import ApiError, PmaeClient
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.errors import CommandError
 from pmae.runs.layout import BASES_FOLDER, MODEL_FILE
 from pmae.schema import MOST_IN_A_PAGE, CheckpointPage

@@ -14,7 +14,7 @@ from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.resolve import CheckpointArgument, RunArgument, find_checkpoint, find_run
 from pmae.client import ApiError
 from pmae.client.checkpoints import uploaded_images, uploads_refused
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.errors import CommandError
 from pmae.metrics import band_title
 from pmae.runtime.files import write_file

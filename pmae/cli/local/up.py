@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pmae.cli.local.demo import run_demo
 from pmae.runtime.interrupts import Interrupts
 from pmae.up.configuration import UpSettings
-from pmae.up.demo import run_demo
 from pmae.up.serve import keep_up
 
 

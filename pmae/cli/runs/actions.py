@@ -14,7 +14,7 @@ from pmae.cli.output import moment, print_facts, print_json, print_table, share
 from pmae.cli.resolve import RunArgument, RunArguments, find_run
 from pmae.cli.runs.listing import epochs
 from pmae.client import PmaeClient
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.errors import CommandError, PmaeError
 from pmae.metrics import BAND_METRICS, METRICS, unknown_metric
 from pmae.schema import Run

@@ -9,7 +9,7 @@ import typer
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import print_json, print_table
 from pmae.cli.resolve import RunArgument, find_run
-from pmae.client.environment import connect
+from pmae.client.client import connect
 
 
 def change(

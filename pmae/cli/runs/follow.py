@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from pmae.cli.backoff import Patience
 from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.resolve import RunArgument, find_run
 from pmae.cli.runs.watch import show_result, watch_run
 from pmae.client import PmaeClient
-from pmae.client.environment import connect
+from pmae.client.backoff import Backoff
+from pmae.client.client import connect
+from pmae.client.reader import EventReader
 from pmae.errors import ClientError
 from pmae.runtime.interrupts import Interrupts
-from pmae.schema import TERMINAL_STATES
 
 INTERRUPTED = 130
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.1
+"""Between two looks whether an event has come."""
+_SILENT_SECONDS = 2.0
+"""A log is read after this long although no event has come: it may grow by itself."""
 _TAIL_BYTES = 65_536
 
 
@@ -85,17 +91,25 @@ def _follow(client: PmaeClient, run_id: str, offset: int, interrupts: Interrupts
     Raises:
         ClientError: no waiting helps: the run was deleted, or the key does not hold any more.
     """
-    patience = Patience(lambda text: typer.echo(f"pmae: {text}", err=True))
+    backoff = Backoff(lambda text: typer.echo(f"pmae: {text}", err=True), interrupts.pause)
+    news = threading.Event()
+    events = EventReader(
+        lambda: client.events(run_id, backoff=Backoff()), lambda _: news.set()
+    ).start()
+    copied_at = -math.inf
     while not interrupts.requested:
-        try:
-            # First the state: what was written before the end is then there to be read.
-            ended = client.run(run_id).state in TERMINAL_STATES
-            for copied in _copy(client, run_id, offset):
-                offset = copied
-        except ClientError as error:
-            interrupts.pause(patience.seconds_after(error))
-            continue
-        patience.answered()
+        # What was written before the end is there to be read once the end is known.
+        ended = events.has_ended()
+        if ended or news.is_set() or time.monotonic() - copied_at > _SILENT_SECONDS:
+            news.clear()
+            try:
+                for copied in _copy(client, run_id, offset):
+                    offset = copied
+            except ClientError as error:
+                backoff.wait_after(error)
+                continue
+            backoff.answered()
+            copied_at = time.monotonic()
         if ended:
             return
         interrupts.pause(_LOOK_SECONDS)

@@ -10,7 +10,7 @@ import typer
 
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import Cell, print_json, print_table, share
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.client.runs import Order
 from pmae.schema import MOST_IN_A_PAGE, RUN_STATES, RunKind, RunPage, RunState, RunSummary
 

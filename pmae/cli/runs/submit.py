@@ -17,7 +17,7 @@ from pmae.cli.output import print_json
 from pmae.cli.runs.follow import watch_to_end
 from pmae.cli.runs.preview import print_preview
 from pmae.client import PmaeClient
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.errors import SpecError
 from pmae.presets import get_preset, is_preset
 from pmae.schema import Run

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from pmae.cli.backoff import Patience
 from pmae.cli.output import print_table
-from pmae.client import PmaeClient
+from pmae.client import Event, PmaeClient
+from pmae.client.backoff import Backoff
+from pmae.client.reader import EventReader
 from pmae.errors import ClientError
-from pmae.schema import TERMINAL_STATES, Evaluation, Run
+from pmae.schema import Evaluation, Run
+from pmae.schema import Progress as RunProgress
 
-_LOOK_SECONDS = 0.5
-_PLAIN_LINE_LOOKS = 10
-"""Between two lines, where there is no bar, of a run that goes on."""
+_LOOK_SECONDS = 0.1
+"""Between two looks whether the run has ended; the events come by themselves."""
+_PLAIN_LINE_SECONDS = 5.0
+"""Between two lines of the same stage, where there is no bar."""
 _PROTOCOLS = {"linear": "linear probe", "mlp": "MLP probe", "knn": "k-NN", "finetune": "fine-tuned"}
 
 
@@ -27,7 +33,7 @@ def watch_run(
     Args:
         client: of the service.
         run_id: id of the run.
-        console: a bar on a terminal, else a line every few seconds.
+        console: a bar on a terminal, else a line for each stage and every few seconds.
         pause: sleeps; says whether to stop watching.
 
     Returns:
@@ -37,45 +43,78 @@ def watch_run(
         ClientError: there is no such run (any more), or the key does not hold (any more). While
             the service is only away, it is waited for.
     """
-    columns = (
-        TextColumn("{task.fields[stage]:<8}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[figures]}"),
-    )
-    told, looks = "", 0
-
-    def tell(text: str) -> None:
-        console.print(f"pmae: {text}", highlight=False, markup=False, soft_wrap=True)
-
-    patience = Patience(tell)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", stage="queued", figures="", total=None)
-        while True:
-            try:
-                run = client.run(run_id)
-            except ClientError as error:
-                if pause(patience.seconds_after(error)):
-                    return None
-                continue
-            patience.answered()
-            if run.state in TERMINAL_STATES:
-                return run
-            stage = run.progress.stage or run.state
-            bar.update(
-                task,
-                stage=stage,
-                total=run.progress.total,
-                completed=run.progress.done or 0,
-                figures=_figures(run),
-            )
-            line = ": ".join(filter(None, (stage, _figures(run))))
-            if not console.is_terminal and looks % _PLAIN_LINE_LOOKS == 0 and line != told:
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
-                told = line
-            looks += 1
+    display = _Display(console)
+    backoff = Backoff(display.tell)
+    with display:
+        reader = EventReader(lambda: client.events(run_id, backoff=backoff), display.show).start()
+        while not reader.has_ended():
             if pause(_LOOK_SECONDS):
                 return None
+    while True:
+        try:
+            return client.run(run_id)
+        except ClientError as error:
+            if pause(backoff.seconds_after(error)):
+                return None
+
+
+class _Display:
+    """What is seen of a run: a bar on a terminal, lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._state = "queued"
+        self._progress = RunProgress()
+        self._line, self._stage, self._printed_at = "", "", -math.inf
+        self._bar = Progress(
+            TextColumn("{task.fields[stage]:<8}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", stage="queued", figures="", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, text: str) -> None:
+        """Print a sentence about the service."""
+        self._console.print(f"pmae: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, event: Event) -> None:
+        """Show what an event says of the run."""
+        if event.progress is not None:
+            self._progress = event.progress
+        elif event.type == "state" and event.entry is not None and not event.is_final:
+            self._state = str(event.entry.data.get("to", self._state))
+        else:
+            return
+        progress = self._progress
+        stage = progress.stage or self._state
+        figures = _figures(progress)
+        self._bar.update(
+            self._task,
+            stage=stage,
+            total=progress.total,
+            completed=progress.done or 0,
+            figures=figures,
+        )
+        if not self._console.is_terminal:
+            self._print(stage, ": ".join(filter(None, (stage, figures))))
+
+    def _print(self, stage: str, line: str) -> None:
+        now = time.monotonic()
+        recent = now - self._printed_at < _PLAIN_LINE_SECONDS
+        if line == self._line or (stage == self._stage and recent):
+            return
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._line, self._stage, self._printed_at = line, stage, now
 
 
 def show_result(run: Run, console: Console) -> None:
@@ -113,8 +152,7 @@ def _top1(evaluation: Evaluation) -> str:
     return shown if balanced is None else f"{shown} (balanced {balanced:.1%})"
 
 
-def _figures(run: Run) -> str:
-    progress = run.progress
+def _figures(progress: RunProgress) -> str:
     parts = []
     training = progress.stage == "pretrain"
     if training and progress.epoch is not None and progress.total_epochs is not None:

@@ -8,7 +8,7 @@ import typer
 
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import print_json, print_table
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.schema import WorkerView
 
 

@@ -10,7 +10,7 @@ from pmae.cli.options import LOCAL_API, ApiUrl
 from pmae.cli.plugins import PluginGroup
 from pmae.cli.service.status import workers
 from pmae.client import PmaeClient
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.errors import ClientError
 from pmae.runtime.interrupts import Interrupts
 

@@ -1,4 +1,4 @@
-"""The basis whose components are masked."""
+"""Spec of the basis whose components are masked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pmae.spec.base import PositiveInt, SpecModel
 
 BasisKind = Literal["pca", "pca_augmented", "dct", "random", "kernel"]
 EXACT_PIXELS = 12_288
-"""Values of an image (64 x 64 x 3) up to which a square matrix of them is taken into memory."""
+"""Maximal values of an image (64 x 64 x 3) for bases that need a square matrix in memory."""
 TRUNCATED_COMPONENTS = 1024
 RANDOMIZED_IMAGES = 10_000
 
@@ -29,8 +29,8 @@ class BasisSpec(SpecModel):
         default=None,
         ge=2,
         le=EXACT_PIXELS,
-        description="Keep only so many components, those of the greatest variance; what they do "
-        f"not span is never masked. Default: all, or {TRUNCATED_COMPONENTS} where the solver is "
+        description="Keep only this many components, those of largest variance; what they do not "
+        f"span is never masked. Default: all, or {TRUNCATED_COMPONENTS} where the solver is "
         f"randomized or an image has more than {EXACT_PIXELS} values.",
     )
     solver: Literal["exact", "randomized"] | None = Field(
@@ -42,13 +42,13 @@ class BasisSpec(SpecModel):
     fit_images: int | None = Field(
         default=None,
         ge=2,
-        description="Fit on at most so many training images, a seeded choice. Default: all, or "
+        description="Fit on at most this many training images, a seeded choice. Default: all, or "
         f"{RANDOMIZED_IMAGES} where the solver is randomized.",
     )
     passes: PositiveInt | None = Field(
         default=None,
         le=1000,
-        description="pca_augmented: how often each image is augmented and counted; default: 1.",
+        description="pca_augmented: augmented copies of each image to fit on; default: 1.",
     )
     bandwidth: Annotated[float, Field(gt=0)] | Literal["median"] | None = Field(
         default=None,
@@ -59,24 +59,24 @@ class BasisSpec(SpecModel):
         default=None,
         ge=0,
         lt=2**31,
-        description="Of what is drawn: the images chosen, augmentation, the rotation, the "
-        "randomised method. Default: 0 for runs of any seed, so that they share a basis.",
+        description="Of the choice of images, the augmentation, the rotation and the randomised "
+        "method. Default: 0 for runs of any seed, so that they share a basis.",
     )
 
 
 def resolve_basis(
     basis: BasisSpec | None, default: BasisSpec, *, resolution: int, channels: int | None
 ) -> BasisSpec:
-    """Write out the defaults of a basis.
+    """Fill in the defaults of a basis.
 
     Args:
-        basis: as written; None: nothing is.
+        basis: as its author wrote it; None: not at all.
         default: the method's, whose fields hold where ``basis`` names none.
         resolution: edge length of the images in pixels.
-        channels: of the images; None if that depends on the files: defaults are then those of 3.
+        channels: of the images; None: depends on the files, and the defaults are those of 3.
 
     Raises:
-        SpecError: fields that do not go together.
+        SpecError: fields that contradict each other.
     """
     most = (channels or 3) * resolution**2
     given = {} if basis is None else basis.model_dump(exclude_unset=True)
@@ -85,28 +85,28 @@ def resolve_basis(
     return resolved
 
 
-def check_basis(basis: BasisSpec, least_pixels: int, most_pixels: int) -> None:
-    """Check a resolved basis against the number of values that an image has.
+def check_basis(basis: BasisSpec, min_pixels: int, max_pixels: int) -> None:
+    """Check a resolved basis against the number of values of an image.
 
     Args:
         basis: resolved.
-        least_pixels: values of an image, at least.
-        most_pixels: values of an image, at most; the same number where it is known.
+        min_pixels: minimal number of values.
+        max_pixels: maximal number of values; the same where it is known.
 
     Raises:
         SpecError: the basis cannot be fitted; names the field.
     """
-    if least_pixels > EXACT_PIXELS:
+    if min_pixels > EXACT_PIXELS:
         if basis.kind == "kernel":
-            raise _error("kind", f"a kernel basis takes {_LIMIT}, these have {least_pixels}")
+            raise _error("kind", f"a kernel basis takes {_LIMIT}, these have {min_pixels}")
         if basis.solver == "exact":
-            message = f"exact takes {_LIMIT}, these have {least_pixels}; valid is randomized"
+            message = f"exact takes {_LIMIT}, these have {min_pixels}; expected randomized"
             raise _error("solver", message)
     kept = basis.num_components
     if kept is None:
         return
-    if kept > most_pixels:
-        raise _error("num_components", f"{kept} is more than the {most_pixels} values of an image")
+    if kept > max_pixels:
+        raise _error("num_components", f"{kept} is more than the {max_pixels} values of an image")
     if basis.solver == "randomized" and basis.fit_images is not None:
         fitted = basis.fit_images * (basis.passes or 1)
         if kept >= fitted:
@@ -118,7 +118,7 @@ _LIMIT = f"images of at most {EXACT_PIXELS} values"
 
 
 def _with_defaults(basis: BasisSpec, num_pixels: int) -> BasisSpec:
-    """What applies to the kind is written out, what does not apply is refused."""
+    """Fill in the fields that apply to the kind, and refuse those that do not."""
     large = num_pixels > EXACT_PIXELS
     updates: dict[str, Any] = {}
     if basis.kind in ("pca", "pca_augmented"):

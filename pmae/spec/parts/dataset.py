@@ -1,4 +1,4 @@
-"""Which images."""
+"""Spec of a data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pmae.spec.catalog import dataset_facts
 
 
 class DatasetSpec(SpecModel):
-    """Which images."""
+    """A data set, its resolution and its splits."""
 
     name: str = Field(
         description="A name that GET /datasets lists, folder:<name> or npz:<name>.",
@@ -29,19 +29,19 @@ class DatasetSpec(SpecModel):
 
     val: Literal["held_out", "none"] = Field(
         default="held_out",
-        description="held_out: choices and curves are made on a validation split, the data set's "
-        "own or a part of its training images. none: train on all training images, without any "
-        "figure on validation images; a validation split that the files bring is not used.",
+        description="held_out: choose and measure on a validation split, the data set's own or one "
+        "held out of its training images. none: train on all training images and measure nothing "
+        "on validation images; a validation split in the files is not used.",
     )
 
     std_floor: float | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="Least standard deviation of a pixel that standardisation divides by, where "
-        "black is 0 and white is 1: pixels that hardly ever change would blow up otherwise. "
-        "Default: the least one, from 0.02, at which augmented training images have at most 1.5 "
-        "times unit variance; checkpoints record it in their spec.",
+        description="Minimal standard deviation of a pixel that standardisation divides by, where "
+        "black is 0 and white is 1: nearly constant pixels would become huge otherwise. Default: "
+        "the smallest value, from 0.02, at which augmented training images have at most 1.5 times "
+        "unit variance; checkpoints record it in their spec.",
     )
 
     @field_validator("name")

@@ -1,4 +1,4 @@
-"""What is asked of a pretrained encoder."""
+"""Specs of the evaluations of a pretrained encoder, one class a protocol."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _Beta = Annotated[float, Field(ge=0, lt=1)]
 _Baselines = tuple[Literal["raw_pixels", "untrained_encoder"], ...]
 PAPER_K = tuple(range(2, 20))
 K_WITHOUT_VAL = 10
-"""Neighbours of a k-NN where nothing chooses their number: the middle of those of the paper."""
+"""Neighbours of a k-NN without validation images to choose by: the middle of the paper's range."""
 
 
 class _Evaluation(SpecModel):
-    """What every protocol has."""
+    """Fields of every protocol."""
 
     dataset: DatasetSpec | None = Field(
         default=None,
@@ -33,34 +33,35 @@ class _Evaluation(SpecModel):
     at_epochs: tuple[PositiveInt, ...] = Field(
         default=(),
         max_length=1000,
-        description="Measure after these epochs of pretraining too, which gives a curve; the end "
-        "is always measured.",
+        description="Also evaluate after these epochs of pretraining, which gives a curve; the end "
+        "is always evaluated.",
     )
     features: Pooling = Field(
         default="cls",
-        description="What represents an image: the CLS token, or the mean of the patch tokens.",
+        description="Representation of an image: the CLS token, or the mean of the patch tokens.",
     )
     label_fraction: float = Field(
         default=1.0,
         gt=0,
         le=1,
         description="Train the classifier on this fraction of the training images, a seeded choice "
-        "with classes balanced, as if the others had no labels; pixels are standardised by all.",
+        "with classes balanced, as if the others had no labels; all of them still standardise the "
+        "pixels.",
         examples=[0.01, 0.1],
     )
 
     def model_post_init(self, _context: object) -> None:
-        """Count the protocol as written: without it nothing tells which one a part is of."""
+        """Mark the protocol as set, so that it survives ``exclude_unset``."""
         self.model_fields_set.add("protocol")
 
 
 class _Frozen(_Evaluation):
-    """What the protocols that leave the encoder as it is have."""
+    """Fields of the protocols that freeze the encoder."""
 
     layers: Layers = Field(
         default="last",
-        description="last: the last block's features. all: those of every block, for one accuracy "
-        "a depth; the figure reported is still the last block's.",
+        description="last: the last block's features. all: those of every block, for an accuracy "
+        "at each depth; the reported figure is still the last block's.",
     )
     standardize: bool | None = Field(
         default=None,
@@ -69,7 +70,7 @@ class _Frozen(_Evaluation):
     )
     baselines: _Baselines = Field(
         default=(),
-        description="Give the same classifier, by the same recipe, these features too.",
+        description="Also train the same classifier, by the same recipe, on these features.",
     )
 
 
@@ -88,7 +89,9 @@ class _Probe(_Frozen):
         default=None, ge=0, description="Default: 10 % of the epochs (10 of 100), at most 10."
     )
     num_seeds: PositiveInt = Field(
-        default=1, le=100, description="Train it so often; mean and standard deviation are given."
+        default=1,
+        le=100,
+        description="Number of trainings, a seed each; mean and standard deviation are reported.",
     )
 
 
@@ -99,26 +102,26 @@ class LinearProbeSpec(_Probe):
 
 
 class MlpProbeSpec(_Probe):
-    """Two hidden layers of the encoder's width with ReLU on frozen features."""
+    """An MLP on frozen features: two hidden layers of the encoder's width with ReLU."""
 
     protocol: Literal["mlp"] = "mlp"
 
 
 class KnnSpec(_Frozen):
-    """The majority among the nearest training images by Euclidean distance of features."""
+    """k-NN: the majority class of the nearest training images by Euclidean distance of features."""
 
     protocol: Literal["knn"] = "knn"
     k: tuple[PositiveInt, ...] = Field(
         default=PAPER_K,
         min_length=1,
         max_length=100,
-        description="Numbers of neighbours to try; the one best on validation is measured on test. "
-        f"Without validation images one number: default {K_WITHOUT_VAL}.",
+        description="Numbers of neighbours to try; the best on validation images is measured on "
+        f"test images. Without validation images one number; default: {K_WITHOUT_VAL}.",
     )
 
 
 class FinetuneSpec(_Evaluation):
-    """All weights, with a linear classifier on top, trained by AdamW on augmented images."""
+    """Fine-tuning: all weights and a linear classifier, trained by AdamW on augmented images."""
 
     protocol: Literal["finetune"] = "finetune"
     epochs: PositiveInt = Field(default=100, le=10_000)
@@ -130,10 +133,12 @@ class FinetuneSpec(_Evaluation):
         default=None, ge=0, description="Default: 5 % of the epochs (5 of 100), at most 5."
     )
     num_seeds: PositiveInt = Field(
-        default=1, le=100, description="Train it so often; mean and standard deviation are given."
+        default=1,
+        le=100,
+        description="Number of trainings, a seed each; mean and standard deviation are reported.",
     )
     baselines: tuple[Literal["untrained_encoder"], ...] = Field(
-        default=(), description="Train the same network, by the same recipe, from scratch too."
+        default=(), description="Also train the same network, by the same recipe, from scratch."
     )
 
 
@@ -154,7 +159,7 @@ EvaluationSpec = Annotated[
     Discriminator(
         _protocol,
         custom_error_type="unknown_protocol",
-        custom_error_message="not a protocol; valid for `protocol` are linear, mlp, knn, finetune",
+        custom_error_message="not a protocol; expected linear, mlp, knn or finetune for `protocol`",
     ),
 ]
 
@@ -162,12 +167,12 @@ EvaluationSpec = Annotated[
 def resolve_evaluations(
     evaluations: Sequence[EvaluationSpec], *, epochs: int, dataset: DatasetSpec
 ) -> tuple[EvaluationSpec, ...]:
-    """The evaluations of a run with every default written out.
+    """Fill in the defaults of a run's evaluations.
 
     Args:
         evaluations: as their author wrote them.
         epochs: of the run.
-        dataset: resolved; what is pretrained on.
+        dataset: resolved; of the pretraining.
 
     Raises:
         SpecError: an epoch that the run does not have, or images that the encoder cannot take.
@@ -179,10 +184,10 @@ def resolve_evaluations(
 
 
 def resolve_evaluation(evaluation: EvaluationSpec, dataset: DatasetSpec) -> EvaluationSpec:
-    """One evaluation by itself, of an encoder pretrained on ``dataset``.
+    """Fill in the defaults of one evaluation of a checkpoint that was pretrained on ``dataset``.
 
     Raises:
-        SpecError: images that the encoder cannot take, or epochs, which a checkpoint has not.
+        SpecError: images that the encoder cannot take, or ``at_epochs``.
     """
     return _resolve(evaluation, (), 0, dataset)
 
@@ -210,32 +215,32 @@ def _resolve(
 
 
 def _only_k(k: tuple[int, ...], prefix: str, place: tuple[str | int, ...]) -> tuple[int, ...]:
-    """The one number of neighbours of a k-NN that no validation image chooses among several."""
+    """Reduce to one number of neighbours, since there are no validation images to choose by."""
     if k == PAPER_K:
         return (K_WITHOUT_VAL,)
     if len(k) > 1:
         raise SpecError(
-            f"{prefix}k: without validation images (dataset.val is none) nothing chooses among "
-            f"{len(k)} numbers; valid is one of them",
+            f"{prefix}k: {len(k)} numbers, but no validation images to choose by (dataset.val is "
+            "none); expected one number",
             field=(*place, "k"),
         )
     return k
 
 
 def warmup_epochs(evaluation: LinearProbeSpec | MlpProbeSpec | FinetuneSpec) -> float:
-    """Epochs of a classifier's warm-up; by default the share that the paper's recipe has."""
+    """Epochs of a classifier's warm-up; default: the fraction of its epochs in the paper."""
     if evaluation.warmup_epochs is not None:
         return evaluation.warmup_epochs
-    most, share = (5.0, 0.05) if isinstance(evaluation, FinetuneSpec) else (10.0, 0.1)
-    return min(most, share * evaluation.epochs)
+    longest, fraction = (5.0, 0.05) if isinstance(evaluation, FinetuneSpec) else (10.0, 0.1)
+    return min(longest, fraction * evaluation.epochs)
 
 
 def check_warmups(evaluations: Sequence[EvaluationSpec], place: tuple[str, ...]) -> None:
     """Refuse a classifier's warm-up that is longer than its training.
 
     Args:
-        evaluations: as their author wrote them, or resolved.
-        place: of the evaluations in their spec.
+        evaluations: resolved or not.
+        place: path of the evaluations in the spec.
 
     Raises:
         SpecError: names the field.

@@ -1,4 +1,4 @@
-"""What the loss of a method is divided by."""
+"""Spec of the loss: its scale, and normalised patches."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ LossScale = Literal["none", "masked_variance"]
 
 
 class LossSpec(SpecModel):
-    """What the loss is divided by (docs/training.md)."""
+    """Scale of the loss (docs/training.md)."""
 
     scale: LossScale | None = Field(
         default=None,
         description="PMAE: none (default) as in the paper. masked_variance: the squared error is "
-        "divided by the mean eigenvalue of the masked components (of each image's own, with "
-        "masking.scope image), so that steps weigh alike whatever they mask.",
+        "divided by the mean eigenvalue of the masked components (for each image, with "
+        "masking.scope image), so that all steps have similar weight.",
         examples=["none", "masked_variance"],
     )
     norm_pix_loss: bool | None = Field(
         default=None,
-        description="MAE: predict each patch less its own mean and over its own standard "
-        "deviation, as the MAE paper's best models do. Default: false.",
+        description="MAE: predict each patch normalised by its own mean and standard deviation, as "
+        "the MAE paper's best models do. Default: false.",
         examples=[False],
     )
 
@@ -40,18 +40,18 @@ _ABOUT = {
 
 
 def resolve_loss(loss: LossSpec, default: LossSpec, *, title: str, parts: PartsName) -> LossSpec:
-    """Write out the defaults of a method's loss.
+    """Fill in the defaults of a method's loss.
 
-    What changes nothing is taken from another method, so that a spec can change its method.
+    Another method's field is accepted at its default, so that a spec can change its method.
 
     Args:
-        loss: as written.
+        loss: as its author wrote it.
         default: the method's; its fields that are None do not apply to the method.
         title: of the method, for people.
         parts: that the method masks.
 
     Raises:
-        SpecError: a field that does not apply to the method changes something.
+        SpecError: a field that does not apply to the method has another value.
     """
     resolved: dict[str, Any] = {}
     for field, neutral in _NEUTRAL.items():

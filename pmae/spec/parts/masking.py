@@ -1,4 +1,4 @@
-"""What is hidden from the encoder."""
+"""Spec of the masking."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ RATIO_MODES: dict[Predicted, tuple[SegmentationMode, ...]] = {
     "background": ("partial", "random"),
     "object": ("partial",),
 }
-"""By what is predicted: the modes of segmentation that take a ratio."""
+"""Modes of segmentation that take a ratio, by ``predict``."""
 
 
 class MaskingSpec(SpecModel):
-    """What is hidden from the encoder (docs/masking.md)."""
+    """Masking: which components or patches are hidden from the encoder (docs/masking.md)."""
 
     strategy: Strategy = Field(
         default="random",
         description="random: components (PMAE) or patches (MAE) drawn uniformly. PMAE: top masks "
-        "the components of greatest variance, bottom those of least, block a contiguous run of "
+        "the components of largest variance, bottom those of smallest, block a contiguous range of "
         "the spectrum from a random start. MAE: segmentation masks patches by the objects that "
         "they show, as `predict` says (CLEVR with object masks).",
         examples=["random", "top", "bottom", "block", "segmentation"],
     )
     ratio: float | tuple[float, float] | None = Field(
         default=None,
-        description="PMAE: share masked (default 0.2), of what `ratio_of` says. MAE: share of "
-        "patches masked (default 0.75); segmentation: share of the objects' patches that is "
-        "masked, for the modes that take one. Two numbers: drawn uniformly between them, for every "
-        "batch or image as `scope` says; for random patches always for every batch.",
+        description="PMAE: fraction masked (default 0.2), of what `ratio_of` says. MAE: fraction "
+        "of patches masked (default 0.75); segmentation: fraction of the objects' patches masked, "
+        "for the modes that take one. Two numbers: drawn uniformly between them, for each batch or "
+        "image as `scope` says; for random patches always for each batch.",
         examples=[0.2, [0.1, 0.9]],
     )
     ratio_of: RatioOf | None = Field(
         default=None,
-        description="PMAE: what the ratio is a share of. variance (default): the total variance. "
-        "components: their number.",
+        description="PMAE: what the ratio is a fraction of. variance (default): the total "
+        "variance. components: their number.",
     )
     count: Count | None = Field(
         default=None,
-        description="PMAE: how many components make up a share of the variance. nearest: as many "
-        "as come nearest to it. reference (default): one fewer, at least 1, as in the paper's "
-        "public code, which practically never masks a component that holds more than the ratio.",
+        description="PMAE: how many components make up a fraction of the variance. nearest: the "
+        "number that comes nearest to it. reference (default): one fewer, at least 1, as in the "
+        "paper's public code, which hardly ever masks a component that holds more than the ratio.",
     )
     scope: Literal["batch", "image"] | None = Field(
         default=None,
-        description="PMAE: one mask for the batch (default, as the paper) or one for each image, "
-        "the ratio of a range included; top and bottom differ between images only where the "
-        "ratio is a range. MAE draws its patches for each image.",
+        description="PMAE: draw one mask for the batch (default, as in the paper) or one for each "
+        "image, and so the ratio if it is a range; top and bottom differ between images only "
+        "then. MAE always draws its patches for each image.",
     )
     predict: Predicted | None = Field(
         default=None,
@@ -69,11 +69,11 @@ class MaskingSpec(SpecModel):
     mode: SegmentationMode | None = Field(
         default=None,
         description="Segmentation only. With predict background: complete (default) shows every "
-        "patch of every object; partial masks the share `ratio` of the objects' patches too, and "
-        "shows at least one patch of each object; random does so without that promise. With "
-        "predict object, of one object drawn from those in sight: complete masks all its patches, "
-        "partial the share `ratio` of them, random as many patches as it covers, drawn from the "
-        "whole image.",
+        "patch of every object; partial also masks the fraction `ratio` of the objects' patches, "
+        "but shows at least one patch of each object; random masks that fraction without this "
+        "guarantee. With predict object, for one object drawn from those visible: complete masks "
+        "all its patches, partial the fraction `ratio` of them, random as many patches as it "
+        "covers, drawn from the whole image.",
         examples=["complete"],
     )
 
@@ -86,7 +86,7 @@ class MaskingSpec(SpecModel):
             if value is not None and not 0.0 < value < 1.0:
                 raise PydanticCustomError(
                     "ratio_out_of_range",
-                    "{value} is not a ratio; valid is a number above 0 and below 1",
+                    "{value} is not a ratio; expected a number above 0 and below 1",
                     {"value": value},
                 )
         if isinstance(ratio, tuple):
@@ -95,14 +95,14 @@ class MaskingSpec(SpecModel):
 
     @property
     def ratio_range(self) -> tuple[float, float]:
-        """``(low, high)``; equal for a fixed ratio. Only on a resolved spec that has a ratio."""
+        """``(low, high)``, equal for a fixed ratio. Only on a resolved spec that has a ratio."""
         if self.ratio is None:
             raise ValueError("masking.ratio is not resolved, or its mode takes none")
         return self.ratio if isinstance(self.ratio, tuple) else (self.ratio, self.ratio)
 
     @property
     def needs_object_masks(self) -> bool:
-        """Whether the images must come with the masks of their objects."""
+        """True if the images must come with masks of their objects."""
         return self.strategy == "segmentation"
 
 
@@ -113,10 +113,9 @@ def on_dataset(strategies: Sequence[Strategy], dataset: str) -> tuple[Strategy, 
 
 
 def masking_like(masking: MaskingSpec, trained: MaskingSpec) -> MaskingSpec:
-    """Fill in the rules that a masking leaves open by those that a run was trained with.
+    """Fill in ``ratio_of``, ``count`` and ``predict`` from the masking of a trained run.
 
-    A ratio then means what it meant in training: the same count of components, of the same whole;
-    and objects are masked as they were.
+    So a ratio means what it meant in training, and objects are masked as they were.
 
     Args:
         masking: as its author wrote it.
@@ -142,10 +141,10 @@ def resolve_masking(
     strategies: tuple[Strategy, ...],
     default: MaskingSpec,
 ) -> MaskingSpec:
-    """Write out the defaults of a method's masking.
+    """Fill in the defaults of a method's masking.
 
     Args:
-        masking: as written.
+        masking: as its author wrote it.
         dataset: to be masked.
         title: of the method, for people.
         parts: that it masks.
@@ -153,15 +152,14 @@ def resolve_masking(
         default: its values of the fields that ``masking`` leaves out.
 
     Raises:
-        SpecError: the method or the data set cannot be masked so, or a field says nothing.
+        SpecError: the method or the data set lacks the strategy, or a field has no effect.
     """
     if "strategy" not in masking.model_fields_set and masking.strategy != default.strategy:
         masking = masking.model_copy(update={"strategy": default.strategy})
     if masking.strategy not in strategies:
         raise _error(
             "strategy",
-            f"{title} does not mask by {masking.strategy}; valid for it are "
-            + ", ".join(strategies),
+            f"{title} has no strategy {masking.strategy}; expected one of " + ", ".join(strategies),
         )
     if parts == "patches":
         _check_patches(masking, title)
@@ -183,7 +181,7 @@ def _check_patches(masking: MaskingSpec, title: str) -> None:
         if getattr(masking, field) is not None:
             raise _error(field, f"it is about components, and {title} masks patches; leave it out")
     if masking.scope == "batch":
-        raise _error("scope", f"{title} draws its patches for each image; valid is 'image'")
+        raise _error("scope", f"{title} draws its patches for each image; expected 'image'")
 
 
 def _resolve_components(masking: MaskingSpec, default: MaskingSpec) -> MaskingSpec:
@@ -195,7 +193,7 @@ def _resolve_components(masking: MaskingSpec, default: MaskingSpec) -> MaskingSp
     elif count is not None:
         raise _error(
             "count",
-            "a share of the number of components needs no rule; leave it out, or set "
+            "a fraction of the number of components needs no rule; leave it out, or set "
             "masking.ratio_of to variance",
         )
     scope = masking.scope or default.scope or "batch"
@@ -204,7 +202,7 @@ def _resolve_components(masking: MaskingSpec, default: MaskingSpec) -> MaskingSp
         raise _error(
             "scope",
             f"{masking.strategy} with a fixed ratio masks the same components of every image; "
-            "valid is 'batch', or a range of ratios [low, high] to draw from for each image",
+            "expected 'batch', or a range of ratios [low, high] to draw from for each image",
         )
     updates = {"ratio": ratio, "ratio_of": ratio_of, "count": count, "scope": scope}
     return masking.model_copy(update=updates)
@@ -218,7 +216,7 @@ def _resolve_segmentation(
         raise _error(
             "strategy",
             f"segmentation needs a data set with object masks, and {dataset.name} has none; "
-            f"valid is {having}",
+            f"expected {having}",
         )
     predict, mode = masking.predict or "background", masking.mode or "complete"
     taking, ratio = RATIO_MODES[predict], masking.ratio
@@ -227,7 +225,7 @@ def _resolve_segmentation(
     elif ratio is not None:
         raise _error(
             "ratio",
-            f"the objects decide how many patches mode {mode} masks; leave it out, or set "
+            f"mode {mode} masks as many patches as the objects cover; leave it out, or set "
             f"masking.mode to {' or '.join(taking)}",
         )
     updates = {"predict": predict, "mode": mode, "ratio": ratio, "scope": "image"}

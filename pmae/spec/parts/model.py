@@ -1,4 +1,4 @@
-"""Encoder and decoder."""
+"""Spec of encoder and decoder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ModelSpec(SpecModel):
 
 
 def resolve_model(model: ModelSpec, *, resolution: int, patch_size: int) -> ModelSpec:
-    """The model with the preset's numbers written out, for images of ``resolution`` pixels.
+    """Fill in the preset's numbers, and check them against each other and the resolution.
 
     Args:
         model: as its author wrote it.
@@ -46,7 +46,7 @@ def resolve_model(model: ModelSpec, *, resolution: int, patch_size: int) -> Mode
         patch_size: the data set's default.
 
     Raises:
-        SpecError: numbers that do not go together.
+        SpecError: a width or resolution that is not divisible as it needs to be.
     """
     numbers = MODEL_PRESETS[model.preset] | {"patch_size": patch_size}
     missing = {name: value for name, value in numbers.items() if getattr(model, name) is None}
@@ -59,13 +59,13 @@ def resolve_model(model: ModelSpec, *, resolution: int, patch_size: int) -> Mode
         if width % heads:
             raise SpecError(
                 f"model.{prefix}num_heads: {heads} heads do not divide the width {width}; "
-                f"valid are {divisors(width, 64)}",
+                f"expected one of {divisors(width, 64)}",
                 field=("model", prefix + "num_heads"),
             )
         if width % 4:
             raise SpecError(
-                f"model.{prefix}embed_dim: {width} is not a multiple of 4, which the sine-cosine "
-                "positions of a plane need",
+                f"model.{prefix}embed_dim: expected a multiple of 4, as the sine-cosine positions "
+                f"need, got {width}",
                 field=("model", prefix + "embed_dim"),
             )
     _check_patches(resolution, filled)
@@ -78,6 +78,6 @@ def _check_patches(resolution: int, model: ModelSpec) -> None:
         valid = [size for size in divisors(resolution, 64) if size < resolution]
         raise SpecError(
             f"model.patch_size: {patch_size} does not divide the resolution {resolution} into "
-            f"patches; valid are {valid}",
+            f"patches; expected one of {valid}",
             field=("model", "patch_size"),
         )

@@ -1,4 +1,4 @@
-"""Optimiser, learning rate and augmentation."""
+"""Specs of optimiser, learning rate schedule and augmentation."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pmae.errors import SpecError
 from pmae.spec.base import SpecModel, check_range, divisors
 
 PAPER_WARMUP_EPOCHS = 40
-PAPER_WARMUP_SHARE = 0.05
-"""The paper warms up for 40 of its 800 epochs; shorter runs keep that share."""
+PAPER_WARMUP_FRACTION = 0.05
+"""The paper warms up for 40 of its 800 epochs; shorter runs warm up for the same fraction."""
 
 
-CropShare = Annotated[float, Field(gt=0, le=1)]
+CropArea = Annotated[float, Field(gt=0, le=1)]
 
 
 class OptimizerSpec(SpecModel):
-    """AdamW, as MAE trains: the learning rate is ``base_lr`` times the batch over 256."""
+    """AdamW as in MAE: the learning rate is ``base_lr`` times the batch size over 256."""
 
     name: Literal["adamw"] = "adamw"
     base_lr: float = Field(default=1.5e-4, gt=0, le=10, description="For a batch of 256.")
@@ -30,12 +30,12 @@ class OptimizerSpec(SpecModel):
         default=None,
         gt=0,
         le=65_536,
-        description="Batch that the learning rate is computed for; default: the images of a step, "
-        "which are batch_size, or all training images where there are fewer.",
+        description="Batch size that the learning rate is computed from; default: the images of a "
+        "step, which are batch_size, or all training images if there are fewer.",
     )
     implementation: Literal["fused", "foreach"] = Field(
         default="fused",
-        description="AdamW's kernel. The two differ in their last bits, so a run records which.",
+        description="AdamW's kernel. The two differ in the last bits of results.",
     )
 
 
@@ -50,8 +50,8 @@ class ScheduleSpec(SpecModel):
 class AugmentationSpec(SpecModel):
     """RandomResizedCrop (antialiased bicubic) and horizontal flip."""
 
-    crop_scale: tuple[CropShare, CropShare] = Field(
-        default=(0.2, 1.0), description="Range of the crop's share of the area; (1, 1): no crop."
+    crop_scale: tuple[CropArea, CropArea] = Field(
+        default=(0.2, 1.0), description="Range of the crop's fraction of the area; (1, 1): no crop."
     )
     crop_ratio: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
         default=(3 / 4, 4 / 3), description="Range of the crop's aspect ratio."
@@ -67,36 +67,36 @@ class AugmentationSpec(SpecModel):
 
 
 def check_parts(batch_size: int, accumulate_steps: int, devices: int) -> None:
-    """Refuse a batch that cannot be cut into equal parts.
+    """Refuse a batch that cannot be split into equal parts.
 
     Args:
         batch_size: images of an optimiser step.
-        accumulate_steps: parts that go through the model one after the other.
-        devices: parts that do so side by side.
+        accumulate_steps: parts that a device processes one after the other.
+        devices: number of devices that share the batch.
 
     Raises:
         SpecError: names the field to change.
     """
     if batch_size % devices:
         raise SpecError(
-            f"devices: {devices} do not share a batch_size of {batch_size} equally; valid are "
-            f"{divisors(batch_size, 64)}",
+            f"devices: {devices} cannot share a batch_size of {batch_size} equally; expected one "
+            f"of {divisors(batch_size, 64)}",
             field=("devices",),
         )
-    share = batch_size // devices
-    if share % accumulate_steps:
+    images = batch_size // devices
+    if images % accumulate_steps:
         raise SpecError(
-            f"accumulate_steps: {accumulate_steps} do not cut a device's {share} images of a batch "
-            f"into equal parts; valid are {divisors(share, 1024)}",
+            f"accumulate_steps: a device's {images} images of a batch cannot be split into "
+            f"{accumulate_steps} equal parts; expected one of {divisors(images, 1024)}",
             field=("accumulate_steps",),
         )
 
 
 def check_images_per_part(images: int, accumulate_steps: int, devices: int) -> None:
-    """Refuse a batch of fewer images than parts to cut it into.
+    """Refuse a batch of fewer images than parts.
 
     Args:
-        images: that a step takes.
+        images: of a step.
         accumulate_steps: as in :func:`check_parts`.
         devices: as in :func:`check_parts`.
 
@@ -106,21 +106,21 @@ def check_images_per_part(images: int, accumulate_steps: int, devices: int) -> N
     if images < accumulate_steps * devices:
         field = "accumulate_steps" if accumulate_steps > 1 else "devices"
         raise SpecError(
-            f"{field}: a batch of {images} images cannot be cut into {accumulate_steps * devices} "
-            "parts",
+            f"{field}: a batch of {images} images cannot be split into "
+            f"{accumulate_steps * devices} parts",
             field=(field,),
         )
 
 
 def resolve_schedule(schedule: ScheduleSpec, epochs: int) -> ScheduleSpec:
-    """The schedule of a run of ``epochs`` with its warm-up written out.
+    """Fill in the warm-up of a run of ``epochs``.
 
     Raises:
         SpecError: the warm-up is longer than the run.
     """
     warmup = schedule.warmup_epochs
     if warmup is None:
-        warmup = min(PAPER_WARMUP_EPOCHS, PAPER_WARMUP_SHARE * epochs)
+        warmup = min(PAPER_WARMUP_EPOCHS, PAPER_WARMUP_FRACTION * epochs)
     elif warmup > epochs:
         raise SpecError(
             f"schedule.warmup_epochs: {warmup} is more than the {epochs} epochs of the run",
@@ -130,7 +130,7 @@ def resolve_schedule(schedule: ScheduleSpec, epochs: int) -> ScheduleSpec:
 
 
 def resolve_augmentation(augmentation: AugmentationSpec, flip: bool) -> AugmentationSpec:
-    """The augmentation with the data set's default for ``horizontal_flip`` written out."""
+    """Fill in the data set's default for ``horizontal_flip``."""
     if augmentation.horizontal_flip is not None:
         return augmentation
     return augmentation.model_copy(update={"horizontal_flip": flip})

@@ -164,6 +164,7 @@ def main() -> None:
 
 def _preload() -> None:
     """Import what a trainer imports, and leave it where forked processes can share it."""
+    import pmae.training.process.trainer
     import pmae.training.run  # noqa: F401
 
     if sys.modules["torch"].cuda.is_initialized():

@@ -14,10 +14,10 @@ from api.auth.keys import mint, parse
 from api.auth.service import note_use, verify_bearer
 from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
+from api.db.settings import ServiceSettings
 from api.db.tables import ApiKeyRow
 from pmae.client import ApiError, PmaeClient
 from pmae.schema.access import ApiKey
-from pmae.settings import ServiceSettings
 from tests.api.auth.conftest import LockedApi, bearer
 from tests.support.commands import installed_metadata, run_pmae
 from tests.support.waiting import wait_until

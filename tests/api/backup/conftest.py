@@ -23,10 +23,10 @@ from api.db import run_states
 from api.db.clock import database_now
 from api.db.metric_blocks import summarise
 from api.db.session import make_engine, make_sessions
+from api.db.settings import ServiceSettings
 from api.db.tables import ApiKeyRow, AuditRow, Base, CheckpointRow, MetricRow, RunRow
 from pmae.presets import get_preset
 from pmae.runs.layout import RunDir
-from pmae.settings import ServiceSettings
 from pmae.spec import resolve
 from tests.support.databases import Databases
 

@@ -16,12 +16,12 @@ from api.db import run_states
 from api.db.check import find_missing_checkpoints, find_wrong_blocks, repair_blocks
 from api.db.metric_blocks import summarise
 from api.db.run_states import Claim
+from api.db.settings import ServiceSettings
 from api.db.tables import CheckpointRow, MetricBlockRow, MetricRow, RunRow
 from api.metrics.series import get_metrics
 from pmae.presets import get_preset
 from pmae.runs.events import MetricsEvent
 from pmae.runs.layout import LeaseDir, RunDir
-from pmae.settings import ServiceSettings
 from pmae.spec import resolve
 from tests.api.db.test_metric_blocks import add_run, expected_blocks, found_blocks, points_of
 from tests.support.commands import installed_metadata, run_pmae

@@ -16,29 +16,29 @@ from api.db.tables import RunEventRow, RunRow
 from api.events.order import EventOrder, place_of_now
 from api.storage.deletion import finish_deletions
 from pmae.client import PmaeClient
-from pmae.client.sse import ServerSentEvent, parse_stream
 from pmae.schema import RunSummary
 from pmae.schema.runs import ServiceEvent
 from tests.api.live import LiveApi
+from tests.support.events import SentEvent, sent_events
 from tests.support.waiting import wait_until
 
 
 @contextmanager
 def stream(
     api: LiveApi, last_event_id: int | None = None, **params: str
-) -> Iterator[Iterator[ServerSentEvent]]:
+) -> Iterator[Iterator[SentEvent]]:
     headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
     with api.client.stream("GET", "/events", headers=headers, params=params) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        yield parse_stream(response.iter_bytes())
+        yield sent_events(response)
 
 
-def kept(events: Iterator[ServerSentEvent]) -> Iterator[ServerSentEvent]:
+def kept(events: Iterator[SentEvent]) -> Iterator[SentEvent]:
     return (event for event in events if event.id is not None)
 
 
-def messages(events: Iterator[ServerSentEvent], count: int) -> list[str]:
+def messages(events: Iterator[SentEvent], count: int) -> list[str]:
     return [event.data["message"] for event in islice(kept(events), count)]
 
 
@@ -120,9 +120,9 @@ def test_progress_comes_in_coarse_steps(api: LiveApi) -> None:
 def test_a_long_backlog_arrives_whole_and_in_order(
     api: LiveApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.events.all_runs._MOST_ROWS", 7)
+    monkeypatch.setattr("api.events.look.MAX_ROWS", 7)
     monkeypatch.setattr("api.events.order._MOST_IDS", 5)
-    monkeypatch.setattr("api.events.outbox.MOST_WAITING", 5)
+    monkeypatch.setattr("api.events.listener.MAX_WAITING", 5)
     rows = [api.add_run() for _ in range(3)]
     for index in range(40):
         api.add_event(rows[index % 3].number, f"event {index}")
@@ -152,7 +152,7 @@ def test_deletions_are_told_also_to_who_was_away(api: LiveApi) -> None:
     assert again == [("delete", told.id), ("stage", str(later))]
     with stream(api, 0, types="delete") as events, PmaeClient(api.url) as client:
         assert next(events).id == told.id
-        assert next(client.service_events(types=["delete"], last_event_id="0")).id == told.id
+        assert next(client.events(types=["delete"], last_event_id=0)).id == int(told.id or 0)
 
 
 def test_a_silent_stream_is_kept_open_by_comments(api: LiveApi) -> None:
@@ -234,8 +234,8 @@ def test_what_is_complete_waits_for_those_that_run(api: LiveApi) -> None:
         with api.sessions() as look:
             place = place_of_now(look)
         assert place.last_id < lower
-        assert higher in place.told
-        assert lower not in place.told
+        assert higher in place.known
+        assert lower not in place.known
         undone = add_event(second, rows[1].number, "undone")
         second.rollback()
         last = api.add_event(rows[2].number, "last")

@@ -12,23 +12,23 @@ from sqlalchemy import delete, update
 from api.db import run_states
 from api.db.tables import RunEventRow, RunRow
 from pmae.client import PmaeClient
-from pmae.client.sse import ServerSentEvent, parse_stream
 from pmae.schema import HistoryEntry, Progress
 from tests.api.live import LiveApi
+from tests.support.events import SentEvent, sent_events
 
 
 @contextmanager
 def stream(
     api: LiveApi, run_id: str, last_event_id: int | None = None
-) -> Iterator[Iterator[ServerSentEvent]]:
+) -> Iterator[Iterator[SentEvent]]:
     headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
     with api.client.stream("GET", f"/runs/{run_id}/events", headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        yield parse_stream(response.iter_bytes())
+        yield sent_events(response)
 
 
-def kept(events: Iterator[ServerSentEvent]) -> Iterator[ServerSentEvent]:
+def kept(events: Iterator[SentEvent]) -> Iterator[SentEvent]:
     return (event for event in events if event.id is not None)
 
 
@@ -72,8 +72,8 @@ def test_a_broken_stream_goes_on_where_it_was(api: LiveApi) -> None:
 def test_a_long_history_arrives_whole_and_in_order(
     api: LiveApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.events.streams._MOST_ROWS", 7)
-    monkeypatch.setattr("api.events.outbox.MOST_WAITING", 5)
+    monkeypatch.setattr("api.events.look.MAX_ROWS", 7)
+    monkeypatch.setattr("api.events.listener.MAX_WAITING", 5)
     row, other = api.add_run(state="running"), api.add_run(state="running")
     ids: list[int] = []
     for index in range(40):
@@ -117,7 +117,9 @@ def test_the_client_understands_the_stream(api: LiveApi) -> None:
     api.client.post(f"/runs/{run_id}/cancel")
     with PmaeClient(api.url) as client:
         states = [
-            event.data["data"]["to"] for event in client.events(run_id) if event.type == "state"
+            event.entry.data["to"]
+            for event in client.events(run_id, types=["state"])
+            if event.entry is not None
         ]
     assert states == ["queued", "cancelled"]
 
@@ -128,9 +130,11 @@ def test_text_with_unusual_line_ends_is_told_whole(api: LiveApi) -> None:
     told = api.add_event(row.number, text, state="failed")
     with PmaeClient(api.url) as client:
         of_run = list(client.events(row.id))[-1]
-        of_all = next(client.service_events(types=["stage"], last_event_id=str(told - 1)))
-    assert of_run.data["message"] == of_all.data["message"] == text
-    assert of_all.data["run"]["name"] == text
+        of_all = next(client.events(types=["stage"], last_event_id=told - 1))
+    assert of_run.entry is not None
+    assert of_all.entry is not None
+    assert of_all.run is not None
+    assert of_run.entry.message == of_all.entry.message == of_all.run.name == text
     sent = api.client.get(f"/runs/{row.id}/events").text
     assert sent.splitlines() == sent.split("\n")[:-1], "also readers that split there get it"
     assert "one\\u2028two" in sent
@@ -149,7 +153,7 @@ def test_a_client_that_leaves_does_not_disturb_the_others(api: LiveApi) -> None:
 def test_a_run_that_is_deleted_meanwhile_ends_its_stream(
     api: LiveApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.events.outbox.MOST_WAITING", 1)  # a message in each look
+    monkeypatch.setattr("api.events.listener.MAX_WAITING", 1)  # a message in each look
     rows = [api.add_run(state="running") for _ in range(2)]
     with stream(api, rows[0].id) as events, stream(api, rows[1].id) as others:
         assert next(kept(events)).data["message"] == "submitted"

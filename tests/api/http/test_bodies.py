@@ -36,7 +36,7 @@ def post(
         (b'{"seed": 1}}', JSON, 400, "invalid_json", "Extra data at character 11"),
         (b'{"seed": "\xff"}', JSON, 400, "bad_request", "parsing the body"),
         (b"[" * 100_000, JSON, 400, "bad_request", "parsing the body"),
-        (b"[]", JSON, 422, "invalid_request", "an object is needed here"),
+        (b"[]", JSON, 422, "invalid_request", "expected an object"),
         (b'{"seed": "\\ud800"}', JSON, 422, "invalid_request", "/seed: "),
         (b'{"images": {"splt": 1}}', JSON, 422, "invalid_request", "did you mean 'split'"),
     ],

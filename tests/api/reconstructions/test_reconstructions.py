@@ -103,7 +103,7 @@ def test_what_cannot_be_reconstructed(
         ({"masking": {"strategy": "top", "scope": "image"}}, "/masking/scope", "a range of ratios"),
         ({"components": [3, 64]}, "/components", "64 is not among the 64 components"),
         ({"components": [[0, 10**12]]}, "/components", "numbers from 0 to 63"),
-        ({"components": [[0, 63]]}, "/components", "valid are 1 to 63"),
+        ({"components": [[0, 63]]}, "/components", "expected 1 to 63"),
         ({"components": []}, "/components", "at least 1 value"),
         ({"components": [[5, 2]]}, "/components", "first <= last"),
         ({"components": [-1]}, "/components/0", "greater than or equal to 0"),

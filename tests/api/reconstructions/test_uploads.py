@@ -192,13 +192,13 @@ def test_images_are_of_one_kind(api: LiveApi, checkpoint: str, subtests: pytest.
     cases: list[tuple[object, str, str]] = [
         ({"uploaded": []}, "/images/uploaded", "at least 1 value"),
         ({"uploaded": png * 33}, "/images/uploaded", "at most 32 values"),
-        ({"uploaded": png[0]}, "/images/uploaded", "a list is needed"),
-        ({"uploaded": [*png, 5]}, "/images/uploaded/1", "text is needed"),
+        ({"uploaded": png[0]}, "/images/uploaded", "expected a list"),
+        ({"uploaded": [*png, 5]}, "/images/uploaded/1", "expected text"),
         ({"uploaded": png, "split": "val"}, "/images", "valid is one of the two"),
         ({"uploaded": png, "indices": [0]}, "/images", "valid is one of the two"),
         ({"uploads": png}, "/images/uploads", "did you mean 'uploaded'"),
         ({"splt": "val"}, "/images/splt", "did you mean 'split'"),
-        (png, "/images", "an object is needed here"),
+        (png, "/images", "expected an object"),
     ]
     for images, field, valid in cases:
         with subtests.test(images=str(images)[:60]):

@@ -61,7 +61,7 @@ BAD_SPECS: list[tuple[dict[str, Any], str, str]] = [
     (DIGITS | {"model": {"patch_size": 3}}, "/model/patch_size", "[1, 2, 4]"),
     ({"dataset": {"name": "cifar11"}}, "/dataset/name", "digits, elpv, fashion_mnist"),
     ({"dataset": {"name": "folder:../../etc"}}, "/dataset/name", "no '..'"),
-    ({"dataset": {"name": "../digits"}}, "/dataset/name", "valid are"),
+    ({"dataset": {"name": "../digits"}}, "/dataset/name", "expected one of"),
     ({"method": "mae"}, "/dataset", "required"),
     (DIGITS | {"epochs": 0}, "/epochs", "greater than 0"),
     (
@@ -80,7 +80,7 @@ BAD_SPECS: list[tuple[dict[str, Any], str, str]] = [
             "basis": {"num_components": 300},
         },
         "/basis/num_components",
-        "300 images span at most 299 components, not 300; valid is 2 to 299",
+        "300 images span at most 299 components, not 300; expected 2 to 299",
     ),
     (
         DIGITS | {"evaluations": [{"protocol": "knn", "k": [1300]}]},

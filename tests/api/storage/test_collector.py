@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db import run_states
 from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
+from api.db.settings import ServiceSettings
 from api.db.tables import CheckpointRow, RunRow
 from api.storage.collector import find_garbage, remove_garbage
 from api.storage.garbage import Garbage, GarbageError
 from pmae.presets import get_preset
 from pmae.runs.layout import RunDir
-from pmae.settings import ServiceSettings
 from pmae.spec import resolve
 from tests.support.commands import installed_metadata, run_pmae
 

@@ -73,6 +73,19 @@ def test_a_share_far_below_zero_does_not_squeeze_the_rest() -> None:
     assert "domainMin" not in spec["layer"][0]["encoding"]["y"]["scale"]
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, "~r"), ({"log": True}, "~g"), ({"percent": True}, "%")]
+)
+def test_the_numbers_of_a_linear_axis_have_no_exponent(
+    options: dict[str, bool], expected: str
+) -> None:
+    metrics = Metrics(run_id="a", series=[series("val_rankme", [10.0, 50.0])])
+    frame = drawing.curve_frame(metrics, drawing.RANK_LINES)
+    lines = drawing.lines_of(frame, drawing.RANK_LINES)
+    spec = drawing.curves(frame, lines, color="#000000", title="Rank", **options).to_dict()
+    assert spec["layer"][0]["encoding"]["y"]["axis"]["format"] == expected
+
+
 def test_each_band_of_the_spectrum_has_a_line_of_its_own() -> None:
     chart = next(each for each in drawing.CURVE_CHARTS if each.key == "bands")
     assert {line.metric for line in chart.lines} < BAND_METRICS

@@ -37,7 +37,10 @@ def test_each_page_of_a_finished_run_of_the_real_service(
         expect(page.get_by_role("heading", name="browser test")).to_be_visible()
         expect(page.get_by_role("rowheader", name="trained encoder")).to_be_visible()
         expect(page.get_by_role("rowheader", name="raw pixels")).to_be_visible()
-        expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(9)
+        charts = page.get_by_test_id("stVegaLiteChart").filter(visible=True)
+        expect(charts).to_have_count(3)
+        page.get_by_text("More curves").click()
+        expect(charts).to_have_count(7)
         expect(page.get_by_role("tabpanel", name="Log")).to_contain_text("64 components")
         for tab, text in (
             ("History", "entered the stage pretrain"),

@@ -145,7 +145,7 @@ def test_a_ratio_that_the_basis_cannot_reach_is_refused_at_the_start(
     tmp_path: Path, tiny_spec: ExperimentSpec, storage: StorageSettings
 ) -> None:
     spec = _with_basis(tiny_spec, {"num_components": 3}, masking=MaskingSpec(ratio=(0.1, 0.8)))
-    with pytest.raises(SpecError, match=r"masking\.ratio: 0\.8 .* valid is up to 0\.\d+") as caught:
+    with pytest.raises(SpecError, match=r"masking\.ratio: 0\.8 .*at most 0\.\d+") as caught:
         _run(tmp_path / "run", spec, storage)
     assert caught.value.field == ("masking", "ratio")
     events = list(read_events(RunDir(tmp_path / "run").lease(1).events))
@@ -160,7 +160,7 @@ def test_a_reconstruction_cannot_ask_for_more_either(
     checkpoint, _ = newest_valid(RunDir(tmp_path / "run"))
     assert checkpoint is not None
     loaded = LoadedCheckpoint.load(checkpoint, storage)
-    with pytest.raises(SpecError, match="valid is up to") as caught:
+    with pytest.raises(SpecError, match="expected at most") as caught:
         loaded.reconstruct(split="val", indices=[0], masking=MaskingSpec(ratio=0.9), seed=0)
     assert caught.value.field == ("masking", "ratio")
 

@@ -73,7 +73,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     (DIGITS, {"seed": 1}, "seed", "nothing is drawn"),
     (DIGITS, {"kind": "dct", "seed": 1}, "seed", "nothing is drawn"),
     (DIGITS, {"num_components": 65}, "num_components", "the 64 values of an image"),
-    (IMAGENET, {"solver": "exact"}, "solver", "valid is randomized"),
+    (IMAGENET, {"solver": "exact"}, "solver", "expected randomized"),
     (IMAGENET, {"kind": "kernel"}, "kind", "at most 12288 values, these have 150528"),
     (IMAGENET, {"fit_images": 1000}, "fit_images", "1000 images span fewer than 1024"),
     ({"name": "folder:x", "resolution": 112}, {"kind": "kernel"}, "kind", "these have 12544"),

@@ -126,7 +126,7 @@ def test_standard_input(api: LiveApi, tmp_path: Path) -> None:
         (["--set", "masking.rato=0.3"], "the nearest are masking.ratio"),
         (["--set", "ratio=0.3"], "the nearest are masking.ratio"),
         (["--set", "evaluations.0.k=3"], "evaluations has no fields of its own"),
-        (["--set", "epochs"], "valid is path=value"),
+        (["--set", "epochs"], "expected path=value"),
     ],
 )
 @pytest.mark.parametrize("command", ["submit", "train"])

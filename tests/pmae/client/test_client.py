@@ -14,16 +14,13 @@ import pytest
 from pmae.client import (
     ApiError,
     PmaeClient,
-    UnexpectedAnswerError,
 )
-from pmae.client.sse import parse_stream
 from pmae.presets import PRESETS
 from pmae.schema import (
     CheckpointPage,
     History,
     LogChunk,
     Metrics,
-    Problem,
     Readiness,
     ReconstructionRequest,
     RunPage,
@@ -203,71 +200,6 @@ def test_a_preset_is_read() -> None:
         client.preset("paper?dataset=cifar10&ratio=0.2")
     assert asked[0].endswith(b"/presets/quickstart")
     assert asked[1].endswith(b"/presets/paper%3Fdataset%3Dcifar10%26ratio%3D0.2")
-
-
-STREAM = """\
-: heartbeat
-
-id: 1
-event: state
-data: {"state": "running"}
-
-event: progress
-data: {"done": 1,
-data:  "total": 2}
-
-id: 3
-event: state
-data: {"state": "torn
-"""
-
-
-def test_events_are_read_and_heartbeats_and_torn_ones_passed_over() -> None:
-    events = list(parse_stream([STREAM.encode()]))
-    assert [(e.id, e.type, e.data) for e in events] == [
-        ("1", "state", {"state": "running"}),
-        (None, "progress", {"done": 1, "total": 2}),
-    ]
-
-
-@pytest.mark.parametrize("size", [1, 2, 1_000])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_only_line_feeds_and_carriage_returns_end_a_line(end: str, size: int) -> None:
-    text = "a\u2028b\u2029c\x85d\u00e9"
-    data = f'data: {{"a":{end}data: "{text}"}}{end}{end}'.encode() * 2
-    chunks = [data[start : start + size] for start in range(0, len(data), size)]
-    assert [event.data for event in parse_stream(chunks)] == [{"a": text}] * 2
-
-    with client_over(lambda _: httpx.Response(200, content=iter(chunks))) as client:
-        assert [event.data for event in client.events("a")] == [{"a": text}] * 2
-        assert [event.data for event in client.service_events()] == [{"a": text}] * 2
-
-
-def test_events_go_on_from_an_id() -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert request.headers["last-event-id"] == "1"
-        assert request.headers["accept"] == "text/event-stream"
-        return httpx.Response(200, text='id: 2\nevent: error\ndata: {"message": "no"}\n\n')
-
-    with client_over(answer) as client:
-        events = list(client.events("a", last_event_id="1"))
-    assert [event.id for event in events] == ["2"]
-
-
-@pytest.mark.parametrize("data", ["[1]", "{torn", "nothing"])
-def test_an_event_that_is_no_object_is_told(data: str) -> None:
-    with (
-        client_over(lambda _: httpx.Response(200, text=f"data: {data}\n\n")) as client,
-        pytest.raises(UnexpectedAnswerError, match="not a JSON object"),
-    ):
-        list(client.events("a"))
-
-
-def test_a_refused_stream_carries_the_problem() -> None:
-    problem = Problem(title="Not Found", status=404, code="run_not_found", detail="no run a")
-    answer = httpx.Response(404, content=problem.model_dump_json())
-    with client_over(lambda _: answer) as client, pytest.raises(ApiError, match="no run a"):
-        list(client.events("a"))
 
 
 def test_download_urls_are_for_the_address_that_the_reader_has() -> None:

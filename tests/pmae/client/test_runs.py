@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import socket
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -173,23 +172,3 @@ def test_metrics_of_many_runs(api: LiveApi, client: PmaeClient, tmp_path: Path) 
     file.write_text("".join(client.metrics_csv(ids)))
     with file.open(newline="") as lines:
         assert len(list(csv.DictReader(lines))) == 3 * 51
-
-
-def test_all_runs_are_followed(api: LiveApi, client: PmaeClient) -> None:
-    row = api.add_run()
-    first = next(client.service_events(types=["state"], last_event_id="0"))
-    assert first.data["run_id"] == row.id
-    found: list[str] = []
-
-    def follow() -> None:
-        for event in client.service_events(types=["stage"], last_event_id=first.id):
-            found.append(event.data["message"])
-            if len(found) == 2:
-                return
-
-    thread = threading.Thread(target=follow)
-    thread.start()
-    for message in ("one", "two"):
-        api.add_event(row.number, message)
-    thread.join(timeout=60)
-    assert found == ["one", "two"]

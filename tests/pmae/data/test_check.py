@@ -19,7 +19,7 @@ def test_it_counts_images_and_classes(storage: StorageSettings) -> None:
 
 @pytest.mark.parametrize("resolution", [None, 32])
 def test_what_cannot_be_opened_says_why(storage: StorageSettings, resolution: int | None) -> None:
-    with pytest.raises(SpecError, match="unknown data set 'no_such_set'; valid are"):
+    with pytest.raises(SpecError, match="unknown data set 'no_such_set'; expected one of"):
         check("no_such_set", storage, resolution)
     with pytest.raises(SpecError, match="'folder:my data' does not name a folder"):
         check("folder:my data", storage, resolution)

@@ -161,7 +161,7 @@ def _evaluate_alone(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--protocol", "svm"), "valid for `protocol` are linear, mlp, knn, finetune"),
+        (("--protocol", "svm"), "expected linear, mlp, knn or finetune for `protocol`"),
         (("--protocol", "knn", "--epochs", "3"), "epochs: the protocol knn has no such option"),
         (("--layers", "most"), "layers: "),
         (("--max-train-images", "3"), "--dataset"),

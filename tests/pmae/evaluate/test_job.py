@@ -64,13 +64,19 @@ def _spec(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
 class Trainer:
     """Starts the process of one evaluating run."""
 
-    def __init__(self, storage: StorageSettings, evaluations: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, storage: StorageSettings, evaluations: list[dict[str, Any]], **fields: Any
+    ) -> None:
         self.run = RunDir(storage.runs_dir / "fedcba987654")
         self.run.path.mkdir(parents=True)
-        spec = EvaluateSpec.model_validate(_spec(evaluations))
-        self.run.spec.write_text(spec.model_dump_json())
+        self.write(evaluations, **fields)
         self._environment = {**os.environ, "PMAE_HOME": str(storage.home)}
         self._started: list[subprocess.Popen[bytes]] = []
+
+    def write(self, evaluations: list[dict[str, Any]], **fields: Any) -> None:
+        """Ask for something else from the next process on."""
+        spec = EvaluateSpec.model_validate(_spec(evaluations) | fields)
+        self.run.spec.write_text(spec.model_dump_json())
 
     def start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -153,6 +159,33 @@ def test_a_killed_one_takes_over_what_it_had_measured_and_sigterm_gives_it_back(
     assert isinstance(events[-1], EndEvent)
     assert sum(isinstance(event, StartEvent) for event in events) == 1
     assert _results(trainer.run.lease(3)) == first
+
+
+def test_the_precision_is_the_one_that_is_asked_for_and_then_stays(
+    parent: RunDir, storage: StorageSettings, trainers: list[Trainer]
+) -> None:
+    probe = {"protocol": "linear", "epochs": 5, "baselines": ["raw_pixels"]}
+    both: list[dict[str, Any]] = [probe, {"protocol": "knn", "k": [3]}]
+    trainers.append(trainer := Trainer(storage, [probe], precision="bf16"))
+    assert trainer.start().wait(timeout=120) == 0
+    first = _results(trainer.run.lease(1))
+    assert first["linear/encoder"].details["precision"] == "bf16"
+    assert "precision" not in first["linear/raw_pixels"].details
+    assert _results(parent.lease(1))["linear/encoder"].details["precision"] == "fp32"
+
+    # As if it had begun where bf16 is the default: the next process stays with it.
+    trainer.write(both)
+    assert trainer.start().wait(timeout=120) == 0
+    resumed = _results(trainer.run.lease(2))
+    assert resumed["linear/encoder"] == first["linear/encoder"]
+    assert resumed["knn/encoder"].details["precision"] == "bf16"
+
+    shutil.rmtree(trainer.run.path)
+    trainers.append(whole := Trainer(storage, both, precision="bf16"))
+    assert whole.start().wait(timeout=120) == 0
+    assert [*map(_figures, _results(whole.run.lease(1)).values())] == [
+        *map(_figures, resumed.values())
+    ]
 
 
 @pytest.mark.parametrize("missing", ["checkpoint", "run"])

@@ -240,7 +240,7 @@ def test_transfer_measures_the_other_data_set(evaluations: Evaluations) -> None:
     result = measure(evaluations, KnnSpec(dataset=smaller, k=(3,)))
     assert result.num_train == 60
     assert result.data_digest != evaluations.subject.target.digest
-    with pytest.raises(SpecError, match=r"k: 61 neighbours of 60 .* up to 60"):
+    with pytest.raises(SpecError, match=r"k: 61 neighbours of 60 .* at most 60"):
         measure(evaluations, KnnSpec(dataset=smaller, k=(61,)))
 
 

@@ -130,7 +130,7 @@ def test_a_block_of_a_number_starts_equally_often_everywhere() -> None:
 def test_a_share_of_the_number_can_always_be_reached() -> None:
     truncated = Basis(torch.eye(8)[:4], torch.tensor([0.3, 0.2, 0.1, 0.05], dtype=torch.float64))
     check_reach(_masking("random", None, ratio=0.9), truncated)
-    with pytest.raises(SpecError, match=r"valid is up to 0\.65"):
+    with pytest.raises(SpecError, match=r"expected at most 0\.65"):
         check_reach(_masking("random", "reference", ratio=0.9), truncated)
     masking = _masking("top", None, ratio=0.5)
     draw = PMAE(truncated).draw(2, masking, generator(0, "mask"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pmae.masking import num_masked_for_ratio, random_component_mask, random_patch_mask
-from pmae.masking.order import PIECE, mask_first
+from pmae.masking.order import CHUNK_VALUES, mask_first
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -23,7 +23,7 @@ def _rank(rows: int, count: int, generator: torch.Generator) -> tuple[torch.Tens
 def test_components_are_masked_by_the_rank_of_their_noise(per_image: bool) -> None:
     """In pieces as at once: there are enough values for three, the last one smaller."""
     components = 3000
-    rows = 2 * (PIECE // components) + 5
+    rows = 2 * (CHUNK_VALUES // components) + 5
     variance = 0.99 ** torch.arange(components, dtype=torch.float64)
     variance /= variance.sum()
     ratios = torch.linspace(0.1, 0.6, rows, dtype=torch.float64) if per_image else torch.tensor(0.2)

@@ -20,10 +20,11 @@ from pmae.presets import (
     UnknownPresetError,
     get_preset,
     is_preset,
+    load_spec,
 )
 from pmae.presets.paper import PAPER, PAPER_ALIASES
 from pmae.report.published import DATASETS, ROWS, published, published_top1
-from pmae.spec import ExperimentSpec, FinetuneSpec, load_spec, resolve
+from pmae.spec import ExperimentSpec, FinetuneSpec, resolve
 from pmae.spec.catalog import DATASETS as CATALOG
 
 PAPER_DATASETS = (*DATASETS, "clevr", "imagenet")
@@ -175,8 +176,8 @@ def test_names_of_former_versions_still_count() -> None:
         ("paper?ratio=0.2&ratio=0.3", "ratio", "given twice"),
         ("paper?method=mae&basis=dct", "basis", "MAE masks patches and has no basis"),
         ("paper?method=mae&count=nearest", "count", "MAE masks patches"),
-        ("paper?strategy=segmentation", "strategy", "PMAE does not mask by segmentation"),
-        ("paper?method=mae&strategy=segmentation", "strategy", "valid is clevr"),
+        ("paper?strategy=segmentation", "strategy", "PMAE has no strategy segmentation"),
+        ("paper?method=mae&strategy=segmentation", "strategy", "expected clevr"),
         ("paper?dataset=clevr&basis=kernel", "basis", "images of at most 12288 values"),
         ("paper?strategy=top&scope=image", "scope", "a range of ratios"),
         ("paper?ratio_of=components&count=nearest", "count", "ratio_of to variance"),

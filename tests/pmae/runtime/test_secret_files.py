@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.settings import ApiSettings
-from pmae.client.environment import connect
+from pmae.client.client import connect
 from pmae.errors import SettingsError
 from pmae.runtime.secret_files import SECRETS, read_secret, without_secrets
 from pmae.settings import load_settings

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pmae.errors import SpecError
-from pmae.presets import get_preset
-from pmae.spec import ExperimentSpec, KnnSpec, load_spec
+from pmae.presets import get_preset, load_spec
+from pmae.spec import ExperimentSpec, KnnSpec
 from pmae.spec.changes import field_paths, merge_patch, read_changes
 
 
@@ -76,12 +76,12 @@ def test_a_part_that_was_reset_stays_so_when_a_field_of_it_is_changed() -> None:
         ("masking={rato: 0.3}", "no field masking.rato"),
         ("masking.=3", "no field masking.; valid in masking: strategy, ratio"),
         ("wholly_other=1", "valid: kind, version"),
-        ("epochs.number=3", "epochs has no fields of its own; valid is epochs=value"),
+        ("epochs.number=3", "epochs has no fields of its own; expected epochs=value"),
         ("evaluations.0.k=3", "evaluations has no fields of its own"),
-        ("epochs", "valid is path=value"),
-        ("=3", "valid is path=value"),
-        ("epochs=", "epochs has no value; valid is epochs=null for its default"),
-        (".epochs=3", "'.epochs' is no path of a field"),
+        ("epochs", "expected path=value"),
+        ("=3", "expected path=value"),
+        ("epochs=", "epochs has no value; expected epochs=null for its default"),
+        (".epochs=3", "'.epochs' is not a field's path"),
         ("tags=[a, {", "in line 1, column "),
         ("tags=[a", "the value of tags is neither YAML nor JSON"),
         ("masking.ratio=.nan", "the value of masking.ratio has a number that is not finite"),
@@ -127,7 +127,7 @@ def test_a_file_that_holds_no_spec_names_each_bad_field_in_a_sentence(tmp_path: 
     assert "evaluations.0.k.0: input should be greater than 0" in told
     assert "\n" not in told
     file.write_text("- 1\n")
-    with pytest.raises(SpecError, match="an object with fields is needed"):
+    with pytest.raises(SpecError, match="expected an object with fields"):
         load_spec(str(file))
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="cannot be read"):

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from pmae.errors import SpecError
+from pmae.presets import load_spec
 from pmae.spec import (
     RUN_SPEC,
     EvaluateSpec,
@@ -16,7 +17,6 @@ from pmae.spec import (
     FinetuneSpec,
     KnnSpec,
     LinearProbeSpec,
-    load_spec,
     resolve,
     resolve_evaluate,
 )
@@ -155,7 +155,7 @@ def test_a_checkpoint_is_named_by_run_and_step(reference: str) -> None:
         "0123456789ab",
         "step-00000640",
     )
-    with pytest.raises(ValidationError, match="valid is <run id>/<checkpoint name>"):
+    with pytest.raises(ValidationError, match="expected <run id>/<checkpoint name>"):
         evaluate_spec(checkpoint=reference)
 
 
@@ -164,7 +164,7 @@ def test_a_spec_is_of_the_kind_that_it_names(tmp_path: Path) -> None:
     assert isinstance(RUN_SPEC.validate_python(fields), ExperimentSpec)
     assert RUN_SPEC.validate_json(evaluate_spec().model_dump_json()) == evaluate_spec()
     assert RUN_SPEC.validate_python(evaluate_spec()) == evaluate_spec()
-    with pytest.raises(ValidationError, match="valid for `kind` are pretrain, evaluate"):
+    with pytest.raises(ValidationError, match="expected one of pretrain, evaluate for `kind`"):
         RUN_SPEC.validate_python(fields | {"kind": "sweep"})
     file = tmp_path / "spec.json"
     file.write_text(evaluate_spec().model_dump_json())

@@ -63,9 +63,9 @@ def test_defaults_are_written_out(
 @pytest.mark.parametrize(
     ("method", "dataset", "masking", "field", "valid"),
     [
-        ("mae", "clevr", {"strategy": "top"}, "strategy", "valid for it are random, segmentation"),
+        ("mae", "clevr", {"strategy": "top"}, "strategy", "expected one of random, segmentation"),
         ("pmae", "clevr", {"strategy": "segmentation"}, "strategy", "random, top, bottom, block"),
-        ("mae", "digits", {"strategy": "segmentation"}, "strategy", "digits has none; valid is cl"),
+        ("mae", "digits", {"strategy": "segmentation"}, "strategy", "digits has none; expected cl"),
         (
             "pmae",
             "digits",
@@ -79,7 +79,7 @@ def test_defaults_are_written_out(
             "digits",
             {"strategy": "bottom", "scope": "image", "ratio": (0.2, 0.2)},
             "scope",
-            "valid is 'batch'",
+            "expected 'batch'",
         ),
         ("pmae", "digits", {"predict": "object"}, "predict", "it belongs to segmentation"),
         ("mae", "clevr", {"predict": "object"}, "predict", "it belongs to segmentation"),
@@ -93,13 +93,13 @@ def test_defaults_are_written_out(
             "count",
             "set masking.ratio_of to variance",
         ),
-        ("mae", "digits", {"scope": "batch"}, "scope", "valid is 'image'"),
+        ("mae", "digits", {"scope": "batch"}, "scope", "expected 'image'"),
         (
             "mae",
             "clevr",
             {"strategy": "segmentation", "scope": "batch"},
             "scope",
-            "valid is 'image'",
+            "expected 'image'",
         ),
         (
             "mae",
@@ -185,6 +185,6 @@ def test_masks_that_follow_objects_need_whole_batches(field: str) -> None:
         "masking": {"strategy": "segmentation"},
         field: 2,
     }
-    with pytest.raises(SpecError, match="cannot be cut into parts; valid is 1") as caught:
+    with pytest.raises(SpecError, match="cannot be split into parts; expected 1") as caught:
         resolve(ExperimentSpec.model_validate(fields))
     assert caught.value.field == (field,)

@@ -24,7 +24,7 @@ def _spec(**fields: Any) -> ExperimentSpec:
         (
             {"basis": {"num_components": 100 - 36, "fit_images": 50}},
             ("basis", "num_components"),
-            "50 images span at most 49 components, not 64; valid is 2 to 49",
+            "50 images span at most 49 components, not 64; expected 2 to 49",
         ),
         (
             {"basis": {"kind": "pca_augmented", "num_components": 64, "fit_images": 20}},
@@ -34,7 +34,7 @@ def _spec(**fields: Any) -> ExperimentSpec:
         (
             {"evaluations": [{}, {"protocol": "knn", "k": [5, 101]}]},
             ("evaluations", 1, "k"),
-            "101 neighbours of 100 training images; valid is up to 100",
+            "101 neighbours of 100 training images; expected at most 100",
         ),
         (
             {"evaluations": [{"protocol": "knn", "k": [5], "label_fraction": 0.04}]},
@@ -86,8 +86,8 @@ def test_the_default_of_a_randomised_basis_is_fitted_to_the_images() -> None:
     assert spec.basis.num_components == 1024
     (note,) = check_sizes(spec, 300)
     assert note == (
-        "basis.num_components: 300 images span at most 299 components; so many are kept instead "
-        "of 1024"
+        "basis.num_components: 300 images span at most 299 components, which are kept "
+        "instead of 1024"
     )
     assert fit_components(spec.basis, 300) == 299
     assert fit_components(BasisSpec(), 10) is None, "a basis of all pixels"

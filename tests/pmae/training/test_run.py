@@ -15,10 +15,17 @@ from torch import Tensor
 
 from pmae.errors import CheckpointError, SpecError, TimeLimitError, TrainingError
 from pmae.runs.checkpoints import newest_valid, read_config, read_manifest, read_state
-from pmae.runs.events import EventWriter, MetricsEvent, StartEvent, WarningEvent, read_events
+from pmae.runs.events import (
+    EvaluationEvent,
+    EventWriter,
+    MetricsEvent,
+    StartEvent,
+    WarningEvent,
+    read_events,
+)
 from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
-from pmae.spec import ExperimentSpec, LossSpec, MaskingSpec, resolve
+from pmae.spec import ExperimentSpec, LinearProbeSpec, LossSpec, MaskingSpec, resolve
 from pmae.training.environment import choose_precision, computes_bf16, require_compiler
 from pmae.training.process.signals import StopSignal
 from pmae.training.run import run
@@ -190,6 +197,20 @@ def test_compiling_without_a_compiler_is_refused_with_a_way_out(
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(TrainingError, match=r"compile: .*no-such-compiler.*without compile"):
         require_compiler(spec.model_copy(update={"compile": True}), torch.device("cpu"))
+
+
+def test_a_run_evaluates_in_the_precision_that_it_trains_in(
+    tmp_path: Path, spec: ExperimentSpec, train: Train
+) -> None:
+    probe = LinearProbeSpec(epochs=2, baselines=("raw_pixels", "untrained_encoder"))
+    run_dir = train(tmp_path / "run", _with(spec, precision="bf16", epochs=1, evaluations=[probe]))
+    events = read_events(run_dir.lease(1).events)
+    found = {event.key: event.details for event in events if isinstance(event, EvaluationEvent)}
+    assert {key: details.get("precision") for key, details in found.items()} == {
+        "linear/encoder": "bf16",
+        "linear/raw_pixels": None,
+        "linear/untrained_encoder": "bf16",
+    }
 
 
 def test_the_precision_that_was_chosen_stays(

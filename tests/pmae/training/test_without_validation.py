@@ -106,7 +106,7 @@ def test_a_run_has_no_figure_of_validation(tmp_path: Path, storage: StorageSetti
 
 def test_what_would_need_validation_images_is_refused() -> None:
     for changes, field, valid in (
-        ({"monitor": {"knn": True}}, "monitor.knn", "valid is false"),
+        ({"monitor": {"knn": True}}, "monitor.knn", "expected false"),
         (
             {"checkpoint": {"keep_last": 1, "keep_best": "val_loss"}},
             "checkpoint.keep_best",
@@ -115,7 +115,7 @@ def test_what_would_need_validation_images_is_refused() -> None:
         (
             {"evaluations": [{"protocol": "knn", "k": [3, 5]}]},
             "evaluations.0.k",
-            "valid is one of them",
+            "expected one number",
         ),
     ):
         with pytest.raises(SpecError, match=valid) as refused:
@@ -140,7 +140,7 @@ def test_the_best_checkpoint_needs_an_accuracy_that_is_measured(
 ) -> None:
     checkpoint = {"keep_last": 1, "keep_best": keep_best}
     fields = {"dataset": {"name": dataset}, "checkpoint": checkpoint}
-    with pytest.raises(SpecError, match=f"of these images it is {right}"):
+    with pytest.raises(SpecError, match=f"these images have {right}"):
         check_submission(resolve(ExperimentSpec.model_validate(fields)))
 
 

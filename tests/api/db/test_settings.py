@@ -11,10 +11,11 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 from sqlalchemy import URL, make_url
 
+from api.db.settings import EXAMPLE_PASSWORD, ServiceSettings
 from api.settings import ApiSettings
 from dashboard.settings import DashboardSettings
 from pmae.errors import SettingsError
-from pmae.settings import EXAMPLE_PASSWORD, ServiceSettings, load_settings
+from pmae.settings import load_settings
 from worker.settings import WorkerSettings
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

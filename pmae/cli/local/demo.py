@@ -6,12 +6,11 @@ from rich.console import Console
 
 from pmae.cli.runs.watch import show_result, watch_run
 from pmae.client import PmaeClient
-from pmae.client.environment import connect
-from pmae.presets import get_preset, is_preset
+from pmae.client.client import connect
+from pmae.presets import get_preset, is_preset, load_spec
 from pmae.runs.layout import MODEL_FILE
 from pmae.runtime.interrupts import Interrupts
 from pmae.schema import Run
-from pmae.spec import load_spec
 from pmae.up.configuration import UpSettings
 from pmae.up.stack import Interrupted, Stack
 

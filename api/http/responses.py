@@ -1,0 +1,31 @@
+"""How operations describe their responses in the OpenAPI document."""
+
+from __future__ import annotations
+
+import http
+from typing import Any
+
+API_PREFIX = "/api/v1"
+PROBLEM_JSON = "application/problem+json"
+SCHEMAS = "#/components/schemas/"
+PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
+Responses = dict[int | str, dict[str, Any]]
+"""What an operation may answer, by status."""
+
+
+def problems(**reasons: str) -> Responses:
+    """The problem answers of an operation.
+
+    Args:
+        reasons: when each is given, by the status's name: ``not_found="no such run"``.
+    """
+    return {
+        http.HTTPStatus[name.upper()].value: {"description": reason, "content": PROBLEM_CONTENT}
+        for name, reason in reasons.items()
+    }
+
+
+def binary(media_type: str, description: str) -> Responses:
+    """An answer that is a file."""
+    schema = {"type": "string", "format": "binary"}
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}

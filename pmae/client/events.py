@@ -1,0 +1,163 @@
+"""The part of the client that follows what happens: events of a run, or of all runs."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+import httpx_sse
+from pydantic import BaseModel, ValidationError
+
+from pmae.client.backoff import Backoff
+from pmae.client.connection import Connection, path_of
+from pmae.client.errors import UnexpectedAnswerError
+from pmae.errors import ClientError
+from pmae.schema import TERMINAL_STATES, HistoryEntry, Progress, RunSummary
+from pmae.schema.runs import ServiceEvent
+
+_T = TypeVar("_T", bound=BaseModel)
+STREAM_SILENCE_SECONDS = 60.0
+"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a run, or how far it is.
+
+    Attributes:
+        type: ``progress``, or what happened: ``state``, ``checkpoint``, ``evaluation``, ...
+        run_id: whose.
+        entry: what happened, as in the run's history; None of ``progress``.
+        progress: how far the run is; None where the message does not say.
+        run: on the stream of all runs: the run as it is now; None of one that was deleted.
+    """
+
+    type: str
+    run_id: str
+    entry: HistoryEntry | None = None
+    progress: Progress | None = None
+    run: RunSummary | None = None
+
+    @property
+    def id(self) -> int | None:
+        """Where to go on from; ``progress`` is not kept and has none."""
+        return None if self.entry is None else self.entry.id
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended by this, or was deleted."""
+        if self.type == "state" and self.entry is not None:
+            return self.entry.data.get("to") in TERMINAL_STATES
+        return self.type == "delete"
+
+
+class EventMethods(Connection):
+    """What :class:`~pmae.client.PmaeClient` follows."""
+
+    def events(
+        self,
+        run_id: str | None = None,
+        *,
+        types: Collection[str] | None = None,
+        last_event_id: int | None = None,
+        backoff: Backoff | None = None,
+    ) -> Iterator[Event]:
+        """Follow a run from its start to its end, or all runs from now on and for ever.
+
+        A connection that breaks, or a service that restarts, is waited for; it goes on after the
+        last event, so that none is missing and none comes twice. It ends too when the client is
+        closed by another thread.
+
+        Args:
+            run_id: of the run; None: all runs.
+            types: only messages of these types, of those in ``pmae.schema.runs.EVENT_TYPES``.
+            last_event_id: begin after this event.
+            backoff: how to wait, for the first connection too; default: a service that does not
+                answer at first is an error.
+
+        Raises:
+            ClientError: what no waiting changes: there is no such run, the key does not hold.
+        """
+        waits, connected = backoff or Backoff(), backoff is not None
+        final = False
+        while not self.is_closed():
+            try:
+                for message in self._messages(run_id, types, last_event_id):
+                    if message.id:
+                        last_event_id = int(message.id)
+                    if message.id or message.data:
+                        waits.answered()
+                    connected = True
+                    if message.data:
+                        event = _event_of_run(run_id, message) if run_id else _event(message)
+                        if run_id is not None and event.entry is not None:
+                            final = event.is_final
+                        if types is None or event.type in types:
+                            yield event
+            except _EndedError:
+                return
+            except ClientError as error:
+                if self.is_closed():
+                    return
+                if not connected:
+                    raise
+                waits.wait_after(error)
+                continue
+            if final:
+                return
+            waits.wait()  # the service stops, or the key was revoked: the next answer tells
+
+    def _messages(
+        self, run_id: str | None, types: Collection[str] | None, last_event_id: int | None
+    ) -> Iterator[httpx_sse.ServerSentEvent]:
+        """Messages of one connection, until it is closed by the service.
+
+        Raises:
+            _EndedError: the run has ended, and everything was told.
+        """
+        path = path_of("events") if run_id is None else path_of("runs", run_id, "events")
+        params = {"types": ",".join(types)} if types is not None and run_id is None else {}
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = str(last_event_id)
+        timeout = httpx.Timeout(self._http.timeout.connect, read=STREAM_SILENCE_SECONDS)
+        with self._stream(path, headers, timeout=timeout, params=params) as response:
+            if response.status_code == http.HTTPStatus.NO_CONTENT:
+                raise _EndedError
+            try:
+                yield from httpx_sse.EventSource(response).iter_sse()
+            except httpx_sse.SSEError as error:
+                raise UnexpectedAnswerError(
+                    f"{response.request.url} answered, but not with an event stream: {error}"
+                ) from error
+
+
+class _EndedError(Exception):
+    """Nothing more will come of a run."""
+
+
+def _event_of_run(run_id: str, message: httpx_sse.ServerSentEvent) -> Event:
+    if message.event == "progress":
+        return Event(type="progress", run_id=run_id, progress=_read(message, Progress))
+    return Event(type=message.event, run_id=run_id, entry=_read(message, HistoryEntry))
+
+
+def _event(message: httpx_sse.ServerSentEvent) -> Event:
+    if message.event == "progress":
+        run = _read(message, RunSummary)
+        return Event(type="progress", run_id=run.id, progress=run.progress, run=run)
+    entry = _read(message, ServiceEvent)
+    return Event(type=message.event, run_id=entry.run_id, entry=entry, run=entry.run)
+
+
+def _read(message: httpx_sse.ServerSentEvent, kind: type[_T]) -> _T:
+    try:
+        return kind.model_validate_json(message.data)
+    except ValidationError as error:
+        raise UnexpectedAnswerError(
+            f"an event {message.event!r} is not one of this service: {message.data[:100]!r}; "
+            "client and service may be of two versions"
+        ) from error
