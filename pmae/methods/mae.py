@@ -83,5 +83,6 @@ class MAE(PatchMethod):
     def score(self, prediction: Tensor, batch: MaskedImages) -> Score:
         """Compute the loss of section 3 (:func:`pmae.methods.losses.masked_patch_loss`)."""
         error = self.patchify(prediction) - batch.target
-        loss = losses.masked_patch_loss(error, transfer.to_device(batch.masked, error.device))
-        return Score(loss, *self.band_sums(error, batch))
+        masked = transfer.to_device(batch.masked, error.device)
+        loss = losses.masked_patch_loss(error, masked)
+        return Score(loss, *self.band_sums(error, batch, masked))

@@ -56,18 +56,20 @@ class PatchMethod(Method):
             transfer.to_device(masked, images.device), self.patch_size
         )
 
-    def band_sums(self, error: Tensor, batch: MaskedImages) -> tuple[Tensor, Tensor]:
+    def band_sums(
+        self, error: Tensor, batch: MaskedImages, masked: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Sum squares over images and masked patches.
 
         Args:
             error: prediction minus target, ``(batch, num_patches, patch_dim)``.
             batch: with the target.
+            masked: the batch's, on the device of ``error``.
 
         Returns:
             Of the error and of the target in standardised pixels, float64 ``(1,)`` each.
         """
         residual, target = self._squares(error.detach(), batch)
-        masked = transfer.to_device(batch.masked, error.device)
         return (
             (residual * masked).sum(dtype=torch.float64)[None],
             (target * masked).sum(dtype=torch.float64)[None],
