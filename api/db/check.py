@@ -1,8 +1,7 @@
-"""Faults in the database that no error tells of: ``pmae db check``.
+"""Find silent faults in the database: ``pmae db check``.
 
-A worker of a version before the migration 0004 wrote points without their blocks
-(:mod:`api.db.metric_blocks`). The points are there, and no curve shows them: what is drawn, and how
-many points there are, is looked up in the blocks.
+A worker older than migration 0004 wrote points without their blocks (:mod:`api.db.metric_blocks`).
+Such points are stored but not shown: curves and counts are read from the blocks.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from pmae.runs.layout import MANIFEST_FILE, RunDir
 from pmae.schema import TERMINAL_STATES
 
 _BLOCKS_AT_ONCE = 250
-"""Of one transaction of a repair: a worker that records the run waits that long."""
+"""Of one repair transaction; a worker that records the same run waits for it."""
 
 
 @dataclass(frozen=True)
 class WrongBlocks:
-    """A run whose blocks do not say what its points say.
+    """A run whose blocks disagree with its points.
 
     Attributes:
         number: of the run.
         run_id: of the run.
-        blocks: which ones, by metric.
-        points: how many points these metrics have.
-        shown: how many of them the blocks know of.
+        blocks: the wrong ones, by metric.
+        points: number of points of these metrics.
+        shown: number of these points that the blocks count.
     """
 
     number: int
@@ -46,7 +45,7 @@ class WrongBlocks:
 
 @dataclass(frozen=True)
 class MissingCheckpoint:
-    """A checkpoint of a run at rest whose folder is gone, or holds no manifest."""
+    """A checkpoint, of a run that is not running, whose folder or manifest is missing."""
 
     run_id: str
     name: str
@@ -54,7 +53,7 @@ class MissingCheckpoint:
 
 
 def find_wrong_blocks(sessions: sessionmaker[Session]) -> Iterator[WrongBlocks]:
-    """Compare the blocks of each run with its points; a statement a run, and nothing is locked."""
+    """Compare the blocks of each run with its points, with one statement a run and no lock."""
     with sessions() as session:
         runs = session.execute(
             select(RunRow.number, RunRow.id)
@@ -70,8 +69,8 @@ def find_wrong_blocks(sessions: sessionmaker[Session]) -> Iterator[WrongBlocks]:
 def repair_blocks(sessions: sessionmaker[Session], found: WrongBlocks) -> None:
     """Summarise the points of these blocks again, in short transactions.
 
-    Safe while the service runs: whoever records the run's points waits for each transaction, as
-    these wait for it. A run that was deleted meanwhile is left.
+    Safe while the service runs: these transactions and those of a worker that records the run
+    wait for each other. A run that was deleted meanwhile is skipped.
     """
     for name, blocks in found.blocks.items():
         together: dict[int, list[int]] = defaultdict(list)
@@ -96,13 +95,13 @@ def repair_blocks(sessions: sessionmaker[Session], found: WrongBlocks) -> None:
 def find_missing_checkpoints(
     sessions: sessionmaker[Session], runs_dir: Path
 ) -> list[MissingCheckpoint]:
-    """List the checkpoints of runs at rest that the database knows and the disk does not have."""
+    """List checkpoints in the database that are missing on disk, of runs that are not running."""
     missing = [
         checkpoint
         for checkpoint in _checkpoints_at_rest(sessions)
         if not (checkpoint.folder_in(runs_dir) / MANIFEST_FILE).is_file()
     ]
-    # Some may have been removed, or their runs resumed, since they were read.
+    # Some may have been removed, or their runs resumed, since the first query.
     still = set(_checkpoints_at_rest(sessions)) if missing else set()
     return [
         MissingCheckpoint(each.run_id, each.name, each.folder_in(runs_dir))
@@ -159,9 +158,9 @@ def _wrong_blocks_of(
 
 
 def _differing(number: int) -> Select[str, int]:
-    """Names and blocks that are of the points and not of the blocks, or the other way round.
+    """Select names and blocks where the stored summary differs from that of the points.
 
-    One statement, so that both are of one moment.
+    One statement, so that both sides are read from one snapshot.
     """
     block = MetricRow.step // BLOCK_STEPS
     points = (

@@ -13,7 +13,7 @@ DAY_SECONDS = 86_400
 
 
 class database_now(FunctionElement[float]):  # noqa: N801 - written like a SQL function
-    """Now, in Unix seconds with a fraction, when the statement runs (not when it began)."""
+    """SQL function: the current time in Unix seconds, not the start of the transaction."""
 
     type = Double()
     inherit_cache = True

@@ -1,4 +1,4 @@
-"""The database for the time of a command of ``pmae``. Faults of it are told in a sentence."""
+"""The database for a command of ``pmae``; its errors become one-sentence messages."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from pmae.settings import load_settings
 
 
 def command_settings() -> ServiceSettings:
-    """From the environment.
+    """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable has no valid value; it is not shown, since it may be a secret.
+        SettingsError: a variable is invalid; its value, perhaps a secret, is not shown.
     """
     return load_settings(ServiceSettings)
 
 
 @contextmanager
 def command_database(settings: ServiceSettings, *, may_be_empty: bool = False) -> Iterator[Engine]:
-    """The database, which must be there: without it every run would seem unknown.
+    """Open the database, which must exist: in an empty one every run would seem unknown.
 
     Args:
-        settings: which it is.
-        may_be_empty: one without tables will do, and a file that is not there yet.
+        settings: of the service.
+        may_be_empty: accept a database without tables, or a file that does not exist yet.
 
     Raises:
-        CommandError: there is no database of this service, it is of another version, or it cannot
-            be used, now or meanwhile.
+        CommandError: there is no database of this service, its schema is of another version, or
+            it cannot be used.
     """
     try:
         where = describe(settings.sqlalchemy_url)
         url = make_url(settings.sqlalchemy_url)
         is_file = url.get_backend_name() == "sqlite"
         if is_file and not may_be_empty and not Path(url.database or "").is_file():
-            raise CommandError(_no_database(settings))  # to connect would make one
+            raise CommandError(_no_database(settings))  # connecting would create the file
         with opened(settings.sqlalchemy_url) as engine:
             if not may_be_empty:
                 with engine.connect() as connection:
@@ -57,11 +57,12 @@ def command_database(settings: ServiceSettings, *, may_be_empty: bool = False) -
 
 def _no_database(settings: ServiceSettings) -> str:
     return (
-        f"there is no database here ({settings.home.absolute()}): PMAE_HOME, PMAE_DATABASE_HOST or "
-        f"PMAE_DATABASE_URL names it; in a compose deployment: docker compose exec api {_command()}"
+        f"there is no database in {settings.home.absolute()}; expected PMAE_HOME, "
+        "PMAE_DATABASE_HOST or PMAE_DATABASE_URL to name one; in a compose deployment: "
+        f"docker compose exec api {_command()}"
     )
 
 
 def _command() -> str:
-    """The command as it was typed, up to its options: ``pmae keys list``."""
+    """Return the command as typed, up to its options: ``pmae keys list``."""
     return " ".join(["pmae", *takewhile(str.isalpha, sys.argv[1:3])])

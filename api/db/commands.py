@@ -1,4 +1,4 @@
-"""``pmae db``: looks for faults in the database, and repairs them."""
+"""``pmae db``: find faults in the database, and repair them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ explaining = Console(stderr=True)
 
 @db.callback()
 def _group() -> None:
-    """Keep ``check`` a command of a group."""
+    """Make ``db`` a group, although ``check`` is its only command."""
 
 
 @db.command()
 def check(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Summarise such points again; nothing else changes.")
+        bool, typer.Option("--repair", help="Correct wrong summaries; nothing else changes.")
     ] = False,
 ) -> None:
-    """Look for faults that no error tells of: safe while the service runs.
+    """Find silent faults in the database. Safe while the service runs.
 
-    The schema's revision; metrics whose summaries do not agree with their points, which curves do
-    not show (a worker of an older version wrote them after a migration); checkpoints of ended runs
-    whose files are gone. Exit status 1: there are some that are not repaired.
+    Checks the schema's revision; metrics whose summaries disagree with their points, so that curves
+    do not show all of them (written by an older worker after a migration); and checkpoints of ended
+    runs whose files are missing. Exit status 1 if faults remain.
     """
     settings = command_settings()
     rows: list[tuple[str, str, str]] = []
@@ -45,8 +45,8 @@ def check(
         for wrong in find_wrong_blocks(sessions):
             if repair:
                 repair_blocks(sessions, wrong)
-            told = f"{wrong.shown:,} of {wrong.points:,} points are shown"
-            about = f"{told}: {', '.join(wrong.blocks)}"
+            shown = f"{wrong.shown:,} of {wrong.points:,} points are shown"
+            about = f"{shown}: {', '.join(wrong.blocks)}"
             rows.append((wrong.run_id, "repaired" if repair else "wrong summaries", about))
             left += not repair
         if settings.runs_dir.is_dir():
@@ -54,8 +54,8 @@ def check(
             rows += [(each.run_id, "no checkpoint", f"{each.folder} is gone") for each in missing]
             left += len(missing)
         else:
-            told = f"checkpoints were not looked at: there is no folder {settings.runs_dir} here"
-            explaining.print(told, style="yellow", highlight=False, soft_wrap=True)
+            note = f"checkpoints were not checked: there is no folder {settings.runs_dir}"
+            explaining.print(note, style="yellow", highlight=False, soft_wrap=True)
     if rows:
         print_table(("run", "fault", "which"), rows, flexible=("which",))
     explaining.print(_summary(left, len(rows), repair=repair), highlight=False, soft_wrap=True)
@@ -65,12 +65,12 @@ def check(
 
 def _summary(left: int, found: int, *, repair: bool) -> str:
     if not found:
-        return "no fault was found"
+        return "no fault found"
     if not left:
-        return f"{found} faults were found and repaired"
+        return f"{found} faults found and repaired"
     what = (
         "restore the files from a backup, or delete the checkpoints (`pmae checkpoint delete`)"
         if repair
         else "`pmae db check --repair` repairs summaries"
     )
-    return f"{found} faults were found; {what}"
+    return f"{found} faults found; {what}"

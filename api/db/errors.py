@@ -5,10 +5,10 @@
     DbError
     ├── RunNotFoundError        there is no run of that id
     ├── TransitionRefusedError  the run's state does not allow the change
-    ├── LeaseLostError          the run belongs to another lease: nothing may be written
-    ├── SchemaError             the database is of another version of the service
-    ├── DatabaseRefusedError    the database cannot be used until somebody changes something
-    └── DatabaseAwayError       the database does not answer now, and may later
+    ├── LeaseLostError          the run belongs to another lease, or has ended
+    ├── SchemaError             the database's schema is of another version of the service
+    ├── DatabaseRefusedError    the database cannot be used until a setting is corrected
+    └── DatabaseAwayError       the database does not answer now; it may later
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from pmae.errors import PmaeError
 
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
-"""What SQLAlchemy raises where the database does not answer, or cannot do anything now: the same
-may succeed later."""
+"""SQLAlchemy's errors for a database that does not answer, or is busy: a retry may succeed."""
 
 
 class DbError(PmaeError):
-    """Anything this package raises on purpose."""
+    """Base class of this package's errors."""
 
 
 class RunNotFoundError(DbError):
@@ -40,11 +39,11 @@ class TransitionRefusedError(DbError):
 
 
 class SchemaError(DbError):
-    """The database's schema is not the one that this version works with; says what to do."""
+    """The database's schema is not the one that this version needs; says how to correct that."""
 
 
 class DatabaseRefusedError(DbError):
-    """The database cannot be used until somebody changes a setting or the database."""
+    """The database cannot be used until a setting, or the database itself, is corrected."""
 
 
 class DatabaseAwayError(DbError):
@@ -52,10 +51,10 @@ class DatabaseAwayError(DbError):
 
 
 class LeaseLostError(DbError):
-    """The run belongs to another lease, or has ended: this one's writes do not count."""
+    """The run belongs to another lease, or has ended: nothing was written."""
 
 
 def reason(error: SQLAlchemyError) -> str:
-    """The driver's words on one line, without the statement and where to read about it."""
-    told = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(told).split())
+    """Return the driver's message on one line, without the statement and the link to help."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(cause).split())

@@ -1,9 +1,8 @@
-"""Summaries of the metric points, so that a long series costs no more to draw than a short one.
+"""Block summaries of metric points: a long series is drawn as fast as a short one.
 
-A block is the points of one series whose steps lie between two multiples of :data:`BLOCK_STEPS`:
-how many they are, where they begin and end, and their extremes. Blocks are a function of the
-points: whoever writes points summarises the blocks that they fall into again, in the same
-transaction.
+A block covers the points of one series between two multiples of :data:`BLOCK_STEPS` steps: their
+count, first and last step and time, minimum and maximum. Blocks are a function of the points: a
+transaction that writes points also summarises the blocks that they fall into again.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from sqlalchemy.orm import Session
 from api.db.tables import MetricBlockRow, MetricRow
 
 BLOCK_STEPS = 64
-"""Changing it takes a migration that summarises all points again."""
-_MOST_NAMES = 1_000
-"""Of one statement: SQLite takes 32,766 parameters."""
+"""Changing it needs a migration that summarises all points again."""
+_MAX_NAMES = 1_000
+"""In one statement: SQLite accepts 32,766 parameters."""
 _KEY = ("run_number", "name", "block")
 
 
@@ -30,15 +29,15 @@ def summarise(
     """Summarise the blocks that hold a run's points of ``first_step`` to ``last_step`` again.
 
     Args:
-        session: in whose transaction the points were written.
+        session: in the transaction that wrote the points.
         run_number: of the run.
         names: of the metrics.
-        first_step: least step that was written, of all of them.
-        last_step: greatest one.
+        first_step: minimum step written, over all metrics.
+        last_step: maximum step written.
     """
     ordered = sorted(names)
-    for start in range(0, len(ordered), _MOST_NAMES):
-        blocks = _blocks(run_number, ordered[start : start + _MOST_NAMES], first_step, last_step)
+    for start in range(0, len(ordered), _MAX_NAMES):
+        blocks = _blocks(run_number, ordered[start : start + _MAX_NAMES], first_step, last_step)
         postgres = session.get_bind().dialect.name == "postgresql"
         insert = (postgresql.insert if postgres else sqlite.insert)(MetricBlockRow)
         columns = [column.name for column in blocks.selected_columns]

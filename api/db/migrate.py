@@ -17,22 +17,22 @@ from pmae.runtime.logging import configure_logging
 from pmae.settings import load_settings
 
 _LOCK = 0x706D6165
-"""Key of the PostgreSQL advisory lock: "pmae"."""
+"""Key of the PostgreSQL advisory lock: "pmae" in ASCII."""
 _WAIT_SECONDS = 60.0
-"""For a database that is about to start."""
+"""Time for a database to start."""
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Run the migrations that are missing, in one transaction; safe when two start at once.
+    """Run the missing migrations in one transaction; two concurrent calls are safe.
 
     Args:
         url: SQLAlchemy URL.
-        revision: up to this one.
+        revision: the last one to run.
 
     Raises:
         SchemaError: a newer version of the service has migrated the database.
         DatabaseRefusedError: the database cannot be used.
-        DatabaseAwayError: it does not answer now.
+        DatabaseAwayError: it does not answer.
     """
     with opened(url) as engine, engine.connect() as connection:
         check_not_newer(begin_migration(connection), describe(url))
@@ -44,13 +44,13 @@ def begin_migration(connection: Connection) -> str | None:
     """Keep other migrations and older workers out until the transaction ends.
 
     Returns:
-        The revision of the database; None: it has no tables of this service.
+        The revision of the database; None if it has no tables of this service.
     """
     if connection.dialect.name == "sqlite":
-        # A write lock before anything is read; the transaction itself has begun by then.
+        # Take the write lock before anything is read.
         connection.exec_driver_sql("COMMIT")
-        # SQLite changes a table by making it anew, and dropping the old one would take with it
-        # the rows of other tables that refer to it. Only outside of a transaction it obeys.
+        # SQLite changes a table by copying it, and dropping the old one would delete the rows of
+        # other tables that refer to it. The pragma has no effect within a transaction.
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
@@ -59,7 +59,7 @@ def begin_migration(connection: Connection) -> str | None:
 
 
 def main() -> None:
-    """Migrate the database of the environment; wait a minute for one that is about to start."""
+    """Migrate the database named by the environment; wait up to a minute for it to start."""
     deadline = time.monotonic() + _WAIT_SECONDS
 
     def pause(seconds: float) -> bool:
@@ -74,22 +74,22 @@ def main() -> None:
         sys.exit(f"migrate: {error}")
 
 
-def _say(told: str) -> None:
-    sys.stderr.write(f"migrate: {told}\n")
+def _say(message: str) -> None:
+    sys.stderr.write(f"migrate: {message}\n")
     sys.stderr.flush()
 
 
 def wait_for_turn(connection: Connection) -> None:
-    """Let nobody else migrate this PostgreSQL database until the transaction ends."""
+    """Wait for other migrations of this PostgreSQL database, and block them until the commit."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
 def run_migrations(connection: Connection, revision: str = "head") -> None:
-    """Run the migrations that are missing in the transaction of ``connection``.
+    """Run the missing migrations in the transaction of ``connection``.
 
     Args:
         connection: to the database.
-        revision: up to this one.
+        revision: the last one to run.
     """
     config = _config()
     config.attributes["connection"] = connection

@@ -1,4 +1,4 @@
-"""Opening the database when a process starts: what is wrong with it is told in a sentence."""
+"""Open the database when a process starts; its errors become one-sentence messages."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from api.db.revision import check_revision, revision_of
 from api.db.session import make_engine
 
 LOOK_SECONDS = 1.0
-"""Between two looks for a database that does not answer."""
+"""Between two attempts to reach a database that does not answer."""
 _PASSWORD = re.compile(r"authentication failed|no password supplied|role \S+ does not exist")
 _PERMANENT = re.compile(
     rf"{_PASSWORD.pattern}|no pg_hba\.conf entry|database \S+ does not exist"
     r"|permission denied for database|not permitted to log in|does not support SSL"
 )
-"""PostgreSQL's words for what stays so until somebody changes something. The client library hands
-on no code of a refused connection."""
+"""PostgreSQL's messages for errors that a retry does not cure. The client library passes on no
+error code for a refused connection."""
 
 
 def describe(url: str) -> str:
     """Name the database of a URL without its password: ``the database at db:5432``.
 
     Raises:
-        DatabaseRefusedError: it is no URL.
+        DatabaseRefusedError: it is not a database URL.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise DatabaseRefusedError(
-            f"PMAE_DATABASE_URL: {reason(error)}; valid are sqlite:///FILE and "
+            f"PMAE_DATABASE_URL: {reason(error)}; expected sqlite:///FILE or "
             "postgresql+psycopg://user:password@host/name"
         ) from None
     if parsed.get_backend_name() == "sqlite":
@@ -47,11 +47,11 @@ def describe(url: str) -> str:
 
 @contextmanager
 def opened(url: str) -> Iterator[Engine]:
-    """An engine without a pool for the block, in which faults of the database become sentences.
+    """Yield an engine without a pool; errors of the database become one-sentence messages.
 
     Raises:
-        DatabaseRefusedError: the database cannot be used; says what to look at.
-        DatabaseAwayError: it does not answer now.
+        DatabaseRefusedError: the database cannot be used; names the settings to check.
+        DatabaseAwayError: it does not answer.
     """
     where = describe(url)
     try:
@@ -59,7 +59,7 @@ def opened(url: str) -> Iterator[Engine]:
     except ImportError as error:
         raise DatabaseRefusedError(
             f"the driver of {make_url(url).drivername} is not installed ({error}); "
-            "PMAE_DATABASE_URL is sqlite:///... or postgresql+psycopg://..."
+            "expected PMAE_DATABASE_URL as sqlite:///... or postgresql+psycopg://..."
         ) from error
     except SQLAlchemyError as error:
         raise DatabaseRefusedError(f"PMAE_DATABASE_URL: {reason(error)}") from error
@@ -72,17 +72,17 @@ def opened(url: str) -> Iterator[Engine]:
 
 
 def check_database(url: str) -> None:
-    """Look once for the database, and at its schema's revision.
+    """Connect to the database once, and check its schema's revision.
 
     Raises:
-        SchemaError: it is of another version, or empty.
+        SchemaError: its schema is of another version, or missing.
         DatabaseRefusedError: it cannot be used.
-        DatabaseAwayError: it does not answer now.
+        DatabaseAwayError: it does not answer.
     """
     where = describe(url)
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
-        check_revision(None, where)  # to connect would make the file
+        check_revision(None, where)  # connecting would create the file
     with opened(url) as engine, engine.connect() as connection:
         found = revision_of(connection)
     check_revision(found, where)
@@ -95,18 +95,18 @@ def wait_for_database(
     pause: Callable[[float], bool],
     say: Callable[[str], None],
 ) -> None:
-    """Wait until the database answers; say once that it does not.
+    """Wait until the database answers; report once that it does not.
 
     Args:
         url: SQLAlchemy URL.
-        look: looks at it, as :func:`check_database` does.
-        pause: waits for so many seconds; False: no longer.
-        say: is given a sentence.
+        look: checks it, as :func:`check_database` does.
+        pause: sleeps for a number of seconds; returns False to stop waiting.
+        say: reports a sentence.
 
     Raises:
-        SchemaError: it is of another version, or empty.
+        SchemaError: its schema is of another version, or missing.
         DatabaseRefusedError: it cannot be used.
-        DatabaseAwayError: it did not answer for as long as ``pause`` allowed.
+        DatabaseAwayError: it did not answer before ``pause`` returned False.
     """
     waits = False
     while True:
@@ -128,17 +128,17 @@ def _sentence(
     words = reason(error)
     if not is_server:
         return DatabaseRefusedError(
-            f"{where} cannot be used: {words}; PMAE_DATABASE_URL or PMAE_HOME says which it is"
+            f"{where} cannot be used: {words}; check PMAE_DATABASE_URL or PMAE_HOME"
         )
     if _PERMANENT.search(words):
         look_at = (
             "PMAE_DATABASE_USER and PMAE_DATABASE_PASSWORD, or PMAE_DATABASE_URL (in a compose "
-            "deployment POSTGRES_PASSWORD in .env, which is the database's own only when its "
-            "volume is made: docs/operations.md)"
+            "deployment POSTGRES_PASSWORD in .env, which the database takes only when its volume "
+            "is created: docs/operations.md)"
             if _PASSWORD.search(words)
             else "PMAE_DATABASE_HOST and PMAE_DATABASE_NAME, or PMAE_DATABASE_URL"
         )
-        return DatabaseRefusedError(f"{where} refused the connection: {words}; look at {look_at}")
+        return DatabaseRefusedError(f"{where} refused the connection: {words}; check {look_at}")
     if isinstance(error, (OperationalError, PoolTimeoutError)):
         return DatabaseAwayError(f"{where} does not answer: {words}")
     return DatabaseRefusedError(f"{where} cannot be used: {words}")

@@ -1,7 +1,7 @@
-"""Revision of the database's schema: this version of the service works with one, and no other.
+"""Revision of the database's schema: this version of the service works with exactly one.
 
-An older worker once went on after a migration and wrote points that no curve showed. So API and
-worker read the revision when they start and while they run.
+An older worker that runs on after a migration would write points that no curve shows. So API and
+worker check the revision when they start and while they run.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ MIGRATE = (
 
 @lru_cache(maxsize=1)
 def revisions() -> tuple[str, ...]:
-    """Revisions that this version knows, oldest first; the last is the one that it works with."""
-    from alembic.script import ScriptDirectory  # of all commands only these need it
+    """List the revisions that this version knows, oldest first; it works with the last."""
+    from alembic.script import ScriptDirectory  # slow to import, and few commands need it
 
     script = ScriptDirectory(str(MIGRATIONS))
     return tuple(reversed([each.revision for each in script.walk_revisions()]))
 
 
 def hold_revision(connection: Connection) -> str | None:
-    """Read the revision, and let no :func:`current_schema` begin until the transaction ends.
+    """Read the revision, and block every :func:`current_schema` until the transaction ends.
 
     On SQLite the transaction must hold the write lock.
     """
@@ -47,7 +47,7 @@ def hold_revision(connection: Connection) -> str | None:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """Read the database's revision; None: it has no tables of this service."""
+    """Read the database's revision; None if it has no tables of this service."""
     if not inspect(connection).has_table(_TABLE):
         return None
     return connection.execute(_REVISION).scalar_one_or_none()
@@ -55,15 +55,15 @@ def revision_of(connection: Connection) -> str | None:
 
 @contextmanager
 def current_schema(session: Session) -> Iterator[None]:
-    """Fence what a transaction writes: it counts only while the schema is this version's.
+    """Roll a transaction back unless the schema is still this version's.
 
-    One SELECT. A migration that is under way is waited for, and one that begins waits for this
-    transaction. PostgreSQL is asked first, so that both take their locks in one order; SQLite last,
-    since there a transaction that reads first could not wait for another writer.
+    Costs one SELECT. This transaction and a migration wait for each other. PostgreSQL is asked
+    first, so that both take their locks in the same order; SQLite last, since there a transaction
+    that reads before it writes cannot wait for another writer.
 
     Raises:
-        SchemaError: somebody has migrated the database since this process started; what was
-            written is undone with the error.
+        SchemaError: the database was migrated since this process started; the transaction is
+            rolled back.
     """
     is_postgres = session.get_bind().dialect.name == "postgresql"
     if is_postgres:
@@ -74,23 +74,23 @@ def current_schema(session: Session) -> Iterator[None]:
 
 
 def require_current(session: Session) -> None:
-    """Check the revision of a database that had tables when this process started.
+    """Check the revision of the database while the process runs.
 
     Raises:
-        SchemaError: somebody has migrated it since.
+        SchemaError: the database was migrated since this process started.
     """
     check_revision(session.execute(_REVISION).scalar_one_or_none(), "the database")
 
 
 def check_revision(found: str | None, where: str) -> None:
-    """Check that this version works with a database.
+    """Check that this version works with a database of revision ``found``.
 
     Args:
         found: its revision.
         where: for the message, as ``the database at db:5432``.
 
     Raises:
-        SchemaError: it is another revision; says what to do.
+        SchemaError: it needs another revision; says how to get it.
     """
     check_not_newer(found, where)
     *_, needed = revisions()

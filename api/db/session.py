@@ -1,4 +1,4 @@
-"""Engines and sessions. Transactions are short: none spans training or a network call."""
+"""Engines and sessions. No transaction spans training or a network call."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 MOST_THREADS = 64
-"""Of an application: 40 that serve requests, and those that check keys, write down what was done,
-feed streams and tidy up; each needs a connection at most."""
+"""Threads of an application: 40 serve requests; others check keys, write the audit log, feed
+streams and clean up. Each needs at most one connection."""
 CONNECT_TIMEOUT_SECONDS = 10
-"""For a PostgreSQL whose machine is gone: a request must not wait for minutes to learn that."""
+"""For a PostgreSQL server that is unreachable: a request must not wait for minutes."""
 POOL_SIZE = 20
-"""Connections that are kept: making one costs more than what it is used for."""
+"""Connections kept open: opening one takes longer than a typical query."""
 
 
 _HAS_TURN = "pmae_has_turn"
 
 
 def make_engine(url: str, *, pooled: bool = True) -> Engine:
-    """An engine for SQLite or PostgreSQL.
+    """Create an engine for SQLite or PostgreSQL.
 
-    SQLite runs with a write-ahead log, so that readers never wait, and a writer waits up to 30 s
-    for another. A transaction that writes must write first: one that reads and then writes could
-    not wait for another writer.
+    SQLite runs with a write-ahead log: readers never wait, and a writer waits up to 30 s for
+    another. A transaction that writes must write first: one that reads before it writes cannot wait
+    for another writer.
 
     Args:
         url: SQLAlchemy URL.
-        pooled: keep connections; a process that forks must not.
+        pooled: keep connections open; False in a process that forks.
     """
     parsed = make_url(url)
     options: dict[str, Any] = {"poolclass": NullPool}
@@ -56,12 +56,12 @@ def make_engine(url: str, *, pooled: bool = True) -> Engine:
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
-    """Sessions whose rows stay readable after the commit."""
+    """Create a session factory; rows stay readable after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # Python's driver would begin transactions at the wrong moments; `_begin` does it instead.
+    # `_begin` begins transactions: the driver would do so only before the first write.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
@@ -72,7 +72,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
-    """Switch the file over, which lasts; SQLite's busy timeout does not hold for the switch."""
+    """Set the journal mode, which persists; SQLite's busy timeout does not cover this."""
     give_up = time.monotonic() + SQLITE_BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -88,9 +88,9 @@ def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
 def _take_turns(engine: Engine) -> None:
     """Let the threads of this process write one after the other.
 
-    SQLite has one writer at a time, and the others ask again after ever longer naps: of twenty
-    threads that write, some would sleep for seconds while the file is free. Of other processes
-    there are few; for them SQLite's own way holds.
+    SQLite allows one writer, and the others retry with a growing backoff: of twenty writing
+    threads, some would sleep for seconds while the file is free. Other processes are few and rely
+    on SQLite's busy timeout.
     """
     turn = threading.Lock()
 
@@ -104,11 +104,11 @@ def _take_turns(engine: Engine) -> None:
     ) -> None:
         writes = context is not None and (context.isinsert or context.isupdate or context.isdelete)
         if writes and not connection.info.get(_HAS_TURN):
-            # Without it after all that time SQLite still keeps writers apart, in its own way.
+            # Without the lock SQLite's busy timeout still applies.
             connection.info[_HAS_TURN] = turn.acquire(timeout=SQLITE_BUSY_TIMEOUT_MS / 1000)
 
     def after(_connection: object, record: ConnectionPoolEntry) -> None:
-        """When a session is done with a connection, so after its commit or rollback."""
+        """Release the lock when a session returns its connection, after commit or rollback."""
         if record.info.pop(_HAS_TURN, False):
             turn.release()
 

@@ -15,20 +15,18 @@ from pmae.spec.messages import told_as
 DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
 """Names of the Celery queues, one for each kind of run: a worker listens to those it takes."""
 DOORBELL_TASK = "pmae.doorbell"
-"""Name of the one Celery task. Its message carries nothing: it says that something waits."""
+"""Name of the one Celery task. Its message is empty: it only wakes a worker."""
 BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
-"""How long Redis keeps a delivered, unacknowledged message before it offers it again."""
-EXAMPLE_PASSWORD = "change-me"  # noqa: S105 - nobody's
-"""Of the database in an example: everybody knows it, so no service starts with it."""
-_HOST = told_as(
-    r"^[\w.:-]+$", "valid is a host's name or address, for example postgres or 10.0.0.5"
-)
-_NAME = told_as(r"^[\w.-]+$", "valid are letters, digits, dots, dashes and underscores")
+"""Time after which Redis redelivers a message that was not acknowledged."""
+EXAMPLE_PASSWORD = "change-me"  # noqa: S105 - not a secret
+"""The database password of the example .env; no service starts with it."""
+_HOST = told_as(r"^[\w.:-]+$", "expected a host name or address, for example postgres or 10.0.0.5")
+_NAME = told_as(r"^[\w.-]+$", "expected letters, digits, dots, dashes and underscores")
 _PASSWORD_IN_URL = re.compile(r"[\w+]+://[^:/@]*:([^@]*)@")
 
 
 class ServiceSettings(LogSettings, StorageSettings):
-    """What the API and the worker share: the database and the broker."""
+    """Settings that the API and the worker share: the database and the broker."""
 
     database_url: str | None = Field(
         default=None,
@@ -39,15 +37,15 @@ class ServiceSettings(LogSettings, StorageSettings):
     database_host: str | None = Field(
         default=None,
         pattern=_HOST,
-        description="Host of a PostgreSQL server, in place of database_url.",
+        description="Host of a PostgreSQL server, instead of database_url.",
     )
     database_port: int = Field(default=5432, ge=1, le=65_535, description="Port of database_host.")
     database_name: str = Field(
         default="pmae", pattern=_NAME, description="Name of the database at database_host."
     )
-    database_user: str = Field(default="pmae", description="Who signs in at database_host.")
+    database_user: str = Field(default="pmae", description="User name at database_host.")
     database_password: SecretStr | None = Field(
-        default=None, description="Password of database_user: any text, quoted by nothing."
+        default=None, description="Password of database_user; any text, without escaping."
     )
     broker_url: str = Field(
         default="redis://127.0.0.1:6379/0",
@@ -55,25 +53,26 @@ class ServiceSettings(LogSettings, StorageSettings):
         repr=False,
     )
     lease_seconds: float = Field(
-        default=60.0, gt=0, description="A run whose worker is silent for this long is taken back."
+        default=60.0,
+        gt=0,
+        description="A run is reclaimed when its worker sends no heartbeat for this long.",
     )
     heartbeat_seconds: float = Field(
-        default=10.0, gt=0, description="How often a worker renews the lease of its run."
+        default=10.0, gt=0, description="Interval at which a worker renews the lease of its run."
     )
     cancel_grace_seconds: float = Field(
-        default=30.0, ge=0, description="From SIGTERM to SIGKILL of a cancelled trainer."
+        default=30.0, ge=0, description="Time from SIGTERM to SIGKILL for a cancelled trainer."
     )
 
     @model_validator(mode="after")
     def _one_database(self) -> Self:
         if self.database_url and self.database_host:
             raise ValueError(
-                "PMAE_DATABASE_URL and PMAE_DATABASE_HOST are both given; valid is one of them, "
-                "the other empty"
+                "PMAE_DATABASE_URL and PMAE_DATABASE_HOST are both set; expected only one of them"
             )
         if self.database_password and not (self.database_url or self.database_host):
             raise ValueError(
-                "PMAE_DATABASE_PASSWORD is given without a database: PMAE_DATABASE_HOST names it"
+                "PMAE_DATABASE_PASSWORD is set without a database; expected PMAE_DATABASE_HOST too"
             )
         return self
 
@@ -85,20 +84,20 @@ class ServiceSettings(LogSettings, StorageSettings):
             given = self.database_password.get_secret_value()
         if given == EXAMPLE_PASSWORD:
             raise ValueError(
-                f"the password of the database is {EXAMPLE_PASSWORD}, the example's, which "
-                "everybody knows: set POSTGRES_PASSWORD in .env (or PMAE_DATABASE_PASSWORD) to "
-                "one of your own; `openssl rand -hex 24` makes one"
+                f"the password of the database is {EXAMPLE_PASSWORD}, the public example; set "
+                "POSTGRES_PASSWORD in .env (or PMAE_DATABASE_PASSWORD) to one of your own, for "
+                "example from `openssl rand -hex 24`"
             )
         return self
 
     @property
     def sqlalchemy_url(self) -> str:
-        """URL of the database, with the password in it: not for messages."""
+        """URL of the database, including the password: keep it out of messages."""
         if self.database_url:
             return self.database_url
         if self.database_host is None:
             return f"sqlite:///{(self.home / 'pmae.sqlite3').absolute()}"
-        # As SQLAlchemy's URL.create() writes it.
+        # As SQLAlchemy's URL.create() does.
         user = quote(self.database_user, safe="")
         if self.database_password:
             user += f":{quote(self.database_password.get_secret_value(), safe='')}"

@@ -23,17 +23,17 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
-"""SQLite gives ids by itself to INTEGER primary keys only."""
+"""SQLite generates ids for INTEGER primary keys only."""
 
 
 class Base(DeclarativeBase):
-    """All tables."""
+    """Base class of all tables."""
 
     type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, float: Double}  # noqa: RUF012
 
 
 class RunRow(Base):
-    """A run: its spec, its place in the queue, its lease, and its newest figures."""
+    """A run: its spec, its place in the queue, its lease, and its newest metrics."""
 
     __tablename__ = "runs"
 
@@ -43,21 +43,21 @@ class RunRow(Base):
     name: Mapped[str] = mapped_column(String(120))
     method: Mapped[str] = mapped_column(String(16))
     dataset: Mapped[str] = mapped_column(String(120))
-    # SQLite holds no text to its length, and would have to copy the table to change it.
+    # SQLite does not enforce lengths, and would have to copy the table to change one.
     preset: Mapped[str | None] = mapped_column(String(64).with_variant(String(200), "postgresql"))
     spec: Mapped[dict[str, Any]]
     tags: Mapped[list[Any]]
     devices: Mapped[int] = mapped_column(Integer, default=1)
-    """How many GPUs a slot needs to serve it."""
+    """Number of GPUs that a slot needs to serve it."""
     rerun_of: Mapped[str | None] = mapped_column(String(32))
     parent_id: Mapped[str | None] = mapped_column(String(32), index=True)
-    """Of an evaluation: id of the run whose checkpoint it is of."""
+    """Of an evaluation: id of the run whose checkpoint it evaluates."""
     owner: Mapped[str | None] = mapped_column(String(64))
     """Name of the API key that submitted it; None where keys are off."""
     notes: Mapped[str] = mapped_column(Text, default="")
-    """For people, like name and tags: changing them changes nothing of the spec."""
+    """For people, like name and tags; not part of the spec."""
     pinned: Mapped[bool] = mapped_column(Boolean, default=False)
-    """It is not to be deleted."""
+    """True: it cannot be deleted."""
 
     state: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(Text)
@@ -65,7 +65,7 @@ class RunRow(Base):
     """Of a failed run: code, message, log_tail."""
     priority: Mapped[int] = mapped_column(Integer, default=0)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
-    """How often it was started since it last got further (wrote a newer checkpoint)."""
+    """Number of starts since it last made progress (wrote a newer checkpoint)."""
     max_attempts: Mapped[int] = mapped_column(Integer, default=5)
     lease_number: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None] = mapped_column(String(200))
@@ -77,10 +77,10 @@ class RunRow(Base):
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     deleted_at: Mapped[float | None]
-    """A tombstone: nobody sees the run any more; its files go first, then this row."""
+    """Tombstone: the run is hidden; its files are removed first, then this row."""
 
     recorded_offset: Mapped[int] = mapped_column(BigInteger, default=0)
-    """How many bytes of events.jsonl of lease ``lease_number`` stand in SQL; 0 at each claim."""
+    """Bytes of events.jsonl of lease ``lease_number`` recorded in SQL; 0 at each claim."""
     progress: Mapped[dict[str, Any]]
     last_metrics: Mapped[dict[str, Any]]
     environment: Mapped[dict[str, Any]]
@@ -90,7 +90,7 @@ class RunRow(Base):
     __table_args__ = (
         Index("ix_runs_queue", "state", "priority", "queued_at"),
         Index("ix_runs_lease", "state", "lease_until"),
-        # Looked for every few seconds; there are hardly ever any.
+        # Queried every few seconds, and usually empty.
         Index(
             "ix_runs_deleted",
             "deleted_at",
@@ -101,9 +101,9 @@ class RunRow(Base):
 
 
 class RunEventRow(Base):
-    """What happened to a run: changes of state (who, when, why), stages, checkpoints, errors.
+    """An entry of a run's history: a change of state, a stage, a checkpoint, an error.
 
-    That a run was deleted is no event of the run's own, and so stays when the others go with it.
+    A deletion has no ``run_number``, so it is kept when the run's own entries are removed.
     """
 
     __tablename__ = "run_events"
@@ -112,10 +112,10 @@ class RunEventRow(Base):
     run_number: Mapped[int | None] = mapped_column(
         BigId, ForeignKey("runs.number", ondelete="CASCADE"), index=True
     )
-    """None: of a deletion."""
+    """None for a deletion."""
     key: Mapped[str | None] = mapped_column(String(200))
-    """Identifies a trainer's event within its run, so that recording it twice adds nothing. Of a
-    deletion: the run's id."""
+    """Identifies a trainer's event within its run, so that it is recorded once. Of a deletion: the
+    run's id."""
     at: Mapped[float]
     type: Mapped[str] = mapped_column(String(16))
     actor: Mapped[str] = mapped_column(String(200))
@@ -124,7 +124,7 @@ class RunEventRow(Base):
 
     __table_args__ = (
         UniqueConstraint("run_number", "key"),
-        # The ids of a deleted run's events are not given again: streams go on from an id.
+        # Ids are never reused: event streams continue from an id.
         {"sqlite_autoincrement": True},
     )
 
@@ -147,7 +147,7 @@ class MetricRow(Base):
 
 
 class MetricBlockRow(Base):
-    """A summary of some neighbouring points of one metric (:mod:`api.db.metric_blocks`)."""
+    """A summary of consecutive points of one metric (:mod:`api.db.metric_blocks`)."""
 
     __tablename__ = "metric_blocks"
 
@@ -156,16 +156,16 @@ class MetricBlockRow(Base):
     )
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     block: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    """Their steps, divided by the number of steps in a block."""
+    """Step of its points, divided by ``BLOCK_STEPS`` and rounded down."""
     total: Mapped[int]
-    """How many points they are."""
+    """Number of points."""
     first_step: Mapped[int] = mapped_column(BigInteger)
     last_step: Mapped[int] = mapped_column(BigInteger)
     first_time: Mapped[float]
     last_time: Mapped[float]
     least: Mapped[float]
     least_step: Mapped[int] = mapped_column(BigInteger)
-    """Of the points with the least value the earliest's."""
+    """The first step with the minimum value."""
     greatest: Mapped[float]
     greatest_step: Mapped[int] = mapped_column(BigInteger)
 
@@ -211,7 +211,7 @@ class EvaluationRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker, as it was last heard of: one slot, which runs one run at a time."""
+    """A worker as of its last heartbeat: one slot, which runs one run at a time."""
 
     __tablename__ = "workers"
 
@@ -223,28 +223,28 @@ class WorkerRow(Base):
     kinds: Mapped[list[Any]]
     """The kinds of runs that it takes."""
     devices: Mapped[int] = mapped_column(Integer)
-    """How many GPUs it has; 1 without any."""
+    """Number of GPUs; 1 without any."""
     drain_requested: Mapped[bool] = mapped_column(Boolean, default=False)
-    """It gives back what it runs and takes nothing, until this is taken back."""
+    """True: it gives its run back and claims none."""
 
 
 class IdempotencyKeyRow(Base):
-    """A submission that was answered: the same key gets the same answer again."""
+    """A submission and its response, which a request with the same key gets again."""
 
     __tablename__ = "idempotency_keys"
 
     owner: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """Name of the API key that used it, empty where keys are off: others' keys are their own."""
+    """Name of the API key that sent it; empty where keys are off. Each owner has its own keys."""
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
-    """Of all of the request that decides its answer."""
+    """Digest of everything in the request that the response depends on."""
     run_id: Mapped[str] = mapped_column(String(32))
     answer: Mapped[dict[str, Any]]
     created_at: Mapped[float] = mapped_column(index=True)
 
 
 class ApiKeyRow(Base):
-    """Who may use the service. Of the key itself only a digest is kept."""
+    """An API key. Only a digest of the secret is stored."""
 
     __tablename__ = "api_keys"
 
@@ -253,7 +253,7 @@ class ApiKeyRow(Base):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     role: Mapped[str] = mapped_column(String(16))
     secret_sha256: Mapped[str] = mapped_column(String(64))
-    """Of 256 random bits, which no dictionary holds: a plain digest is enough."""
+    """A plain digest is enough for 256 random bits, which no dictionary holds."""
     created_at: Mapped[float]
     created_by: Mapped[str | None] = mapped_column(String(64))
     expires_at: Mapped[float | None]
@@ -262,7 +262,7 @@ class ApiKeyRow(Base):
 
 
 class SignInSessionRow(Base):
-    """A browser that was signed in with a key, and is until this ends or the key does."""
+    """The session of a signed-in browser; ends at its expiry, or with its key."""
 
     __tablename__ = "sign_in_sessions"
 
@@ -272,24 +272,24 @@ class SignInSessionRow(Base):
         String(16), ForeignKey("api_keys.id", ondelete="CASCADE"), index=True
     )
     secret_sha256: Mapped[str] = mapped_column(String(64))
-    """As of a key."""
+    """Digest of the secret part, as of a key."""
     created_at: Mapped[float]
     expires_at: Mapped[float]
     last_used_at: Mapped[float | None]
     browser: Mapped[str] = mapped_column(String(80))
-    """The browser and its system, for people; empty: unknown."""
+    """Name of the browser and its system, for people; empty: unknown."""
     revoked_at: Mapped[float | None]
 
 
 class AuditRow(Base):
-    """A request that changed something, or tried to."""
+    """An entry of the audit log: a request that changed something, or tried to."""
 
     __tablename__ = "audit_log"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     at: Mapped[float]
     actor: Mapped[str | None] = mapped_column(String(64), index=True)
-    """Name of the API key; None without a valid one."""
+    """Name of the API key; None without a valid key."""
     role: Mapped[str | None] = mapped_column(String(16))
     operation: Mapped[str] = mapped_column(String(64))
     """Name of the route."""

@@ -2,6 +2,10 @@
 
 The file is opened before anything is answered and served from that descriptor, so that one that is
 replaced or removed meanwhile still arrives whole.
+
+Starlette's `FileResponse` does not serve: it opens the file after it has answered 200 (one that was
+removed in between is an answer cut short, not a 404), answers 400 to ranges that RFC 9110 lets a
+server ignore, in plain text instead of `application/problem+json`, and knows no `If-None-Match`.
 """
 
 from __future__ import annotations

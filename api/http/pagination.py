@@ -8,16 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.errors import InvalidRequestError
-from pmae.schema import MOST_IN_A_PAGE, ProblemField
+from pmae.schema import ProblemField
+from pmae.schema.run_query import DEFAULT_LIMIT, Cursor, Limit
 
-Limit = Annotated[int, Field(ge=1, le=MOST_IN_A_PAGE)]
-Cursor = Annotated[str, Field(max_length=1024)]
-DEFAULT_LIMIT = 50
 _MOST = 2**63
 
 

@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import Path, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel
 
 from api.http.errors import InvalidRequestError
 from api.http.validation import MOST_FIELDS, unknown_name
 from pmae.schema import ProblemField
-from pmae.spec.messages import NO_NUL, told_as
+from pmae.spec.messages import told_as
 
 RunId = Annotated[
     str,
@@ -34,8 +34,6 @@ CheckpointId = Annotated[
 ]
 LARGEST_INTEGER = 2**53
 """The largest that JSON carries without loss."""
-FilterText = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
-"""Text to compare with: no database takes the character U+0000."""
 
 
 async def refuse_unknown_parameters(request: Request) -> None:

@@ -1,4 +1,9 @@
-"""One line for each request, and an id by which it is found again."""
+"""One line for each request, and an id by which it is found again.
+
+`asgi-correlation-id` does not serve: it keeps the id in a variable of its own, from which it would
+have to be copied into the log's fields and the request's state, where the audit finds it; and it
+logs a warning for each id that it refuses, so that anybody could fill the log.
+"""
 
 from __future__ import annotations
 

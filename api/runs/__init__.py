@@ -1,1 +1,1 @@
-"""Runs: submitting, listing, following and stopping them; their figures, logs and components."""
+"""Runs: submit, list, follow and stop them; read their metrics, logs and components."""

@@ -1,6 +1,6 @@
 """``/metrics``: the series of several runs at once.
 
-It lies beside ``/runs``, not below it, where it would be taken for the id of a run.
+Not below ``/runs``, where ``metrics`` would be read as the id of a run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pmae.schema import ProblemField
 from pmae.schema.runs import MetricsOfRuns
 from pmae.spec.messages import told_as
 
-MOST_RUNS = 50
+MAX_RUNS = 50
 
 router = APIRouter(tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
@@ -37,9 +37,9 @@ RunIds = Annotated[
     Query(
         pattern=told_as(
             r"^[0-9a-f]{8,32}(,[0-9a-f]{8,32})*$",
-            "valid are ids of runs, 8 to 32 hexadecimal digits each, with commas between",
+            "expected ids of runs, 8 to 32 hexadecimal digits each, separated by commas",
         ),
-        description=f"Ids of up to {MOST_RUNS} runs, with commas between.",
+        description=f"Ids of up to {MAX_RUNS} runs, separated by commas.",
         examples=["3f9c0a1b2c4d,0123456789ab"],
     ),
 ]
@@ -61,13 +61,13 @@ def get_metrics_of_runs(
     form: MetricsForm = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> MetricsOfRuns | Response:
-    """The series of each run as `/runs/{run_id}/metrics` gives them, in one answer.
+    """Return the series of each run, as `/runs/{run_id}/metrics` does, in one response.
 
-    It takes as many looks at the database as one run does. As CSV the first column says which run.
+    Takes as many queries as a single run. In CSV the first column is the run's id.
     """
     ids = list(dict.fromkeys(runs.split(",")))
-    if len(ids) > MOST_RUNS:
-        message = f"these are {len(ids)} runs; valid are up to {MOST_RUNS}"
+    if len(ids) > MAX_RUNS:
+        message = f"{len(ids)} runs were given; expected at most {MAX_RUNS}"
         field = ProblemField(pointer="runs", message=message)
         raise InvalidRequestError(message, fields=[field])
     with services.sessions() as session:

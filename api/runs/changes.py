@@ -1,4 +1,4 @@
-"""Changing what people say of a run. Its spec never changes."""
+"""Change a run's name, tags, notes, pin and priority. Its spec never changes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from api.db.tables import RunEventRow, RunRow
 from pmae.schema.runs import RunChange
 
 _LONG = frozenset({"notes"})
-"""The history says that they changed, not from what to what."""
+"""The history records that these changed, without the values."""
 
 
 def change_run(session: Session, run_id: str, change: RunChange, *, actor: str) -> None:
-    """Set the columns that ``change`` gives, and write into the history what became of which.
+    """Set the columns that ``change`` gives, and record old and new values in the history.
 
     Raises:
         RunNotFoundError: there is no such run.
-        TransitionRefusedError: another priority for a run that waits no more.
+        TransitionRefusedError: a new priority for a run that is not queued.
     """
     which = (RunRow.id == run_id, RunRow.deleted_at.is_(None))
-    # Writes nothing new, but locks the row: what is compared with stays until the commit.
+    # Changes nothing, but locks the row: the values compared below stay until the commit.
     row = session.execute(
         update(RunRow)
         .where(*which)
@@ -59,7 +59,9 @@ def change_run(session: Session, run_id: str, change: RunChange, *, actor: str) 
             at=database_now(),
             type="change",
             actor=actor,
-            message="; ".join(_told(name, before[name], value) for name, value in values.items()),
+            message="; ".join(
+                _describe(name, before[name], value) for name, value in values.items()
+            ),
             data={
                 "changed": {
                     name: {} if name in _LONG else {"from": before[name], "to": value}
@@ -70,15 +72,15 @@ def change_run(session: Session, run_id: str, change: RunChange, *, actor: str) 
     )
 
 
-def _told(name: str, before: Any, value: Any) -> str:
+def _describe(name: str, before: Any, value: Any) -> str:
     if name == "pinned":
         return "pinned" if value else "unpinned"
     if name in _LONG:
         return f"changed the {name}"
-    return f"changed the {name} from {_written(before)} to {_written(value)}"
+    return f"changed the {name} from {_format(before)} to {_format(value)}"
 
 
-def _written(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return repr(value) if isinstance(value, str) else str(value)

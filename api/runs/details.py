@@ -1,4 +1,4 @@
-"""``/runs/{run_id}/...``: what a run did and made. The routes connect; others do the work."""
+"""``/runs/{run_id}/...``: metrics, log, history, checkpoints, filmstrip and components of a run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pmae.schema import (
     Spectrum,
 )
 
-MOST_BYTES_OF_LOG = 1_048_576
+MAX_LOG_BYTES = 1_048_576
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
@@ -58,11 +58,11 @@ def get_run_metrics(
     form: MetricsForm = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Metrics | Response:
-    """Metric series as parallel arrays, or as CSV with one point a line.
+    """Return metric series as parallel arrays, or as CSV with one point a line.
 
-    A series of more than `max_points` points keeps its first and last one and the least and the
-    greatest value of each bucket between them, so that no spike is lost; `total` says how many
-    points there are. CSV holds every point unless `max_points` is given.
+    A series of more than `max_points` points is downsampled to its first and last point and the
+    minimum and maximum of each bucket between, so that no spike is lost; `total` is the number of
+    points before that. CSV holds every point unless `max_points` is given.
     """
     with services.sessions() as session:
         runs = {service.find_run_number(session, run_id): run_id}
@@ -93,16 +93,16 @@ def get_run_log(
             ge=-LARGEST_INTEGER,
             le=LARGEST_INTEGER,
             description="In bytes from the start of the first attempt's log; negative: from the "
-            "end.",
+            "end of the last.",
         ),
     ] = 0,
     limit: Annotated[
-        int, Query(ge=4, le=MOST_BYTES_OF_LOG, description="Most bytes in the answer.")
+        int, Query(ge=4, le=MAX_LOG_BYTES, description="Maximum length of the response, in bytes.")
     ] = 65_536,
 ) -> LogChunk:
-    """A piece of what the trainers of a run printed, all attempts one after the other.
+    """Return a part of a run's log: the output of its trainers, all attempts concatenated.
 
-    Go on with `offset=next_offset`. A piece never ends within a character.
+    Continue with `offset=next_offset`. A part never ends within a character.
     """
     with services.sessions() as session:
         service.find_run_number(session, run_id)
@@ -120,13 +120,13 @@ def get_run_history(
     services: ServicesDep,
     run_id: RunId,
     after: Annotated[
-        int, Query(ge=0, le=LARGEST_INTEGER, description="Only entries of a greater `id`.")
+        int, Query(ge=0, le=LARGEST_INTEGER, description="Only entries with a greater `id`.")
     ] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000, description="Most entries.")] = HISTORY_PAGE,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Maximum length.")] = HISTORY_PAGE,
 ) -> History:
-    """What happened to a run, oldest first.
+    """List the history of a run, oldest first.
 
-    Who changed its state and why, stages, checkpoints, evaluations, warnings, errors.
+    State changes with actor and reason, stages, checkpoints, evaluations, warnings and errors.
     """
     with services.sessions() as session:
         return service.get_history(session, run_id, after=after, limit=limit)
@@ -138,16 +138,16 @@ def get_run_history(
     summary="List checkpoints",
     responses=problems(
         not_found="There is no such run.",
-        unprocessable_entity="A parameter is not valid, or the cursor is another list's.",
+        unprocessable_entity="A parameter is invalid, or the cursor belongs to another list.",
     ),
     dependencies=[VIEWER],
 )
 def list_run_checkpoints(
     services: ServicesDep, run_id: RunId, parameters: Annotated[CheckpointParameters, Query()]
 ) -> CheckpointPage:
-    """A run's checkpoints, newest first, in pages.
+    """List a run's checkpoints in pages, newest first.
 
-    Pages join without gap or double while checkpoints are added and removed.
+    No checkpoint is skipped or repeated between pages while others are added or removed.
     """
     with services.sessions() as session:
         return list_checkpoints(session, run_id, parameters)
@@ -164,16 +164,17 @@ def list_run_checkpoints(
 def get_run_filmstrip(
     services: ServicesDep,
     run_id: RunId,
-    image: Annotated[int, Query(ge=0, le=LARGEST_INTEGER, description="Which image.")] = 0,
-    max_frames: Annotated[int, Query(ge=2, le=101, description="Most frames.")] = 101,
+    image: Annotated[int, Query(ge=0, le=LARGEST_INTEGER, description="Index of the image.")] = 0,
+    max_frames: Annotated[int, Query(ge=2, le=101, description="Maximum number of frames.")] = 101,
     form: Annotated[
-        Literal["json", "png"], Query(alias="format", description="Single PNGs, or one sheet.")
+        Literal["json", "png"],
+        Query(alias="format", description="A PNG for each frame, or one sheet."),
     ] = "json",
 ) -> Filmstrip | Response:
-    """One validation image under one mask, after ever more steps.
+    """Return reconstructions of one validation image under one mask, in the order of training.
 
-    A run is filmed while it trains, at up to 100 epochs that lie the farther apart the later they
-    are, and before its first step: no checkpoint needs to have been kept.
+    Frames are recorded while the run trains: before its first step and after up to 100 log-spaced
+    epochs. No checkpoint needs to have been kept.
     """
     with services.sessions() as session:
         row = service.find_run(session, run_id)
@@ -192,7 +193,7 @@ def get_run_filmstrip(
     dependencies=[VIEWER],
 )
 def get_run_spectrum(services: ServicesDep, run_id: RunId) -> Spectrum:
-    """How the variance of the train set spreads over the components of the run's basis."""
+    """Return the variance of the train set along each component of the run's basis."""
     with services.sessions() as session:
         row = service.find_run(session, run_id)
     return get_spectrum(row, services.settings.bases_dir)
@@ -202,12 +203,12 @@ def get_run_spectrum(services: ServicesDep, run_id: RunId) -> Spectrum:
     "/{run_id}/components/{index}.png",
     response_class=Response,
     summary="Draw a component",
-    responses=binary("image/png", "The component on a diverging scale, one pixel for each.")
+    responses=binary("image/png", "The component on a diverging scale, one pixel a value.")
     | problems(not_found="There is no such run, basis or component."),
     dependencies=[VIEWER],
 )
 def get_run_component(services: ServicesDep, run_id: RunId, index: int) -> Response:
-    """One component of the run's basis as an image; 0 is the one of the greatest variance."""
+    """Return one component of the run's basis as an image; 0 has the greatest variance."""
     with services.sessions() as session:
         row = service.find_run(session, run_id)
     png = get_component_png(row, services.settings.bases_dir, index)

@@ -1,8 +1,7 @@
-"""Queuing once although a request is sent again: ``Idempotency-Key``.
+"""``Idempotency-Key``: a request that is sent again queues no second run.
 
-The key's row is written in the transaction that queues the run, and before the run's: of two
-requests that come at once with one key the second waits for the first, and is then answered as
-it was.
+The key's row is written in the transaction that queues the run, before the run's row. Of two
+concurrent requests with one key the second waits for the first, and gets the same response.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ IdempotencyHeader = Annotated[
     Header(
         min_length=1,
         max_length=200,
-        pattern=told_as(r"^[\x21-\x7e]*$", "valid are visible ASCII characters, without spaces"),
-        description="Made up by the client, 1 to 200 visible ASCII characters: sending the request "
-        "again with the same key queues nothing, but is answered as the first was.",
+        pattern=told_as(r"^[\x21-\x7e]*$", "expected visible ASCII characters, without spaces"),
+        description="Chosen by the client, 1 to 200 visible ASCII characters. Sending the request "
+        "again with the same key queues nothing, and returns the first response.",
         examples=["0c8a1e52-6f0e-4b43-9d55-0d6b8f7c2a11"],
     ),
 ]
@@ -45,12 +44,12 @@ IdempotencyHeader = Annotated[
 
 @dataclass(frozen=True)
 class Submission:
-    """A request to queue a run that carries a key.
+    """A request to queue a run, with an idempotency key.
 
     Attributes:
-        owner: name of the API key, empty where keys are off.
-        key: what the client made up.
-        request_sha256: of all that decides the answer.
+        owner: name of the API key; empty where keys are off.
+        key: chosen by the client.
+        request_sha256: digest of everything that the response depends on.
     """
 
     owner: str
@@ -65,19 +64,19 @@ class Submission:
         owner: str | None,
         request: Mapping[str, Any],
     ) -> Submission | None:
-        """None without a key; ``request`` is JSON, of all that decides the answer."""
+        """Make one from JSON of everything that the response depends on; None without a key."""
         if key is None:
             return None
-        # Bodies may hold lone surrogates, which have no UTF-8: ASCII takes them escaped.
+        # A body may hold lone surrogates, which UTF-8 cannot encode; JSON in ASCII escapes them.
         text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return cls(owner or "", key, hashlib.sha256(text.encode()).hexdigest())
 
 
 def find_answer(session: Session, submission: Submission | None) -> JSONResponse | None:
-    """How a submission was answered when it was sent before; None if it was not.
+    """Find the response to an earlier request with the same key; None if there was none.
 
     Raises:
-        InvalidRequestError: the key was used with another request; names the run it made.
+        InvalidRequestError: the key was used with another request; names the run that it queued.
     """
     if submission is None:
         return None
@@ -87,7 +86,7 @@ def find_answer(session: Session, submission: Submission | None) -> JSONResponse
     if row.request_sha256 != submission.request_sha256:
         message = (
             f"the key {submission.key!r} was sent with another request, which queued run "
-            f"{row.run_id}; valid is a key that was not used yet"
+            f"{row.run_id}; expected a key that was not used yet"
         )
         raise InvalidRequestError(
             message,
@@ -98,7 +97,7 @@ def find_answer(session: Session, submission: Submission | None) -> JSONResponse
 
 
 def accepted(answer: Mapping[str, Any], *, replayed: bool = False) -> JSONResponse:
-    """What a request that queued a run is answered with.
+    """Build the response to a request that queued a run.
 
     Args:
         answer: a :class:`~pmae.schema.Run` as JSON.
@@ -111,10 +110,10 @@ def accepted(answer: Mapping[str, Any], *, replayed: bool = False) -> JSONRespon
 
 
 def claim_key(session: Session, submission: Submission | None) -> JSONResponse | None:
-    """Take the key for this request; its answer is put down by :func:`keep_answer`.
+    """Claim the key for this request; :func:`keep_answer` stores the response.
 
     Returns:
-        None if the request is the first with the key (or has none); else how that was answered.
+        None if the request is the first with the key, or has none; else the first response.
 
     Raises:
         InvalidRequestError: the key was used with another request.
@@ -138,7 +137,7 @@ def claim_key(session: Session, submission: Submission | None) -> JSONResponse |
 
 
 def keep_answer(session: Session, submission: Submission | None, answer: Mapping[str, Any]) -> None:
-    """Put down how a submission is answered, in the transaction that claimed its key."""
+    """Store the response to a submission, in the transaction that claimed its key."""
     if submission is None:
         return
     session.execute(
@@ -150,7 +149,7 @@ def keep_answer(session: Session, submission: Submission | None, answer: Mapping
 
 
 def forget_old_keys(sessions: sessionmaker[Session], *, retention_days: float) -> int:
-    """Remove the keys that were used longer ago; how many they were."""
+    """Remove keys used more than ``retention_days`` ago; return their number."""
     old = IdempotencyKeyRow.created_at < database_now() - retention_days * DAY_SECONDS
     with sessions() as session:
         if session.scalar(select(IdempotencyKeyRow.key).where(old).limit(1)) is None:

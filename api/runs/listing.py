@@ -1,8 +1,8 @@
-"""A page of runs in any order, and the cursor that the next page begins at.
+"""Keyset pagination of runs in any order.
 
-A page goes on after the last run of the page before by that run's own value and number, not by a
-count of rows: runs that are added or removed meanwhile make no gap and no double. Runs without the
-value come last in either direction; of equal ones the newest comes first.
+A cursor holds the sort value and number of the last run of a page, not a count of rows: no run is
+skipped or repeated while others are added or removed. Runs without the value come last in either
+direction; of runs with equal values the newest comes first.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from sqlalchemy.orm import Session, load_only
 from api.db.tables import RunRow
 from api.http.pagination import not_a_cursor, read_cursor, write_cursor
 from api.http.parameters import LARGEST_INTEGER
-from api.runs.filters import RunFilters, conditions, metric_value
+from api.runs.filters import check_method, conditions, list_digest, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import RunPage
+from pmae.schema.run_query import RunQuery
 
-_MOST_PRIORITY = 2**31 - 1
-"""That its column holds."""
+_MAX_PRIORITY = 2**31 - 1
+"""Maximum of its column, a 32-bit integer."""
 _Value = str | float | None
 
 
 def _is_text(value: object) -> bool:
-    # Neither U+0000 nor lone surrogates, which JSON can carry, are taken by a database.
+    # JSON can carry U+0000 and lone surrogates; databases accept neither.
     return isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value) is None
 
 
@@ -40,17 +41,17 @@ def _is_number(value: object) -> bool:
 
 
 def _is_priority(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_PRIORITY
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_PRIORITY
 
 
 @dataclass(frozen=True)
 class _Sort:
-    """What the runs are ordered by before their number.
+    """The sort key of a list; runs with equal values are ordered by number.
 
     Attributes:
-        value: in SQL; None: by number alone.
-        nullable: whether there are runs without the value.
-        fits: whether a cursor's value can be one.
+        value: SQL expression; None: by number alone.
+        nullable: True if there are runs without the value.
+        fits: tests if a value from a cursor has the right type and range.
     """
 
     value: ColumnElement[Any] | None
@@ -73,28 +74,29 @@ def _sort_of(name: str) -> _Sort:
             return _Sort(value, nullable=True, fits=_is_number)
 
 
-def list_runs(session: Session, filters: RunFilters) -> RunPage:
-    """A page of runs.
+def list_runs(session: Session, query: RunQuery) -> RunPage:
+    """Read one page of runs.
 
     Raises:
-        InvalidRequestError: the cursor is not one of this list's.
+        InvalidRequestError: the cursor is not of this list, or the method is not installed.
     """
-    sort = _sort_of(filters.sort)
-    query = _ordered(select(RunRow), sort, descending=filters.order == "desc")
-    query = query.where(*conditions(filters, session.get_bind().dialect.name))
-    if filters.cursor is not None:
-        value, number = _read_cursor(filters, sort)
-        query = query.where(_after(sort, value, number, descending=filters.order == "desc"))
-    with_value = query.add_columns(sort.value if sort.value is not None else RunRow.number)
+    check_method(query)
+    sort = _sort_of(query.sort)
+    rows_of = _ordered(select(RunRow), sort, descending=query.order == "desc")
+    rows_of = rows_of.where(*conditions(query, session.get_bind().dialect.name))
+    if query.cursor is not None:
+        value, number = _read_cursor(query, sort)
+        rows_of = rows_of.where(_after(sort, value, number, descending=query.order == "desc"))
+    with_value = rows_of.add_columns(sort.value if sort.value is not None else RunRow.number)
     rows = session.execute(
-        with_value.options(load_only(*SUMMARY_COLUMNS, raiseload=True)).limit(filters.limit + 1)
+        with_value.options(load_only(*SUMMARY_COLUMNS, raiseload=True)).limit(query.limit + 1)
     ).all()
-    page = rows[: filters.limit]
+    page = rows[: query.limit]
     cursor = None
-    if len(rows) > filters.limit:
+    if len(rows) > query.limit:
         last, value = page[-1]
         of_sort = value if sort.value is not None else None
-        cursor = write_cursor(filters.digest, of_sort, last.number)
+        cursor = write_cursor(list_digest(query), of_sort, last.number)
     return RunPage(items=[run_summary(row) for row, _ in page], next_cursor=cursor)
 
 
@@ -109,7 +111,7 @@ def _ordered(query: Select[RunRow], sort: _Sort, *, descending: bool) -> Select[
 
 
 def _after(sort: _Sort, value: _Value, number: int, *, descending: bool) -> ColumnElement[bool]:
-    """What holds for the runs that come after the one of this value and number."""
+    """Return the condition for runs that come after the one with this value and number."""
     if sort.value is None:
         return RunRow.number < number if descending else RunRow.number > number
     if value is None:
@@ -119,9 +121,9 @@ def _after(sort: _Sort, value: _Value, number: int, *, descending: bool) -> Colu
     return or_(later, sort.value.is_(None)) if sort.nullable else later
 
 
-def _read_cursor(filters: RunFilters, sort: _Sort) -> tuple[_Value, int]:
-    cursor = filters.cursor or ""
-    value, number = read_cursor(cursor, filters.digest)
+def _read_cursor(query: RunQuery, sort: _Sort) -> tuple[_Value, int]:
+    cursor = query.cursor or ""
+    value, number = read_cursor(cursor, list_digest(query))
     if not (sort.fits(value) or (value is None and sort.nullable)):
         raise not_a_cursor(cursor)
     return value, number

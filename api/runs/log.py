@@ -1,4 +1,4 @@
-"""A run's log: the logs of its leases, one after the other, addressed by byte."""
+"""A run's log: the logs of its leases, concatenated and addressed by byte."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pmae.runs.layout import RunDir
 from pmae.schema import LogChunk
 
 _CONTINUATION = range(0x80, 0xC0)
-"""Bytes of UTF-8 that go on with a character."""
+"""UTF-8 continuation bytes."""
 
 
 def read_log(run_dir: RunDir, *, offset: int, limit: int) -> LogChunk:
-    """A piece of the log, cut between characters.
+    """Read a part of the log, cut between characters.
 
     Args:
-        run_dir: need not exist, yet or any more: the log is empty then.
-        offset: in bytes from the first lease's start; negative: from the end.
-        limit: most bytes of the piece, 4 or more.
+        run_dir: folder of the run; the log is empty while it does not exist.
+        offset: in bytes from the start of the first log; negative: from the end of the last.
+        limit: maximum length in bytes, at least 4.
     """
     try:
         return _read_log(run_dir, offset, limit)
     except FileNotFoundError:
-        # Found, but not there any more: the run is being deleted.
+        # The run is being deleted.
         return LogChunk(text="", offset=0, next_offset=0, size=0)
 
 
@@ -41,7 +41,7 @@ def _read_log(run_dir: RunDir, offset: int, limit: int) -> LogChunk:
 
 
 def _read(files: list[tuple[Path, int]], start: int, limit: int) -> bytes:
-    """At most ``limit`` bytes from ``start`` on of the files' concatenation."""
+    """Read at most ``limit`` bytes of the concatenated files, beginning at ``start``."""
     pieces: list[bytes] = []
     for path, length in files:
         if start >= length:
@@ -59,17 +59,17 @@ def _read(files: list[tuple[Path, int]], start: int, limit: int) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[str, int]:
-    """The text, and how many bytes of ``data`` it took: a torn last character is left for later."""
+    """Decode ``data`` up to an incomplete last character; return text and bytes consumed."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data)
     torn, _ = decoder.getstate()
     if torn and len(torn) == len(data):
-        # Nothing but half a character: what follows never came, or is not UTF-8.
+        # Only an incomplete character: the rest was never written, or it is not UTF-8.
         return data.decode("utf-8", "replace"), len(data)
     return text, len(data) - len(torn)
 
 
 def _leading_continuation(data: bytes) -> int:
-    """How many bytes at the start end a character that began before; at most 3 do."""
+    """Count the bytes at the start that continue an earlier character: 0 to 3."""
     count = next((i for i, byte in enumerate(data[:4]) if byte not in _CONTINUATION), len(data[:4]))
     return count if count <= 3 else 0

@@ -1,4 +1,4 @@
-"""What a run would cost, before it is submitted."""
+"""Previews of submissions: the resolved spec, its estimated cost, and warnings."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from pmae.spec.versions import SPEC_VERSION
 
 _ASSUMED_CHANNELS = 3
 _EPOCH_METRIC = "train_loss"
-"""It has a point at the end of each epoch."""
-_MOST_EPOCHS = 200
-_LEAST_SPANS = 3
-"""Between ends of epochs: the first one warms up, and of so few one that was held up counts."""
-_MOST_RUNS = 200
-"""Succeeded runs of the same method and data set that are compared, newest first."""
+"""A metric with one point at the end of each epoch."""
+_MAX_EPOCHS = 200
+_MIN_SPANS = 3
+"""Epochs needed for a median: with fewer, one slow epoch (such as the first) decides it."""
+_MAX_RUNS = 200
+"""Succeeded runs of the same method and data set to compare with, newest first."""
 _DECIDES_SPEED = (
     "dataset",
     "basis",
@@ -59,18 +59,18 @@ _DECIDES_SPEED = (
     "threads",
     "validate_every_epochs",
 )
-"""Runs that have all of these in common train equally fast, but for the machine."""
+"""Fields that determine the speed of training, apart from the machine."""
 
 
 def preview_response(
     sessions: sessionmaker[Session], spec: RunSpec, settings: ApiSettings
 ) -> Response:
-    """Answer with what would be queued.
+    """Return the spec that would be queued, with its estimate and warnings.
 
     Raises:
-        ApiError: the checkpoint that it needs is not one that it can use.
+        ApiError: the checkpoint that the spec names is missing or unsuitable.
     """
-    with sessions() as session:  # not committed: what is held is let go
+    with sessions() as session:  # not committed, so the checkpoint is not held
         spec, _ = prepare(session, spec, settings.runs_dir)
     with sessions() as session:
         cost = None if isinstance(spec, EvaluateSpec) else estimate(session, spec)
@@ -86,7 +86,7 @@ def preview_response(
 
 
 def _fitted_sizes(spec: RunSpec) -> list[str]:
-    """A sentence for each field that is fitted to the number of training images, if it is known."""
+    """Describe each field that is adapted to the number of training images, if that is known."""
     if isinstance(spec, EvaluateSpec):
         return []
     num_train = known_train_images(spec.dataset)
@@ -94,7 +94,7 @@ def _fitted_sizes(spec: RunSpec) -> list[str]:
 
 
 def _missing_data(spec: RunSpec, settings: StorageSettings) -> Iterator[str]:
-    """A sentence for each data set that cannot be read here; workers elsewhere may have it."""
+    """Describe each data set that cannot be read on this machine; workers elsewhere may have it."""
     wanted = [one.dataset for one in spec.evaluations if one.dataset is not None]
     if isinstance(spec, ExperimentSpec):
         wanted.insert(0, spec.dataset)
@@ -106,7 +106,7 @@ def _missing_data(spec: RunSpec, settings: StorageSettings) -> Iterator[str]:
 
 
 def estimate(session: Session, spec: ExperimentSpec) -> Estimate:
-    """What a resolved spec would cost, by formulas and by what like runs took."""
+    """Estimate the cost of a resolved spec, by formulas and from the speed of similar runs."""
     channels = dataset_facts(spec.dataset.name).channels or _ASSUMED_CHANNELS
     memory = training_memory(spec, channels)
     train_images = known_train_images(spec.dataset)
@@ -137,7 +137,7 @@ def estimate(session: Session, spec: ExperimentSpec) -> Estimate:
 
 
 def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
-    """By the newest run that is like ``spec`` and has enough epochs to measure."""
+    """Measure the newest similar run that has enough epochs."""
     wanted = spec.model_dump(mode="json", include=set(_DECIDES_SPEED))
     rows = session.execute(
         select(RunRow.number, RunRow.id, RunRow.spec)
@@ -149,7 +149,7 @@ def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
             RunRow.dataset == spec.dataset.name,
         )
         .order_by(RunRow.number.desc())
-        .limit(_MOST_RUNS)
+        .limit(_MAX_RUNS)
     )
     for number, run_id, other in rows.all():
         if _decides_speed(other) == wanted:
@@ -164,24 +164,24 @@ def _measured(session: Session, spec: ExperimentSpec) -> MeasuredSpeed | None:
 
 
 def _decides_speed(spec: dict[str, Any]) -> dict[str, Any]:
-    """Of a stored spec; one of an older version is read as it is meant."""
+    """Return the fields of a stored spec that determine its speed; upgrade older versions."""
     if spec.get("version") != SPEC_VERSION:
-        with suppress(SpecError):  # what this version does not run is like none of its specs
+        with suppress(SpecError):  # a spec that this version cannot run matches none
             spec = resolve(ExperimentSpec.model_validate(spec)).model_dump(mode="json")
     return {name: spec.get(name) for name in _DECIDES_SPEED}
 
 
 def _seconds_per_epoch(session: Session, run_number: int) -> float | None:
-    """The median over the last epochs: pauses and resumed parts do not count."""
+    """Return the median over the last epochs, which pauses and resumes do not affect."""
     points = session.execute(
         select(MetricRow.epoch, MetricRow.time)
         .where(MetricRow.run_number == run_number, MetricRow.name == _EPOCH_METRIC)
         .order_by(MetricRow.step.desc())
-        .limit(_MOST_EPOCHS + 1)
+        .limit(_MAX_EPOCHS + 1)
     ).all()
     spans = [
         (later.time - earlier.time) / (later.epoch - earlier.epoch)
         for later, earlier in itertools.pairwise(points)
         if later.epoch > earlier.epoch and later.time > earlier.time
     ]
-    return statistics.median(spans) if len(spans) >= _LEAST_SPANS else None
+    return statistics.median(spans) if len(spans) >= _MIN_SPANS else None

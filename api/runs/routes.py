@@ -1,6 +1,6 @@
-"""``/runs``: listing, and the life of a run.
+"""``/runs``: list, read, change, cancel, resume and delete runs.
 
-How one begins: :mod:`api.runs.submit`; what one did: :mod:`api.runs.details`.
+:mod:`api.runs.submit` submits them; :mod:`api.runs.details` serves their results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from api.db import run_states
 from api.http.parameters import RunId, refuse_unknown_parameters
 from api.http.responses import problems
 from api.runs import changes, listing, service, sources
-from api.runs.filters import RunFilters
 from api.runs.idempotency import (
     IdempotencyHeader,
     Submission,
@@ -30,6 +29,7 @@ from api.runs.submit import KEY_REUSED, NO_SPACE, SUBMITTED
 from api.services import Services, ServicesDep
 from api.storage.space import refuse_when_full
 from pmae.schema import Run, RunPage
+from pmae.schema.run_query import RunQuery
 from pmae.schema.runs import RunChange
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -52,25 +52,25 @@ def _view(services: Services, session: Session, run_id: str) -> Run:
     response_model=RunPage,
     summary="List runs",
     responses=problems(
-        unprocessable_entity="A filter is not valid, or the cursor is another list's."
+        unprocessable_entity="A filter is invalid, or the cursor belongs to another list."
     ),
     dependencies=[VIEWER],
 )
-def list_runs(services: ServicesDep, filters: Annotated[RunFilters, Query()]) -> RunPage:
-    """The newest runs first, or in another order, in pages; filters are combined by "and".
+def list_runs(services: ServicesDep, query: Annotated[RunQuery, Query()]) -> RunPage:
+    """List runs in pages, newest first or in another order; a run must match all filters.
 
-    Pages join without gap or double while runs are added. A run whose value changes meanwhile can
-    move to a page that was read, or is yet to come.
+    No run is skipped or repeated between pages while others are added. A run whose sort value
+    changes meanwhile can move to an earlier or a later page.
     """
     with services.sessions() as session:
-        return listing.list_runs(session, filters)
+        return listing.list_runs(session, query)
 
 
 @router.get(
     "/{run_id}", response_model=Run, summary="Get a run", responses=_NO_RUN, dependencies=[VIEWER]
 )
 def get_run(services: ServicesDep, run_id: RunId) -> Run:
-    """A run in full: its resolved spec, state, newest figures and evaluations."""
+    """Return a run in full: resolved spec, state, newest metrics and evaluations."""
     return _get(services, run_id)
 
 
@@ -81,7 +81,7 @@ def get_run(services: ServicesDep, run_id: RunId) -> Run:
     responses=_NO_RUN
     | problems(
         bad_request="The body is not JSON.",
-        conflict="Another priority for a run that is not queued.",
+        conflict="A new priority for a run that is not queued.",
         unprocessable_entity="The change is not valid.",
         request_entity_too_large="The body is too long.",
         unsupported_media_type="The body is not application/json.",
@@ -91,10 +91,10 @@ def get_run(services: ServicesDep, run_id: RunId) -> Run:
 def change_run(
     services: ServicesDep, principal: PrincipalDep, run_id: RunId, change: RunChange
 ) -> Run:
-    """Change name, tags, notes, pin or the priority in the queue; never the spec.
+    """Change a run's name, tags, notes, pin or priority in the queue; never its spec.
 
-    A merge patch (RFC 7396): what is left out stays, `null` takes a field back to its default (a
-    run keeps a name, though). The history says who changed what.
+    A merge patch (RFC 7396): omitted fields stay, and `null` resets a field to its default (the
+    name cannot be reset). The history records who changed what.
     """
     with services.sessions.begin() as session:
         changes.change_run(session, run_id, change, actor=principal.actor)
@@ -106,13 +106,14 @@ def change_run(
     status_code=http.HTTPStatus.ACCEPTED,
     response_model=Run,
     summary="Cancel a run",
-    responses=_NO_RUN | problems(conflict="The run has ended already."),
+    responses=_NO_RUN | problems(conflict="The run has already ended."),
     dependencies=[OWNER],
 )
 def cancel_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> Run:
-    """Stop a run: a queued one at once, a running one as soon as its process is gone.
+    """Cancel a run: a queued one at once, a running one as soon as its process has exited.
 
-    Until then its state stays `running` and `cancel_requested` is true. Asking twice is no error.
+    Until then its state stays `running` and `cancel_requested` is true. Cancelling again is not an
+    error.
     """
     with services.sessions.begin() as session:
         run_states.request_cancel(session, run_id, actor=principal.actor)
@@ -128,7 +129,8 @@ def cancel_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) ->
     | NO_SPACE
     | SUBMITTED
     | problems(
-        conflict="Neither failed nor cancelled, or what it evaluates or starts from is gone.",
+        conflict="The run is neither failed nor cancelled, or the checkpoint that it evaluates or "
+        "starts from is gone.",
         unprocessable_entity=KEY_REUSED,
     ),
     dependencies=[OWNER],
@@ -139,10 +141,10 @@ def resume_run(
     run_id: RunId,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """Queue a failed or cancelled run again. It goes on from its newest valid checkpoint.
+    """Queue a failed or cancelled run again; it continues from its newest valid checkpoint.
 
-    It ends with the same bits as if nothing had happened. With an `Idempotency-Key` a request that
-    is sent again is answered as the first was, and does not resume the run a second time.
+    The result is bit for bit that of an uninterrupted run. With an `Idempotency-Key`, a request
+    that is sent again gets the first response and does not resume the run a second time.
     """
     submission = Submission.of(idempotency_key, owner=principal.name, request={"resume": run_id})
     with services.sessions() as session:
@@ -173,15 +175,15 @@ def resume_run(
     summary="Delete a run",
     responses=_NO_RUN
     | problems(
-        conflict="Not ended (cancel it first), pinned, or a run that has not ended evaluates or "
-        "starts from a checkpoint of it."
+        conflict="The run has not ended (cancel it first), is pinned, or another run that has not "
+        "ended evaluates or starts from a checkpoint of it."
     ),
     dependencies=[OWNER],
 )
 def delete_run(services: ServicesDep, principal: PrincipalDep, run_id: RunId) -> None:
-    """Delete a run that has ended: nobody sees it from now on, and its files go within moments.
+    """Delete a run that has ended: it is hidden at once, and its files are removed soon after.
 
-    `GET /events` tells of it (`delete`).
+    `GET /events` reports it (`delete`).
     """
     with services.sessions.begin() as session:
         run_states.mark_deleted(session, run_id, actor=principal.actor)

@@ -1,4 +1,4 @@
-"""What the run routes read and write. Each function is one short use of a session."""
+"""Queries of the run routes. Each function uses a session briefly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pmae.schema import History, Run
 
 
 def find_run(session: Session, run_id: str) -> RunRow:
-    """The row of a run.
+    """Find the row of a run.
 
     Raises:
         NotFoundError: there is no such run.
@@ -27,7 +27,7 @@ def find_run(session: Session, run_id: str) -> RunRow:
 
 
 def find_run_number(session: Session, run_id: str) -> int:
-    """The number by which other tables know a run.
+    """Find a run's number, by which other tables refer to it.
 
     Raises:
         NotFoundError: there is no such run.
@@ -41,7 +41,7 @@ def find_run_number(session: Session, run_id: str) -> int:
 
 
 def find_run_numbers(session: Session, run_ids: Sequence[str]) -> dict[int, str]:
-    """The ids of runs by their numbers, in the order given.
+    """Map the numbers of runs to their ids, in the order given.
 
     Raises:
         NotFoundError: one of them does not exist.
@@ -57,14 +57,14 @@ def find_run_numbers(session: Session, run_ids: Sequence[str]) -> dict[int, str]
 
 
 def run_not_found(run_id: str) -> NotFoundError:
-    """What a run that does not exist is answered with."""
+    """Build the error for a run that does not exist."""
     return NotFoundError(
         f"there is no run {run_id}; GET /api/v1/runs lists them", code="run_not_found"
     )
 
 
 def get_run(session: Session, run_id: str, *, worker_silence_seconds: float) -> Run:
-    """A run in full. A queued one says why it has not begun.
+    """Read a run in full. The ``reason`` of a queued one says why it has not started.
 
     Raises:
         NotFoundError: there is no such run.
@@ -83,7 +83,7 @@ def get_run(session: Session, run_id: str, *, worker_silence_seconds: float) -> 
 
 
 def get_history(session: Session, run_id: str, *, after: int, limit: int) -> History:
-    """What happened to a run after the entry ``after``, oldest first.
+    """List the history of a run after the entry with the id ``after``, oldest first.
 
     Raises:
         NotFoundError: there is no such run.

@@ -1,4 +1,4 @@
-"""What a run needs of another one, checked and held when it is queued: a checkpoint."""
+"""The checkpoint of another run that a run needs: checked and held when the run is queued."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, H
     """Resolve an evaluation, and hold the checkpoint that a run needs.
 
     Args:
-        session: in a transaction that has read nothing yet; what is queued in it is safe from the
-            checkpoint's deletion.
-        spec: of a pretraining: resolved.
+        session: in a transaction that has read nothing yet; the checkpoint cannot be deleted
+            until it commits.
+        spec: resolved, if it is a pretraining.
         runs_dir: the folder of all runs.
 
     Returns:
-        The resolved spec, and the checkpoint; None: it needs none.
+        The resolved spec, and the checkpoint or None if it needs none.
 
     Raises:
         NotFoundError: there is no such checkpoint (any more).
-        ConflictError: it is a rolling one.
-        InvalidRequestError: the run and the checkpoint do not suit each other.
+        ConflictError: it is a rolling checkpoint.
+        InvalidRequestError: the run cannot use this checkpoint.
     """
     if isinstance(spec, EvaluateSpec):
         return prepare_evaluation(session, spec, runs_dir)
@@ -47,10 +47,10 @@ def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, H
 
 
 def stored_spec(run: RunRow) -> RunSpec:
-    """A run's spec in the present format, with everything written out that it left unsaid.
+    """Return a run's spec in the current format, with all defaults written out.
 
     Raises:
-        ConflictError: this version does not run it.
+        ConflictError: this version cannot run it.
     """
     spec = RUN_SPEC.validate_python(run.spec)
     try:
@@ -62,12 +62,12 @@ def stored_spec(run: RunRow) -> RunSpec:
 
 
 def hold_again(session: Session, run: RunRow, runs_dir: Path) -> tuple[RunSpec, Held | None]:
-    """Of a run that is to be resumed: its spec, and the checkpoint that it needs, held.
+    """Return the spec of a run to resume and hold the checkpoint that it needs.
 
-    A pretraining that has a checkpoint of its own goes on from that, and needs no other.
+    A pretraining with a checkpoint of its own continues from that, and needs no other.
 
     Raises:
-        ConflictError: the checkpoint is not there any more.
+        ConflictError: the checkpoint no longer exists.
     """
     spec = stored_spec(run)
     try:
@@ -80,12 +80,12 @@ def hold_again(session: Session, run: RunRow, runs_dir: Path) -> tuple[RunSpec, 
 
 
 def checkpoint_gone(error: NotFoundError) -> ConflictError:
-    """The same error where it is not the request that names the checkpoint, but a run."""
+    """Convert the error for a checkpoint that a stored run names, not the request."""
     return ConflictError(str(error), code=error.code)
 
 
 def checkpoint_field(error: NotFoundError, spec: RunSpec) -> InvalidRequestError:
-    """The same error where a body names the checkpoint, and not the address."""
+    """Convert the error for a checkpoint that the request's body names, not its URL."""
     pointer = "/checkpoint" if isinstance(spec, EvaluateSpec) else "/init_from"
     return InvalidRequestError(
         f"the spec cannot be run: {pointer}: {error}",
@@ -95,7 +95,7 @@ def checkpoint_field(error: NotFoundError, spec: RunSpec) -> InvalidRequestError
 
 
 def _check_model(spec: ExperimentSpec, held: Held) -> None:
-    """What only the files tell, the trainer finds out."""
+    """Compare the models as far as the specs describe them; the trainer checks the weights."""
     there = ExperimentSpec.model_validate(held.parent.spec)
     differences = model_differences(
         there,
@@ -105,8 +105,8 @@ def _check_model(spec: ExperimentSpec, held: Held) -> None:
     )
     if differences:
         message = (
-            f"the model of {spec.init_from} is another than this run's: {'; '.join(differences)}; "
-            "valid is a checkpoint of the same model"
+            f"the model of {spec.init_from} differs from this run's: {'; '.join(differences)}; "
+            "expected a checkpoint of the same model"
         )
         raise InvalidRequestError(
             f"the spec cannot be run: /init_from: {message}",
@@ -122,5 +122,5 @@ def _channels(spec: ExperimentSpec, folder: Path) -> int | None:
     try:
         channels = json.loads((folder / CONFIG_FILE).read_bytes())["channels"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # a broken checkpoint: the trainer verifies it, and says what is wrong
+        return None  # a damaged checkpoint: the trainer verifies it and reports the damage
     return channels if isinstance(channels, int) else None

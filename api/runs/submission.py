@@ -1,4 +1,4 @@
-"""From a request's body to a spec; a pretraining's is resolved."""
+"""Parse a request's body into a spec, and resolve it if it is a pretraining."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MODELS: Mapping[object, type[ExperimentSpec | EvaluateSpec]] = {
 
 
 def read_spec(body: Body | None, preset: str | None) -> RunSpec:
-    """The spec that a request asks for, resolved unless it evaluates a checkpoint.
+    """Read the spec of a request; resolve it unless it evaluates a checkpoint.
 
     Args:
-        body: fields of a spec; over a preset, those to change.
-        preset: name of the spec to start from.
+        body: fields of a spec; with a preset, the fields to change.
+        preset: name of the preset to start from.
 
     Raises:
         InvalidRequestError: it cannot be run; names each bad field.
@@ -39,8 +39,8 @@ def read_spec(body: Body | None, preset: str | None) -> RunSpec:
         fields = merge_patch(_preset_fields(preset), fields)
     elif not fields:
         raise InvalidRequestError(
-            "there is no spec: the body is to be one, or ?preset= to name one",
-            fields=[ProblemField(pointer="", message="a spec is needed, at least its dataset")],
+            "there is no spec; expected one as the body, or the name of a preset as ?preset=",
+            fields=[ProblemField(pointer="", message="expected a spec, at least its dataset")],
         )
     nul = text_with_nul(fields)
     if nul is not None:
@@ -72,17 +72,17 @@ def _model(kind: object) -> type[ExperimentSpec | EvaluateSpec]:
 
 
 def _with_named_checkpoint(spec: ExperimentSpec) -> ExperimentSpec:
-    """A path of the server's is nobody's to name: only checkpoints of its own runs are.
+    """Replace ``init_from`` by the checkpoint's full name; paths on the server are refused.
 
     Raises:
-        SpecError: it names none.
+        SpecError: ``init_from`` is not the name of a checkpoint of this service.
     """
     if spec.init_from is None:
         return spec
     name = stored_checkpoint_name(spec.init_from)
     if name is None:
         raise SpecError(
-            f"init_from: {spec.init_from!r} names no checkpoint of this service; valid is a "
+            f"init_from: {spec.init_from!r} is not the name of a checkpoint; expected a "
             "checkpoint's id or <run id>/<checkpoint name>, for example 3f9c0a1b2c4d-00000640 or "
             "3f9c0a1b2c4d/step-00000640",
             field=("init_from",),
@@ -91,7 +91,7 @@ def _with_named_checkpoint(spec: ExperimentSpec) -> ExperimentSpec:
 
 
 def _preset_fields(name: str) -> dict[str, Any]:
-    """What the preset's author wrote, so that defaults follow the fields that are changed."""
+    """Return the fields that the preset sets, so that defaults follow the changed fields."""
     try:
         preset = get_preset(name)
     except SpecError as error:
@@ -101,7 +101,7 @@ def _preset_fields(name: str) -> dict[str, Any]:
 
 
 def invalid_spec(fields: list[ProblemField]) -> InvalidRequestError:
-    """The error of a spec whose fields cannot be run as they are."""
+    """Build the error for a spec with invalid fields."""
     listed = "; ".join(f"{field.pointer}: {field.message}" for field in fields)
     return InvalidRequestError(
         f"the spec cannot be run: {listed}", code="invalid_spec", fields=fields

@@ -1,4 +1,4 @@
-"""Submitting runs: of a spec, or of another run's spec again."""
+"""Submit runs: a new spec, or another run's spec again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SUBMITTED: Responses = {
             "Location": {"schema": {"type": "string"}},
             REPLAYED_HEADER: {
                 "schema": {"const": "true"},
-                "description": "An earlier request of the same key has queued the run.",
+                "description": "An earlier request with the same key queued the run.",
             },
         }
     },
@@ -93,8 +93,8 @@ _SPEC_BODY = {
     summary="Submit a run",
     responses=problems(
         bad_request="The body is not JSON.",
-        conflict="It evaluates, or starts from, a rolling checkpoint, which the next one replaces.",
-        unprocessable_entity="The spec cannot be run (`errors` names each bad field), or the key "
+        conflict="The spec names a rolling checkpoint, which the next one replaces.",
+        unprocessable_entity="The spec is invalid (`errors` names each field), or the key "
         "was used with another request (`idempotency_key_reused`).",
         request_entity_too_large="The body is too long.",
         unsupported_media_type="The body is not application/json.",
@@ -112,8 +112,8 @@ def submit_run(
     preset: Annotated[
         str | None,
         Query(
-            description="Start from this preset; the body's fields replace its own. One of a "
-            "family has parameters, and its name is encoded: `paper%3Fdataset%3Dcifar10`.",
+            description="Start from this preset; the body's fields replace its own. The name of a "
+            "preset with parameters is URL-encoded: `paper%3Fdataset%3Dcifar10`.",
             examples=["quickstart", "paper?dataset=cifar10&method=pmae&ratio=0.2"],
         ),
     ] = None,
@@ -122,20 +122,18 @@ def submit_run(
     ] = 0,
     validate_only: Annotated[
         bool,
-        Query(
-            description="Queue nothing: answer with the resolved spec, an estimate and warnings."
-        ),
+        Query(description="Queue nothing; return the resolved spec, an estimate and warnings."),
     ] = False,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """Validate a spec, write its defaults out, and queue it: a pretraining, or an evaluation.
+    """Validate a spec, fill in its defaults, and queue a pretraining or an evaluation.
 
-    The answer carries the resolved spec; `Location` is where the run is followed. A checkpoint that
-    the spec names (`init_from`, `checkpoint`) is kept until the run has ended. Over a preset,
-    objects are merged field by field, anything else is replaced, and `null` takes a field of the
-    preset back to its default (RFC 7396).
+    The response holds the resolved spec; `Location` is the URL of the run. A checkpoint that the
+    spec names (`init_from`, `checkpoint`) is kept until the run has ended. With a preset, objects
+    are merged field by field, other values are replaced, and `null` resets a field of the preset
+    to its default (RFC 7396).
 
-    With an `Idempotency-Key` it is safe to send a request again whose answer was lost: it makes no
+    With an `Idempotency-Key` a request whose response was lost can be sent again: it queues no
     second run. With `validate_only` nothing is queued, and the key is not used.
     """
     submission = Submission.of(
@@ -149,7 +147,7 @@ def submit_run(
         return answered
     spec = read_spec(body, preset)
     if preset is not None:
-        preset = get_preset(preset).name  # with the parameters that its defaults stand for
+        preset = get_preset(preset).name  # with its default parameters written out
     try:
         if validate_only:
             return preview_response(services.sessions, spec, services.settings)
@@ -175,12 +173,12 @@ def queue_run(
     rerun_of: str | None = None,
     submission: Submission | None = None,
 ) -> Response:
-    """Queue a run, or answer as its submission was answered before.
+    """Queue a run, or return the response to an earlier request with the same key.
 
-    The checkpoint that it needs is looked up, and stays until the run has ended.
+    The checkpoint that the run needs is held until the run has ended.
 
     Raises:
-        ApiError: the disk is full, or the checkpoint is not one that it can use.
+        ApiError: the disk is full, or the checkpoint is missing or unsuitable.
     """
     with services.sessions.begin() as session:
         answered = claim_key(session, submission)
@@ -215,7 +213,7 @@ def queue_run(
     | NO_SPACE
     | SUBMITTED
     | problems(
-        conflict="The checkpoint that it evaluates, or starts from, is gone.",
+        conflict="The checkpoint that it evaluates or starts from is gone.",
         unprocessable_entity=KEY_REUSED,
     ),
     dependencies=[SUBMITTER],
@@ -228,13 +226,13 @@ def rerun_run(
 ) -> Response:
     """Submit a run's resolved spec again, as a new run from its first step.
 
-    On the same hardware and versions it ends with the same bits. `rerun_of` names the old one.
-    Anybody's run can be repeated; the new one is the caller's. With an `Idempotency-Key` a request
-    that is sent again makes no second repetition.
+    On the same hardware and versions the result is bit for bit the same. `rerun_of` names the
+    original. Anybody's run can be repeated; the new one belongs to the caller. With an
+    `Idempotency-Key`, a request that is sent again queues no second run.
     """
     submission = Submission.of(idempotency_key, owner=principal.name, request={"rerun": run_id})
     with services.sessions() as session:
-        # Before the run is looked for: the answer holds although it was deleted since.
+        # Before the run is looked up: the stored response holds even if the run was deleted since.
         answered = find_answer(session, submission)
         if answered is not None:
             return answered

@@ -1,4 +1,4 @@
-"""From rows to what goes over the wire."""
+"""Convert database rows to the models of the API's responses."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ SUMMARY_COLUMNS: Sequence[InstrumentedAttribute[object]] = (
     RunRow.last_metrics,
     RunRow.top1,
 )
-"""What a list reads of each run: not its spec."""
+"""Columns that a list reads; the spec, which is large, is not one."""
 
 
 def moment(unix_seconds: float) -> datetime:
-    """A database time as a date in UTC."""
+    """Convert a database time to a datetime in UTC."""
     return datetime.fromtimestamp(unix_seconds, UTC)
 
 
 def optional_moment(unix_seconds: float | None) -> datetime | None:
-    """The same where there may be none."""
+    """Convert a database time that may be missing."""
     return None if unix_seconds is None else moment(unix_seconds)
 
 
 def summary_values(row: RunRow) -> dict[str, object]:
-    """The fields of :class:`~pmae.schema.RunSummary`; ``row`` needs ``SUMMARY_COLUMNS`` only."""
+    """Return the fields of :class:`~pmae.schema.RunSummary`; needs only ``SUMMARY_COLUMNS``."""
     return {
         "id": row.id,
         "kind": row.kind,
@@ -74,12 +74,12 @@ def summary_values(row: RunRow) -> dict[str, object]:
 
 
 def run_summary(row: RunRow) -> RunSummary:
-    """A run as the list shows it."""
+    """Convert a run for a list."""
     return RunSummary.model_validate(summary_values(row))
 
 
 def run_view(row: RunRow, evaluations: Sequence[EvaluationRow]) -> Run:
-    """A run in full."""
+    """Convert a run in full."""
     return Run.model_validate(
         summary_values(row)
         | {
@@ -100,7 +100,7 @@ def run_view(row: RunRow, evaluations: Sequence[EvaluationRow]) -> Run:
 
 
 def evaluation_view(row: EvaluationRow) -> Evaluation:
-    """An evaluation of a run."""
+    """Convert an evaluation of a run."""
     return Evaluation(
         key=row.key,
         protocol=row.protocol,
@@ -114,7 +114,7 @@ def evaluation_view(row: EvaluationRow) -> Evaluation:
 
 
 def history_entry(row: RunEventRow) -> HistoryEntry:
-    """A thing that happened to a run."""
+    """Convert an entry of a run's history."""
     return HistoryEntry(
         id=row.id,
         at=moment(row.at),
@@ -126,7 +126,7 @@ def history_entry(row: RunEventRow) -> HistoryEntry:
 
 
 def checkpoint_view(row: CheckpointRow, run_id: str) -> Checkpoint:
-    """A checkpoint of the run ``run_id``."""
+    """Convert a checkpoint of the run ``run_id``."""
     return Checkpoint.model_validate(
         {
             "id": row.id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, get_args
 
@@ -11,10 +10,10 @@ import streamlit as st
 
 from pmae.metrics import METRICS
 from pmae.schema import RunKind, RunState
+from pmae.schema.run_query import Order, RunQuery, run_query
 
 _STATES = get_args(RunState)
 _KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate"}
-_Order = Literal["asc", "desc"]
 _NEWEST = "Newest first"
 _ORDERING = (
     "val_online_probe_top1",
@@ -24,7 +23,7 @@ _ORDERING = (
     "val_loss",
 )
 """Metrics that runs are ordered by, the best first."""
-_ORDERS: dict[str, tuple[str, _Order]] = {
+_ORDERS: dict[str, tuple[str, Order]] = {
     _NEWEST: ("created", "desc"),
     "Oldest first": ("created", "asc"),
     "Ended last": ("finished", "desc"),
@@ -41,40 +40,15 @@ _ORDERS: dict[str, tuple[str, _Order]] = {
 }
 
 
-@dataclass(frozen=True)
-class RunFilters:
-    """Which runs, by the names of :meth:`pmae.client.PmaeClient.runs`; None: all."""
-
-    state: RunState | None
-    kind: RunKind | None
-    method: str | None
-    dataset: str | None
-    tag: str | None
-    text: str | None
-    owner: str | None
-    pinned: bool | None
-    created_after: datetime | None
-    created_before: datetime | None
-    metric: tuple[str, ...] | None
-    sort: str
-    order: _Order
-
-    def arguments(self) -> dict[str, Any]:
-        """What the client's method takes."""
-        return asdict(self)
-
-    def filter_anything(self) -> bool:
-        """Whether there may be runs that these leave out."""
-        order = ("sort", "order")
-        return any(getattr(self, f.name) is not None for f in fields(self) if f.name not in order)
-
-
-def choose(*, methods: Mapping[str, str], datasets: list[str]) -> RunFilters:
+def choose(*, methods: Mapping[str, str], datasets: list[str]) -> RunQuery:
     """Draw the controls.
 
     Args:
         methods: names of the methods to choose from, by title.
         datasets: names to choose from; another can be written.
+
+    Raises:
+        QueryError: what was written as a bound of a metric is none.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         state = st.segmented_control("State", _STATES, key="state", bind="query-params")
@@ -104,7 +78,7 @@ def choose(*, methods: Mapping[str, str], datasets: list[str]) -> RunFilters:
         with st.popover("More"):
             more = _more()
     sort, direction = _ORDERS[order or _NEWEST]
-    return RunFilters(
+    return run_query(
         state=state,
         kind=_KINDS[kind] if kind else None,
         method=methods[method] if method else None,

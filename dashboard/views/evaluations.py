@@ -40,7 +40,7 @@ def show_runs_live(run: Run) -> None:
     """The runs that evaluate checkpoints of a pretraining, refreshed while one is under way."""
     under_way = any(found.state not in TERMINAL_STATES for found in _newest(run)[0])
     every = LIVE_SECONDS if under_way else refresh_seconds(run)
-    live(lambda: show_runs(run), key="evaluation_runs", every=every)
+    live(lambda: show_runs(run), key="evaluation_runs", every=every, run_id=run.id)
 
 
 def show_runs(run: Run) -> None:

@@ -19,7 +19,7 @@ _NOT_READY = "filmstrip_not_ready"
 def show(run: Run) -> None:
     """Draw the section; nothing for a run that was not filmed."""
     key = f"film_image_{run.id}"
-    live(lambda: _strip(run, key), key="filmstrip", every=refresh_seconds(run))
+    live(lambda: _strip(run, key), key="filmstrip", every=refresh_seconds(run), run_id=run.id)
 
 
 def _strip(run: Run, key: str) -> None:

@@ -65,7 +65,7 @@ def show() -> None:
         return
     with grid:
         every = refresh_seconds(choice.run) if choice.checkpoint == NEWEST else None
-        live(lambda: _grid(choice), key="grid", every=every)
+        live(lambda: _grid(choice), key="grid", every=every, run_id=choice.run.id)
         filmstrip.show(choice.run)
 
 
@@ -114,7 +114,12 @@ def _controls() -> Choice | None:
     if checkpoint is None:
         st.info("This run has no checkpoint yet.")
         if run.state == "running":
-            live(lambda: _wait_for_checkpoint(run), key="wait", every=refresh_seconds(run))
+            live(
+                lambda: _wait_for_checkpoint(run),
+                key="wait",
+                every=refresh_seconds(run),
+                run_id=run.id,
+            )
         return None
     if chosen_images is None or mask is None:
         return None

@@ -48,14 +48,19 @@ def show() -> None:
     st.set_page_config(page_title=f"#{run.number} {run.name} · PMAE")
     every = refresh_seconds(run)
     _title(run)
-    live(lambda: _state(run), key="state", every=every)
+    live(lambda: _state(run), key="state", every=every, run_id=run.id)
     if run.kind == "pretrain":
-        live(lambda: _curves(run), key="curves", every=every)
-        live(lambda: _outcome(run), key="outcome", every=every)
-        live(lambda: _probe_curves(run), key="probe_curves", every=every)
+        live(lambda: _curves(run), key="curves", every=every, run_id=run.id)
+        live(lambda: _outcome(run), key="outcome", every=every, run_id=run.id)
+        live(lambda: _probe_curves(run), key="probe_curves", every=every, run_id=run.id)
         evaluations.show_runs_live(run)
     else:
-        live(lambda: evaluations.show_results(client().run(run.id)), key="results", every=every)
+        live(
+            lambda: evaluations.show_results(client().run(run.id)),
+            key="results",
+            every=every,
+            run_id=run.id,
+        )
     run_details.show(run, every)
 
 

@@ -19,9 +19,9 @@ def show(run: Run, every: float | None) -> None:
     """Draw the tabs; log and history refresh ``every`` seconds."""
     log, history, spec, environment = st.tabs(["Log", "History", "Spec", "Environment"])
     with log:
-        live(lambda: _log(run.id), key="log", every=every)
+        live(lambda: _log(run.id), key="log", every=every, run_id=run.id)
     with history:
-        live(lambda: _history(run.id), key="history", every=every)
+        live(lambda: _history(run.id), key="history", every=every, run_id=run.id)
     with spec:
         body = run.spec.model_dump(mode="json")
         st.caption("Resolved: posting it again repeats the run.")

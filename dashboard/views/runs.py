@@ -7,13 +7,14 @@ from markupsafe import Markup
 
 from dashboard.connection import LIVE_SECONDS, client, live, method_title, methods
 from dashboard.controls import run_filters
-from dashboard.controls.run_filters import RunFilters
 from dashboard.elements import formatting, markup
 from dashboard.elements.links import clicked_link
 from dashboard.elements.palette import STATE_COLORS
 from dashboard.navigation import run_page
 from dashboard.views import first_steps
+from pmae.errors import QueryError
 from pmae.schema import RunPage, RunSummary
+from pmae.schema.run_query import RunQuery
 
 PAGE_SIZE = 50
 _CHOSEN, _CURSORS = "runs_filters", "runs_cursors"
@@ -31,27 +32,29 @@ _HEAD = (
 
 def show() -> None:
     """Draw the page."""
-    chosen = run_filters.choose(
-        methods={method.title: method.name for method in methods().values()},
-        datasets=[dataset.name for dataset in client().datasets()],
-    )
+    try:
+        chosen = run_filters.choose(
+            methods={method.title: method.name for method in methods().values()},
+            datasets=[dataset.name for dataset in client().datasets()],
+        )
+    except QueryError as error:
+        st.error(str(error))
+        return
     if st.session_state.get(_CHOSEN) != chosen:
         st.session_state[_CHOSEN] = chosen
         st.session_state[_CURSORS] = []
     live(lambda: _list(chosen), key="runs", every=LIVE_SECONDS)
 
 
-def _list(chosen: RunFilters) -> None:
+def _list(chosen: RunQuery) -> None:
     cursors: list[str] = st.session_state.setdefault(_CURSORS, [])
-    page = client().runs(
-        **chosen.arguments(), limit=PAGE_SIZE, cursor=cursors[-1] if cursors else None
-    )
+    page = client().runs(chosen.page(cursors[-1] if cursors else None, limit=PAGE_SIZE))
     _service_line()
     if page.items:
         opened = clicked_link(_table(page.items), key="runs_table")
         if opened:
             st.switch_page(run_page(), query_params={"run": opened})
-    elif chosen.filter_anything():
+    elif chosen.has_filters:
         st.info("No run is like that. Take a filter away to see more.")
     else:
         first_steps.show()

@@ -18,15 +18,18 @@ class Backoff:
     Args:
         on_wait: called with a sentence, once each time the service goes away.
         sleep: waits so many seconds.
+        on_answer: called each time the service has answered.
     """
 
     def __init__(
         self,
         on_wait: Callable[[str], None] | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        on_answer: Callable[[], object] | None = None,
     ) -> None:
         self._on_wait = on_wait
         self._sleep = sleep
+        self._on_answer = on_answer
         self._next_seconds = FIRST_WAIT_SECONDS
         self._waiting = False
 
@@ -65,3 +68,5 @@ class Backoff:
         """Begin anew: the service has answered."""
         self._next_seconds = FIRST_WAIT_SECONDS
         self._waiting = False
+        if self._on_answer is not None:
+            self._on_answer()

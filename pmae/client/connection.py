@@ -26,6 +26,8 @@ from pmae.client.errors import (
 from pmae.runtime.loopback import is_loopback
 
 API_PREFIX = "/api/v1"
+Answers = dict[str, httpx.Response]
+"""What was read of a service, by address."""
 RETRY_SECONDS = (0.2, 0.8, 2.0)
 """Before each further try of a request to queue a run whose answer was lost."""
 _CARRIED = re.compile(r"[!-~]+")
@@ -63,6 +65,7 @@ class Connection:
     ) -> None:
         self.base_url = base_url.rstrip("/").removesuffix(API_PREFIX)
         self._api_key = None if api_key is None else _secret(api_key)
+        self._answers: Answers | None = None
         self._streams: set[httpx.Response] = set()
         with mapped_errors(self.base_url):
             self._http = httpx.Client(
@@ -95,11 +98,31 @@ class Connection:
         other._api_key = _secret(api_key)  # noqa: SLF001 - its own class
         return other
 
+    def remembering(self, answers: Answers) -> Self:
+        """The same service, asked once for each thing: what it answers is kept in ``answers``.
+
+        Whatever changes something empties them. Both share connections, and close together.
+        """
+        other = copy(self)
+        other._answers = answers  # noqa: SLF001 - its own class
+        return other
+
     def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         with mapped_errors(self.base_url):
             params = {k: v for k, v in arguments.pop("params", {}).items() if v is not None}
             headers = {**arguments.pop("headers", {}), **self._authorization}
-            return self._http.request(method, path, params=params, headers=headers, **arguments)
+            request = self._http.build_request(
+                method, path, params=params, headers=headers, **arguments
+            )
+            answers = {} if self._answers is None else self._answers
+            if method != "GET":
+                answers.clear()
+            elif str(request.url) in answers:
+                return answers[str(request.url)]
+            response = self._http.send(request)
+            if method == "GET" and response.is_success:
+                answers[str(request.url)] = response
+            return response
 
     @property
     def _authorization(self) -> dict[str, str]:

@@ -88,8 +88,7 @@ class EventMethods(Connection):
                 for message in self._messages(run_id, types, last_event_id):
                     if message.id:
                         last_event_id = int(message.id)
-                    if message.id or message.data:
-                        waits.answered()
+                    waits.answered()
                     connected = True
                     if message.data:
                         event = _event_of_run(run_id, message) if run_id else _event(message)

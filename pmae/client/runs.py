@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from pmae.client.connection import Connection, path_of
-from pmae.schema import Run, RunKind, RunPage, RunState
+from pmae.schema import Run, RunPage
+from pmae.schema.run_query import RunQuery, run_query
 from pmae.schema.runs import RunChange, SubmitPreview
 from pmae.spec import RunSpec, SpecModel
-
-Order = Literal["asc", "desc"]
-"""Of a list: rising or falling."""
 
 
 class RunMethods(Connection):
@@ -59,70 +56,23 @@ class RunMethods(Connection):
         response = self._send("POST", "/runs", params=params, json=_body(spec, preset))
         return self._read(response, SubmitPreview)
 
-    def runs(
-        self,
-        *,
-        state: RunState | Sequence[RunState] | None = None,
-        kind: RunKind | None = None,
-        method: str | None = None,
-        dataset: str | None = None,
-        tag: str | Sequence[str] | None = None,
-        name: str | None = None,
-        text: str | None = None,
-        owner: str | None = None,
-        pinned: bool | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        finished_after: datetime | None = None,
-        finished_before: datetime | None = None,
-        metric: str | Sequence[str] | None = None,
-        sort: str | None = None,
-        order: Order | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> RunPage:
+    def runs(self, query: RunQuery | None = None, /, **fields: Any) -> RunPage:
         """A page of the runs that fit all filters, newest first unless sorted otherwise.
 
         Args:
-            state: one, or any of several.
-            kind: pretrain or evaluate.
-            method: name of a method, see :meth:`methods`.
-            dataset: its name.
-            tag: one, or all of several.
-            name: in the name.
-            text: in name or notes, or the id's beginning.
-            owner: name of the API key that submitted them.
-            pinned: only pinned ones, or only others.
-            created_after: submitted then or later; without a time zone: UTC.
-            created_before: submitted before then.
-            finished_after: ended then or later.
-            finished_before: ended before then.
-            metric: bounds of newest values, for example ``val_loss<0.5``; all of several.
-            sort: created (default), name, top1, finished, priority or metric:<name>.
-            order: of the sort; default: desc.
-            limit: most runs.
-            cursor: the ``next_cursor`` of the page before, with the same filters and order.
+            query: filters, order and page.
+            fields: or the fields of one, as in ``runs(state="failed", tag=["a", "b"], limit=10)``;
+                those that are None are left out.
+
+        Raises:
+            QueryError: a field has no valid value.
+            TypeError: there is no such field.
         """
-        params = {
-            "state": state,
-            "kind": kind,
-            "method": method,
-            "dataset": dataset,
-            "tag": tag,
-            "name": name,
-            "text": text,
-            "owner": owner,
-            "pinned": pinned,
-            "created_after": created_after and created_after.isoformat(),
-            "created_before": created_before and created_before.isoformat(),
-            "finished_after": finished_after and finished_after.isoformat(),
-            "finished_before": finished_before and finished_before.isoformat(),
-            "metric": metric,
-            "sort": sort,
-            "order": order,
-            "limit": limit,
-            "cursor": cursor,
-        }
+        if query is None:
+            query = run_query(**fields)
+        elif fields:
+            raise TypeError(f"a query and {', '.join(fields)} were given; valid is one of the two")
+        params = query.model_dump(mode="json", exclude_unset=True)
         return self._read(self._send("GET", "/runs", params=params), RunPage)
 
     def run(self, run_id: str) -> Run:

@@ -1,1 +1,1 @@
-"""Data sets: what there is (``catalog``), one loader a format, and batched augmentation."""
+"""Data sets: one reader a format, splits in memory or streamed, and batched augmentation."""

@@ -1,4 +1,4 @@
-"""Contents of a data set, read as a training reads it."""
+"""Summarise a data set, opened as in training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pmae.spec.catalog import dataset_facts
 
 
 class Contents(NamedTuple):
-    """Contents of a data set, for people."""
+    """Summary of a data set, formatted for people."""
 
     name: str
     train: str
@@ -23,11 +23,11 @@ class Contents(NamedTuple):
 
 
 def check(name: str, settings: StorageSettings, resolution: int | None = None) -> Contents:
-    """Open a data set; image files stay undecoded.
+    """Open a data set, without decoding image files, and summarise it.
 
     Args:
         name: as in a spec.
-        settings: where the data root is.
+        settings: with the data root.
         resolution: in pixels; default: the data set's.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One image file to one square of uint8 pixels."""
+"""Decode an image file to a square of uint8 pixels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pmae.spec.catalog import Fit
 
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B"})
 _UNSCALED_MODES = frozenset({"I", "F"})
-"""Whole or real numbers without a known white."""
+"""Pillow's modes of integers or floats without a known maximum."""
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that it cannot decode."""
+"""Errors that Pillow raises for a file that it cannot decode."""
 _REMEDY = "replace it, or remove it and submit a new run"
 
 
 def is_grey(path: Path) -> bool:
-    """Whether an image file has no colours, by its header.
+    """True if an image file is greyscale, by its header.
 
     Raises:
         DataError: it is not an image.
@@ -32,13 +32,13 @@ def is_grey(path: Path) -> bool:
 def read_image(path: Path, *, resolution: int, channels: int, fit: Fit) -> np.ndarray:
     """Decode an image and scale it with an antialiased bicubic filter.
 
-    A JPEG of more than twice ``resolution`` is first shrunk while it is decoded.
+    A JPEG of more than twice ``resolution`` is decoded at a reduced size.
 
     Returns:
         ``(channels, resolution, resolution)`` uint8.
 
     Raises:
-        DataError: it is not an image, is cut short, or has no known range of values.
+        DataError: it is not an image, is truncated, or has no known range of values.
     """
     with _opened(path) as image:
         try:
@@ -51,29 +51,28 @@ def read_image(path: Path, *, resolution: int, channels: int, fit: Fit) -> np.nd
 
 
 def shrink_early(image: Image.Image, *, resolution: int, channels: int) -> None:
-    """Let a JPEG of more than twice ``resolution`` be shrunk while it is decoded."""
+    """Have Pillow decode a JPEG of more than twice ``resolution`` at a reduced size."""
     image.draft(_mode(channels), (2 * resolution, 2 * resolution))
 
 
 def square_pixels(
     image: Image.Image, *, resolution: int, channels: int, fit: Fit, background: str | None = None
 ) -> np.ndarray:
-    """Make an image of 8 bits a channel grey or RGB, and a square.
+    """Convert an image of 8 bits a channel to a square in grey or RGB.
 
     Args:
         image: in any mode of 8 bits a channel.
         resolution: edge length in pixels.
         channels: 1 (grey) or 3 (RGB).
-        fit: how an oblong image becomes a square.
-        background: colour under what is transparent; None: what is transparent is seen as if it
-            were not.
+        fit: how to make an oblong image square.
+        background: colour behind transparent pixels; None: transparency is ignored.
 
     Returns:
         ``(channels, resolution, resolution)`` uint8.
     """
     mode = _mode(channels)
     if background is not None and image.has_transparency_data:
-        # Pillow weighs colours by their opacity when it scales: nothing shines through an edge.
+        # Pillow weights colours by opacity when it scales, so hidden colours do not bleed.
         clear = _square(image.convert("LA" if channels == 1 else "RGBA"), resolution, fit)
         square = Image.new(mode, clear.size, background)
         square.paste(clear.convert(mode), mask=clear.getchannel("A"))
@@ -95,11 +94,11 @@ def read_object_mask(path: Path, *, resolution: int, fit: Fit) -> np.ndarray:
     with _opened(path) as image:
         if image.mode not in ("L", "P"):
             raise DataError(
-                f"{path} is no object mask: its mode is {image.mode}; valid is a grey or palette "
+                f"{path} is no object mask: its mode is {image.mode}; expected a grey or palette "
                 "image whose 8-bit values number the objects, 0 for none"
             )
         try:
-            # A palette's entries are colours for people; the numbers are the indices.
+            # The object numbers are the palette's indices, not its colours.
             numbers = Image.fromarray(np.asarray(image))
             square = _square(numbers, resolution, fit, Image.Resampling.NEAREST)
         except _BROKEN as error:
@@ -119,16 +118,16 @@ def _opened(path: Path) -> Image.Image:
 
 
 def eight_bit(image: Image.Image, name: str) -> Image.Image:
-    """The image with 8 bits a channel; of 16 bits the upper ones.
+    """Convert an image to 8 bits a channel, the upper ones of 16.
 
     Raises:
-        DataError: its values have no known white; ``name`` begins the message.
+        DataError: its values have no known maximum; the message begins with ``name``.
     """
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in _UNSCALED_MODES:
         raise DataError(
-            f"{name} has {image.mode} values (whole or real numbers without a known white); "
+            f"{name} has {image.mode} values (integers or floats without a known maximum); "
             "convert it to 8 or 16 bits a channel"
         )
     return image

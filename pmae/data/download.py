@@ -1,7 +1,7 @@
-"""Fetching data sets into the data root, by torchvision's downloader.
+"""Download data sets into the data root, by torchvision's downloader.
 
-Everything is fetched and unpacked under a temporary name beside its destination and renamed when it
-is whole, so that an interrupted download never looks like a data set.
+Files are fetched and unpacked under a temporary name beside their destination and renamed when
+complete, so that an interrupted download is never taken for a data set.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class RemoteFile:
     """A file to fetch.
 
     Attributes:
-        url: where it is.
-        md5: its checksum.
-        name: what it is called here.
+        url: of the file.
+        md5: its checksum, hexadecimal.
+        name: of the local copy.
     """
 
     url: str
@@ -62,12 +62,12 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Download:
-    """What makes up a data set.
+    """The files of a data set.
 
     Attributes:
         files: to fetch.
-        folder: where they go, under the data root.
-        unpacked: the folder that unpacking the one file gives; None: the files stay as they are.
+        folder: their destination under the data root.
+        unpacked: folder in the single file, an archive to unpack; None: files are not unpacked.
     """
 
     files: tuple[RemoteFile, ...]
@@ -107,10 +107,10 @@ _SOURCES: dict[str, Callable[[], Download]] = {
 
 
 def source(name: str, resolution: int | None = None) -> Download:
-    """What makes up a data set, and where it is.
+    """Look up the files of a data set and their addresses.
 
     Raises:
-        SpecError: no such data set, or one that cannot be fetched; says how to get it.
+        SpecError: no such data set, or one that cannot be downloaded; says how to get it.
     """
     facts = dataset_facts(name)
     if name in MEDMNIST:
@@ -118,7 +118,7 @@ def source(name: str, resolution: int | None = None) -> Download:
     if name not in _SOURCES:
         raise SpecError(
             f"{name} cannot be downloaded: {facts.source}. "
-            f"Valid are {', '.join((*_SOURCES, *MEDMNIST))}"
+            f"Expected one of {', '.join((*_SOURCES, *MEDMNIST))}"
         )
     return _SOURCES[name]()
 
@@ -129,22 +129,22 @@ def download(
     resolution: int | None = None,
     find: Callable[[str, int | None], Download] = source,
 ) -> str:
-    """Fetch a data set unless it is there, telling the progress on standard error.
+    """Download a data set unless it is there, with progress on standard error.
 
     Args:
         name: as in a spec.
-        settings: where the data root is.
-        resolution: in pixels, where each size has a file of its own.
-        find: says what to fetch from where.
+        settings: with the data root.
+        resolution: in pixels; chooses the file of a data set that has one for each size.
+        find: looks up the files to fetch.
 
     Returns:
-        Where it is, for people.
+        A sentence that says where it is.
 
     Raises:
-        SpecError: no such data set, or one that cannot be fetched.
-        DatasetUnreadableError: it is there, but not for this process.
-        DataError: it could not be fetched, or is not what it should be, or the data root cannot be
-            written; nothing is left of it.
+        SpecError: no such data set, or one that cannot be downloaded.
+        DatasetUnreadableError: it is there, but this process may not read it.
+        DataError: it could not be fetched or has another checksum, or the data root cannot be
+            written; no partial files are left.
     """
     location = locate(name, settings, resolution)
     if location.available:
@@ -166,7 +166,7 @@ def download(
 
 
 def _scratch(name: str, root: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder beside the destination, which goes with whatever is left in it."""
+    """Make a temporary folder in the data root."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root)
@@ -183,9 +183,9 @@ def _fetch(file: RemoteFile, folder: Path) -> None:
     try:
         download_url(file.url, folder, file.name, file.md5)
     except (OSError, HTTPException, RuntimeError) as error:
-        # RuntimeError is torchvision's, for another checksum; URLError is an OSError.
+        # torchvision raises RuntimeError for a wrong checksum; URLError is an OSError.
         reason = (
-            f"its MD5 is not {file.md5}: it was cut short, or is another file"
+            f"its MD5 is not {file.md5}: it is truncated, or another file"
             if isinstance(error, RuntimeError)
             else str(error)
         )

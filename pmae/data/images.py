@@ -1,8 +1,8 @@
-"""What every data set is made of: three splits of uint8 images with labels.
+"""Data sets as three splits of uint8 images with labels.
 
 A split is in memory (:class:`MemorySplit`) or in image files
 (:class:`pmae.data.streaming.FileSplit`). Both give the same batches for the same indices, so that
-training, statistics and bases need not know which one they read.
+training, statistics and bases work with either.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     Attributes:
         images: ``(n, channels, height, width)`` uint8.
         labels: ``(n,)`` int64 classes, or ``(n, k)`` int64 of 0 and 1 for ``k`` binary labels.
-        object_masks: ``(n, height, width)`` uint8, which object a pixel shows, 0 for none; None
-            unless they were asked for.
+        object_masks: ``(n, height, width)`` uint8, the number of the object that a pixel shows, 0
+            for none; None: not loaded.
     """
 
     images: Tensor
@@ -35,19 +35,19 @@ class Batch(NamedTuple):
     object_masks: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """Images and labels on ``device``, copied while it goes on computing.
+        """Copy images and labels to ``device`` asynchronously.
 
-        Object masks stay on the CPU, where masks are drawn by them.
+        Object masks stay on the CPU, where masks are drawn.
         """
         images, labels = to_device(self.images, device), to_device(self.labels, device)
         return Batch(images, labels, self.object_masks)
 
 
 class Split(ABC):
-    """The images of one purpose, in a fixed order.
+    """The images of ``train``, ``val`` or ``test``, in a fixed order.
 
     Attributes:
-        labels: ``(n,)`` int64 classes counted from 0, or ``(n, k)`` int64 of 0 and 1.
+        labels: ``(n,)`` int64 classes from 0, or ``(n, k)`` int64 of 0 and 1.
     """
 
     labels: Tensor
@@ -57,7 +57,7 @@ class Split(ABC):
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image has ``k`` binary labels instead of one class."""
+        """True if images have ``k`` binary labels instead of one class."""
         return self.labels.ndim == 2
 
     @property
@@ -68,34 +68,34 @@ class Split(ABC):
     @property
     @abstractmethod
     def num_bytes(self) -> int:
-        """What its pixels take in memory."""
+        """Bytes of the pixels in memory."""
 
     @abstractmethod
     def take(self, indices: Tensor) -> Batch:
-        """The images at ``indices`` ``(k,)`` int64, in that order."""
+        """Read the images at ``indices`` ``(k,)`` int64, in that order."""
 
     @abstractmethod
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
-        """``take`` for each element of ``indices``, reading ahead where that saves time."""
+        """``take`` for each element of ``indices``, with prefetching where that is faster."""
 
     @abstractmethod
     def select(self, indices: Tensor) -> Split:
-        """A split of the images at ``indices`` ``(k,)`` int64 only."""
+        """Make a split of the images at ``indices`` ``(k,)`` int64 only."""
 
     @abstractmethod
     def digest(self) -> str:
-        """SHA-256 of what the split holds."""
+        """SHA-256 of the split's content."""
 
     @abstractmethod
     def in_memory(self) -> MemorySplit:
-        """The same images, all in memory."""
+        """Read all images into memory."""
 
     def in_order(self, size: int) -> Iterator[Batch]:
-        """Every image once, in batches of ``size``; the last one may be smaller."""
+        """Read every image once, in batches of ``size``; the last one may be smaller."""
         return self.batches(torch.arange(len(self)).split(size))
 
-    def close(self) -> None:  # noqa: B027 - most splits hold nothing
-        """Release what reading ahead holds."""
+    def close(self) -> None:  # noqa: B027 - a split in memory holds nothing to release
+        """Stop prefetching and release its resources."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class MemorySplit(Split):
         images: ``(n, channels, height, width)`` uint8.
         labels: as in :class:`Split`.
         object_masks: as in :class:`Batch`.
-        listing_digest: digest of the files that the images were read from; None: the digest is
-            that of the pixels.
+        listing_digest: digest of the files that the images were read from; None: the pixels are
+            hashed instead.
     """
 
     images: Tensor
@@ -130,12 +130,12 @@ class MemorySplit(Split):
 
     @property
     def num_bytes(self) -> int:
-        """What its pixels take in memory."""
+        """Bytes of the pixels in memory."""
         masks = 0 if self.object_masks is None else self.object_masks.numel()
         return self.images.numel() + masks
 
     def take(self, indices: Tensor) -> Batch:
-        """The images at ``indices`` ``(k,)`` int64, in that order."""
+        """Copy the images at ``indices`` ``(k,)`` int64, in that order."""
         masks = self.object_masks
         there = to_device(indices, self.images.device)
         return Batch(
@@ -145,7 +145,7 @@ class MemorySplit(Split):
         )
 
     def to(self, device: torch.device) -> MemorySplit:
-        """The split with images and labels on ``device``, which then picks batches out of it."""
+        """Move images and labels to ``device``, so that batches are gathered there."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
@@ -153,18 +153,18 @@ class MemorySplit(Split):
         return map(self.take, indices)
 
     def select(self, indices: Tensor) -> MemorySplit:
-        """A split of the images at ``indices`` ``(k,)`` int64 only."""
+        """Make a split of the images at ``indices`` ``(k,)`` int64 only."""
         listing = self.listing_digest
         if listing is not None:
             listing = hashlib.sha256(listing.encode() + indices.numpy().tobytes()).hexdigest()
         return MemorySplit(*self.take(indices), listing_digest=listing)
 
     def in_memory(self) -> MemorySplit:
-        """Itself."""
+        """Return itself."""
         return self
 
     def digest(self) -> str:
-        """SHA-256 over every pixel and label, or of the listing that the images came from."""
+        """SHA-256 over every pixel and label, or the digest of the files they were read from."""
         if self.listing_digest is not None:
             return self.listing_digest
         sha = hashlib.sha256(repr((tuple(self.images.shape), tuple(self.labels.shape))).encode())
@@ -176,7 +176,7 @@ class MemorySplit(Split):
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set: figures are reported on ``test``, choices are made on ``val``.
+    """A data set: report figures on ``test``, make choices on ``val``.
 
     Attributes:
         class_names: of the classes, or of the binary labels.
@@ -195,17 +195,17 @@ class ImageData:
 
     @property
     def num_classes(self) -> int:
-        """How many classes, or binary labels, there are: the width of a classifier."""
+        """Number of classes, or of binary labels: the outputs of a classifier."""
         return len(self.class_names)
 
     @property
     def has_val(self) -> bool:
-        """Whether there is a validation split; without one it has no images."""
+        """True if ``val`` has images."""
         return len(self.val) > 0
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image has ``num_classes`` binary labels instead of one class."""
+        """True if images have ``num_classes`` binary labels instead of one class."""
         return self.train.multi_label
 
     @property
@@ -223,29 +223,29 @@ class ImageData:
         return self.splits[name]
 
     def map(self, change: Callable[[Split], Split]) -> ImageData:
-        """The data set with every split changed."""
+        """Apply ``change`` to every split."""
         return replace(self, train=change(self.train), val=change(self.val), test=change(self.test))
 
     def label_text(self, label: Tensor) -> str:
-        """What an image shows, for people: its class, or the names of its labels that are 1."""
+        """Name an image's label: its class, or those of its binary labels that are 1."""
         if label.ndim == 0:
             return self.class_names[int(label)]
         return ", ".join(self.class_names[index] for index in label.nonzero()[:, 0].tolist())
 
     def digest(self) -> str:
-        """SHA-256 of the splits, in order: what a basis and a run depend on."""
+        """SHA-256 of the splits' digests, in order."""
         parts = [split.digest() for split in self.splits.values()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def has_digest(self, digest: str) -> bool:
-        """Say whether a checkpoint that carries ``digest`` was trained on these images.
+        """True if a checkpoint with ``digest`` was trained on these images.
 
-        The first checkpoints carry one hash over all splits instead of the hash of theirs.
+        Checkpoints of the first version hold one hash over all splits, not one of their digests.
         """
         return digest in (self.digest(), self._first_digest())
 
     def _first_digest(self) -> str | None:
-        """SHA-256 over every pixel and class; None: the first version knew no such data set."""
+        """The first version's SHA-256 over every pixel and class; None if it had no such data."""
         sha = hashlib.sha256()
         for split in self.splits.values():
             if not isinstance(split, MemorySplit) or split.object_masks is not None:
@@ -256,7 +256,7 @@ class ImageData:
         return sha.hexdigest()
 
     def close(self) -> None:
-        """Release what the splits hold for reading ahead."""
+        """Stop prefetching in all splits."""
         for split in self.splits.values():
             split.close()
 
@@ -266,7 +266,7 @@ def check_splits(data: ImageData, *, val: bool = True) -> ImageData:
 
     Args:
         data: the data set.
-        val: False where there is to be no validation split.
+        val: False = the validation split may be empty.
 
     Raises:
         DataError: a split is empty, a label is out of range, or there is one class only.
@@ -284,10 +284,10 @@ def check_splits(data: ImageData, *, val: bool = True) -> ImageData:
         ):
             shapes = {key: tuple(other.labels.shape) for key, other in data.splits.items()}
             raise DataError(f"{data.name}: the labels have shapes that do not agree: {shapes}")
-        most = 1 if split.multi_label else classes - 1
+        max_label = 1 if split.multi_label else classes - 1
         low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high > most:
+        if low < 0 or high > max_label:
             raise DataError(
-                f"{data.name}: the {name} labels are {low} to {high}; valid are 0 to {most}"
+                f"{data.name}: the {name} labels are {low} to {high}; expected 0 to {max_label}"
             )
     return data

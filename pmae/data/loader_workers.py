@@ -1,7 +1,7 @@
-"""Decoding processes that a scheduler's SIGTERM does not end.
+"""Data loader processes that survive a scheduler's SIGTERM.
 
-A cluster's scheduler sends SIGTERM to every process of a job. The trainer then finishes its step
-and writes a checkpoint, and needs its workers for that: they heed the trainer's SIGTERM only.
+A cluster's scheduler sends SIGTERM to every process of a job. The trainer still needs its workers
+then, to finish its step and write a checkpoint: they obey only the trainer's SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
-_CAN_TELL_SENDERS = hasattr(signal, "sigwaitinfo")
-"""Not on macOS, where a SIGTERM ends the workers as usual."""
+_HAS_SIGWAITINFO = hasattr(signal, "sigwaitinfo")
+"""False on macOS, where any SIGTERM ends the workers."""
 
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Processes started in this block have SIGTERM blocked, in every thread they will have."""
-    if not _CAN_TELL_SENDERS:
+    """Block SIGTERM in all threads of processes that are started within the block."""
+    if not _HAS_SIGWAITINFO:
         yield
         return
-    # Its start would unblock SIGTERM again.
+    # Started later, the resource tracker would unblock SIGTERM.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -33,12 +33,12 @@ def starting_workers() -> Iterator[None]:
 
 
 def start_worker(_number: int) -> None:
-    """To be called in each worker: end it when its trainer says so."""
-    if _CAN_TELL_SENDERS:
-        threading.Thread(target=_heed, args=(os.getppid(),), daemon=True).start()
+    """Run in each worker: end it at a SIGTERM of its trainer."""
+    if _HAS_SIGWAITINFO:
+        threading.Thread(target=_wait_for_sigterm, args=(os.getppid(),), daemon=True).start()
 
 
-def _heed(trainer: int) -> None:
+def _wait_for_sigterm(trainer: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
         pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Where a data set's files are on this machine. Imports no torch."""
+"""Find the files of data sets on this machine. Imports no torch."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ FASHION_MNIST_FILES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts its files."""
+"""Folder of Debian's package dataset-fashion-mnist."""
 _CIFAR10_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a data set is looked for, and what makes it one.
+    """Location and content of a data set.
 
     Attributes:
-        folders: under the data root, the first that is there counts.
-        needed: files and folders that have to be in it.
+        folders: candidates under the data root, in order.
+        needed: files and folders that a complete data set has.
     """
 
     folders: tuple[str, ...]
@@ -67,26 +67,26 @@ _KNOWN = frozenset(
     | {path.split("/")[0] for layout in _LAYOUTS.values() for path in layout.folders}
     | {medmnist_file(name, size) for name in MEDMNIST for size in MEDMNIST_SIZES}
 )
-"""What lies under the data root and belongs to a data set that has a name of its own."""
+"""Entries of the data root that belong to a data set of the catalogue."""
 
 
 _NAME_RULE = (
-    "A name there has letters, digits, '.', '_' and '-', begins with a letter or a digit and is no "
-    "longer than 100: rename it"
+    "A name there has letters, digits, '.', '_' and '-', begins with a letter or a digit and has "
+    "at most 100 characters: rename it"
 )
 _NOT_DATA = frozenset({"lost+found"})
-"""Beside what begins with a dot; a file system has it."""
+"""Entries of the data root to ignore, besides hidden ones: file systems create it."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Whether a data set can be read, and where.
+    """The place of a data set, and its availability.
 
     Attributes:
-        available: its files are there, and this process may read them.
+        available: True = its files are there, and this process may read them.
         message: where it was found, or why it cannot be used and what to do.
         path: its folder or file; None if it is not available or needs none.
-        unreadable: it is there, but not for this process.
+        unreadable: True = it is there, but this process may not read it.
     """
 
     available: bool
@@ -97,10 +97,10 @@ class Location:
 
 @dataclass(frozen=True)
 class Listed:
-    """A data set of a list.
+    """An entry of a list of data sets.
 
     Attributes:
-        facts: what is known of it; the name is one for a spec unless it is not available.
+        facts: its properties; an available data set has a name for a spec.
         location: where it is, or why it cannot be used.
     """
 
@@ -109,12 +109,12 @@ class Listed:
 
 
 def locate(name: str, settings: StorageSettings, resolution: int | None = None) -> Location:
-    """Look for a data set's files without reading them.
+    """Look for a data set's files, without reading them.
 
     Args:
         name: as in a spec.
-        settings: where the data root is.
-        resolution: in pixels, which decides the file where there is one for each size; default:
+        settings: with the data root.
+        resolution: in pixels; chooses the file of a data set that has one for each size; default:
             the data set's.
 
     Raises:
@@ -137,10 +137,10 @@ def locate(name: str, settings: StorageSettings, resolution: int | None = None) 
 
 
 def require(name: str, settings: StorageSettings, resolution: int | None = None) -> Path:
-    """The folder or file of a data set that lies in files; arguments as of :func:`locate`.
+    """Find the folder or file of a data set; arguments as in :func:`locate`.
 
     Raises:
-        DatasetMissingError: it is not where it was looked for, or not complete.
+        DatasetMissingError: it was not found, or is not complete.
         DatasetUnreadableError: this process may not read it.
     """
     location = locate(name, settings, resolution)
@@ -151,7 +151,7 @@ def require(name: str, settings: StorageSettings, resolution: int | None = None)
 
 
 def data_root_problem(settings: StorageSettings) -> str | None:
-    """Say what is wrong with the data root itself; None if it is a folder that can be listed."""
+    """Describe what is wrong with the data root itself; None if it is a readable folder."""
     root = settings.data_dir
     if is_absent(root):
         return f"the data root {shown(root)} is not there (PMAE_DATA_ROOT names it)"
@@ -162,21 +162,21 @@ def data_root_problem(settings: StorageSettings) -> str | None:
 
 
 def list_datasets(settings: StorageSettings) -> list[Listed]:
-    """The known data sets, then what else lies under the data root and looks like one.
+    """List the data sets of the catalogue, then the user's own under the data root.
 
-    What a spec cannot name or this process cannot read is listed with the reason.
+    An entry that a spec cannot name or this process cannot read is listed with the reason.
     """
     known = [Listed(facts, locate(name, settings)) for name, facts in DATASETS.items()]
     try:
         paths = sorted(settings.data_dir.iterdir())
-    except OSError:  # each data set that is looked for there says so
+    except OSError:  # the locations above already name the problem
         return known
     own = (_own(path, settings) for path in paths)
     return [*known, *(listed for listed in own if listed is not None)]
 
 
 def _own(path: Path, settings: StorageSettings) -> Listed | None:
-    """Describe an entry of the data root; None if it is no data set, or has its own name."""
+    """Describe an entry of the data root; None if it is no data set, or one of the catalogue."""
     if path.name in _KNOWN | _NOT_DATA or path.name.startswith("."):
         return None
     is_npz = path.suffix == ".npz"
@@ -221,14 +221,14 @@ def _candidates(name: str, settings: StorageSettings, resolution: int) -> list[P
 
 
 def _installed_elpv() -> list[Path]:
-    """The data of the installed package ``elpv-dataset``, which is not imported for it."""
+    """Find the data of the installed package ``elpv-dataset`` without importing it."""
     package = importlib.util.find_spec("elpv_dataset")
     found = (package.submodule_search_locations if package else None) or ()
     return [Path(folder) / "data" for folder in found]
 
 
 def _look(name: str, path: Path, facts: DatasetFacts) -> Location:
-    """Check that ``path`` holds the whole data set, and that it can be read."""
+    """Check that ``path`` holds the complete data set, and that it can be read."""
     closed = why_unreadable(path)
     if closed is not None:
         return Location(False, f"{name} cannot be used: {closed}", unreadable=True)
@@ -245,7 +245,7 @@ def _look(name: str, path: Path, facts: DatasetFacts) -> Location:
 
 
 def _parts(name: str, path: Path) -> dict[str, Path | None]:
-    """Files that a data set needs at ``path``, and where they are; None: nowhere."""
+    """The paths of the files that a data set needs at ``path``; None: missing."""
     if name == "fashion_mnist":
         return {file: idx_file(path, file) for file in FASHION_MNIST_FILES.values()}
     if name in _LAYOUTS:
@@ -254,7 +254,7 @@ def _parts(name: str, path: Path) -> dict[str, Path | None]:
 
 
 def idx_file(folder: Path, name: str) -> Path | None:
-    """The file ``name`` or ``name.gz`` of ``folder``, whichever there is."""
+    """Find the file ``name`` or ``name.gz`` in ``folder``."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path

@@ -1,4 +1,4 @@
-"""Readability of files and folders for this process, and whom to ask if not. Imports no torch."""
+"""Check that this process may read files and folders, and explain it if not. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 
 
 def why_unreadable(path: Path) -> str | None:
-    """Say why a file cannot be read, or a folder not listed, and how to mend it.
-
-    Returns:
-        None if it can.
-    """
+    """Explain why a file cannot be read, or a folder listed, and how to fix it; None if it can."""
     try:
         facts = path.stat()
     except FileNotFoundError:
         if path.is_symlink():
             return (
-                f"{shown(path)} is a link to {shown(path.readlink())}, which is not there (in a "
-                "container only what is mounted is)"
+                f"{shown(path)} is a link to {shown(path.readlink())}, which is not there (a "
+                "container sees only what is mounted)"
             )
         return f"{shown(path)} is not there"
     except PermissionError:
@@ -34,7 +30,7 @@ def why_unreadable(path: Path) -> str | None:
 
 
 def is_absent(path: Path) -> bool:
-    """Say whether nothing is there, not even a link or something that must not be seen."""
+    """True if the path does not exist; a dangling link or an inaccessible file does."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -45,7 +41,7 @@ def is_absent(path: Path) -> bool:
 
 
 def shown(path: Path | str) -> str:
-    """A path or name as text for people: what is not UTF-8 or cannot be printed is escaped."""
+    """Format a path or name for people: escape what is not UTF-8 or not printable."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()

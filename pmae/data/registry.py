@@ -1,4 +1,4 @@
-"""From a spec's data set to its images: in memory where they fit, else streamed from files."""
+"""Open the data set of a spec: in memory if it fits, else streamed from image files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pmae.spec import DatasetSpec
 from pmae.spec.catalog import FOLDER_PREFIX, MEDMNIST, NPZ_PREFIX, dataset_facts
 
 _FEW_FILES = 2000
-"""Decoding so many takes less time than starting workers."""
+"""Image files that take less time to decode than workers take to start."""
 _OF_FILES: dict[str, Callable[..., ImageData]] = {
     "elpv": load_elpv,
     "imagenet": load_imagenet,
@@ -37,22 +37,22 @@ _log = logging.getLogger(__name__)
 def open_data(
     spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool = False
 ) -> ImageData:
-    """Find the data set of a resolved spec, at the spec's resolution; image files stay unread.
+    """Open the data set of a resolved spec, at its resolution, without decoding image files.
 
     Args:
         spec: resolved.
-        settings: where the data root is.
-        object_masks: whether batches hold the objects' masks (CLEVR only).
+        settings: with the data root.
+        object_masks: True = load the objects' masks into batches (CLEVR only).
 
     Raises:
-        DatasetMissingError: it is not where it was looked for; says how to get it.
+        DatasetMissingError: it was not found; says how to get it.
         DatasetUnreadableError: this process may not read it, or a part of it; says who may.
         DataError: it cannot be read; names the file.
         SpecError: object masks of a data set that has none.
     """
     if object_masks and not dataset_facts(spec.name).object_masks:
         raise SpecError(
-            f"dataset.name: {spec.name} has no object masks; valid is clevr",
+            f"dataset.name: {spec.name} has no object masks; expected clevr",
             field=("dataset", "name"),
         )
     try:
@@ -71,16 +71,21 @@ def open_data(
 def load_data(
     spec: DatasetSpec, settings: StorageSettings, *, object_masks: bool = False
 ) -> ImageData:
-    """As :func:`open_data`, ready for many passes: read into memory if that is large enough.
+    """:func:`open_data` for many passes: read the images into memory if they fit.
 
-    What is not can be streamed from its files by workers, which run until ``close()``.
+    Otherwise workers stream them from their files until ``close()``.
     """
     data = open_data(spec, settings, object_masks=object_masks)
     data = data.map(lambda split: _with_workers(split, settings))
-    size, most = sum(split.num_bytes for split in data.splits.values()), settings.data_memory
-    if size <= most:
+    size, available = sum(split.num_bytes for split in data.splits.values()), settings.data_memory
+    if size <= available:
         return data.map(lambda split: split.in_memory())
-    _log.info("%s takes %d bytes of %d: its image files are streamed", data.name, size, most)
+    _log.info(
+        "%s needs %d bytes of memory, %d are available: its image files are streamed",
+        data.name,
+        size,
+        available,
+    )
     return data
 
 

@@ -1,6 +1,6 @@
-"""Splits and subsets that do not leak.
+"""Disjoint splits, and subsets of them.
 
-They are the data set's, not the run's: runs of any seed see the same images in the same split.
+They do not depend on the run's seed, so that all runs have the same images in the same split.
 """
 
 from __future__ import annotations
@@ -14,51 +14,50 @@ from pmae.seeding import generator
 _SPLIT_SEED = 0
 
 
-def carve(split: Split, share: float, index: int) -> tuple[Split, Split]:
-    """Cut ``share`` of every class off; of all images where they have several binary labels.
+def carve(split: Split, fraction: float, index: int) -> tuple[Split, Split]:
+    """Split off a ``fraction`` of every class; of all images if they have several binary labels.
 
     Args:
-        split: what to cut.
-        share: of the images of each class, at least one image of a class that has two, and never
-            all of them.
-        index: which cut of the data set it is, so that two cuts differ.
+        split: to divide.
+        fraction: of the images of each class; at least one of a class with two, and never all.
+        index: number of the division, so that two divisions of a data set differ.
 
     Returns:
-        ``(rest, cut)``, disjoint, together all of ``split``, each in the order of ``split``.
+        ``(rest, cut)``: a partition of ``split``, each part in its order.
     """
     order = torch.randperm(len(split), generator=generator(_SPLIT_SEED, "split", index))
     cut = torch.zeros(len(split), dtype=torch.bool)
     for members in _by_class(split.labels, order):
         if len(members) > 1:
-            size = min(max(1, round(share * len(members))), len(members) - 1)
+            size = min(max(1, round(fraction * len(members))), len(members) - 1)
             cut[members[:size]] = True
     return split.select((~cut).nonzero()[:, 0]), split.select(cut.nonzero()[:, 0])
 
 
-def hold_out(split: Split, share: float, index: int, *, wanted: bool) -> tuple[Split, Split]:
-    """:func:`carve` a validation split off; or keep all images, with a validation split of none."""
-    return carve(split, share, index) if wanted else (split, nothing(split))
+def hold_out(split: Split, fraction: float, index: int, *, wanted: bool) -> tuple[Split, Split]:
+    """:func:`carve` off a validation split if it is ``wanted``, else make an empty one."""
+    return carve(split, fraction, index) if wanted else (split, nothing(split))
 
 
 def nothing(split: Split) -> Split:
-    """A split of the same kind without images."""
+    """Make an empty split of the same kind."""
     return split.select(torch.zeros(0, dtype=torch.int64))
 
 
 def subset(split: Split, size: int) -> Split:
-    """At most ``size`` images, classes as balanced as they can be, in the order of ``split``."""
+    """Choose at most ``size`` images, with balanced classes, in the order of ``split``."""
     if size >= len(split):
         return split
     order = torch.randperm(len(split), generator=generator(_SPLIT_SEED, "subset"))
     rank_in_class = torch.empty(len(split), dtype=torch.int64)
     for members in _by_class(split.labels, order):
         rank_in_class[members] = torch.arange(len(members))
-    by_turns = order[torch.argsort(rank_in_class[order], stable=True)[:size]]
-    return split.select(by_turns.sort().values)
+    round_robin = order[torch.argsort(rank_in_class[order], stable=True)[:size]]
+    return split.select(round_robin.sort().values)
 
 
 def _by_class(labels: Tensor, order: Tensor) -> list[Tensor]:
-    """The indices of each class, in ``order``; one list of all where labels are binary."""
+    """The indices of each class, in ``order``; all in one list if labels are binary."""
     if labels.ndim == 2:
         return [order]
     ordered = labels[order]

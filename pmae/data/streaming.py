@@ -1,4 +1,4 @@
-"""A split whose images stay in their files, decoded by workers that read ahead."""
+"""A split streamed from image files, decoded by workers that prefetch batches."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pmae.spec.catalog import Fit
 
 _FILL_BATCH = 256
 _BATCHES_AHEAD = 2
-"""Batches that each worker has ready or under way."""
+"""Batches that each worker prefetches."""
 
 
 class Decoded(NamedTuple):
-    """What a worker hands over for one batch."""
+    """One batch as decoded by a worker."""
 
     indices: Tensor
     images: Tensor
@@ -35,18 +35,18 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFiles(Dataset[Decoded]):
-    """Image files and how to decode them.
+    """Image files, and how to decode them.
 
-    Names are kept as one array of bytes: a list of a million strings would be copied into every
-    worker, page by page.
+    Names are one array of bytes: a list of a million strings would be copied into every worker,
+    page by page, as reference counts change.
 
     Attributes:
         root: folder that the names are relative to.
         names: ``(n,)`` bytes.
-        mask_names: ``(n,)`` bytes, of the object masks; None: they are not read.
+        mask_names: ``(n,)`` bytes, of the object masks; None: not read.
         resolution: edge length in pixels of the squares.
         channels: 1 (grey) or 3 (RGB).
-        fit: how an oblong image becomes a square.
+        fit: how to make an oblong image square.
     """
 
     root: Path
@@ -57,7 +57,7 @@ class ImageFiles(Dataset[Decoded]):
     fit: Fit
 
     def path(self, name: bytes) -> Path:
-        """Where a file is."""
+        """The path of a file."""
         return self.root / os.fsdecode(name)
 
     def decode(self, indices: Sequence[int]) -> Decoded:
@@ -84,7 +84,7 @@ class ImageFiles(Dataset[Decoded]):
         )
 
     def __getitems__(self, indices: list[int]) -> Decoded | DataError:
-        """A worker's task. An error is handed over, since a raised one would lose its message."""
+        """Decode a batch in a worker; return an error, since raising would lose its message."""
         try:
             return self.decode(indices)
         except DataError as error:
@@ -92,7 +92,7 @@ class ImageFiles(Dataset[Decoded]):
 
 
 class _Steps:
-    """The data loader's batch sampler: the indices that the present pass asked for."""
+    """Batch sampler of the data loader: yields the indices of the current pass."""
 
     def __init__(self) -> None:
         self.indices: Iterable[Tensor] = ()
@@ -104,14 +104,14 @@ class _Steps:
 class FileSplit(Split):
     """Images in files.
 
-    The digest is that of the file names, sizes and labels, not of the pixels, so that it does not
-    take a pass over all of them.
+    The digest is that of file names, sizes and labels, not of the pixels, so that it needs no pass
+    over the images.
 
     Args:
         files: the images.
         labels: as in :class:`Split`.
-        workers: processes that decode ahead, started at the first pass and kept for all later
-            ones; 0 decodes in this process.
+        workers: processes that decode ahead, started by the first pass and kept for later ones; 0:
+            decode in this process.
     """
 
     def __init__(self, files: ImageFiles, labels: Tensor, *, workers: int = 0) -> None:
@@ -131,12 +131,12 @@ class FileSplit(Split):
 
     @property
     def num_bytes(self) -> int:
-        """What its pixels would take in memory."""
+        """Bytes that the pixels would take in memory."""
         layers = self.files.channels + (self.files.mask_names is not None)
         return len(self) * layers * self.files.resolution**2
 
     def take(self, indices: Tensor) -> Batch:
-        """The images at ``indices`` ``(k,)`` int64, decoded in this process.
+        """Decode the images at ``indices`` ``(k,)`` int64 in this process.
 
         Raises:
             DataError: a file is missing or broken.
@@ -144,9 +144,9 @@ class FileSplit(Split):
         return self._batch(self.files.decode(indices.tolist()))
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
-        """``take`` for each element of ``indices``, decoded ahead by the workers.
+        """``take`` for each element of ``indices``, prefetched by the workers.
 
-        While one pass is under way, another one gets workers of its own.
+        Each of two passes at the same time has its own workers.
 
         Raises:
             DataError: a file is missing or broken.
@@ -174,7 +174,7 @@ class FileSplit(Split):
             self._busy = False
 
     def select(self, indices: Tensor) -> FileSplit:
-        """A split of the images at ``indices`` ``(k,)`` int64 only."""
+        """Make a split of the images at ``indices`` ``(k,)`` int64 only."""
         rows = indices.numpy()
         masks = self.files.mask_names
         files = replace(
@@ -185,7 +185,7 @@ class FileSplit(Split):
         return FileSplit(files, self.labels[indices], workers=self.workers)
 
     def digest(self) -> str:
-        """SHA-256 over names, sizes and labels, and over how the files are decoded.
+        """SHA-256 over the files' names, sizes and labels, and over the decoding options.
 
         Raises:
             DataError: a file is missing.
@@ -199,7 +199,7 @@ class FileSplit(Split):
         return sha.hexdigest()
 
     def in_memory(self) -> MemorySplit:
-        """The same images, read once; the digest stays that of the files."""
+        """Read all images into memory; the digest stays that of the files."""
         channels, size, _ = self.image_shape
         images = torch.empty(len(self), channels, size, size, dtype=torch.uint8)
         masks = None
@@ -226,7 +226,7 @@ class FileSplit(Split):
         return Batch(decoded.images, self.labels[decoded.indices], decoded.object_masks)
 
     def _new_loader(self) -> DataLoader[Decoded]:
-        # Spawned, not forked: this process has threads, and its GPU must not be inherited.
+        # Spawn, since this process has threads, and a forked worker would inherit its GPU.
         return DataLoader(
             self.files,
             batch_sampler=self._steps,
@@ -237,7 +237,7 @@ class FileSplit(Split):
             multiprocessing_context="spawn",
             worker_init_fn=start_worker,
             pin_memory=torch.cuda.is_available(),
-            # Its own, so that a pass draws nothing from the run's generator.
+            # So that a pass draws nothing from torch's global generator.
             generator=torch.Generator(),
         )
 

@@ -1,8 +1,7 @@
-"""Images of no data set, from hands that nobody knows: every file is taken for a hostile one.
+"""Decode untrusted, user-supplied images.
 
-They become what the images of a data set's files are, by the same code (:mod:`pmae.data.decode`).
-Beside that, photographs are turned as their EXIF orientation says, and what is transparent gets a
-background.
+They are decoded like a data set's files (:mod:`pmae.data.decode`), after limits of size and format
+are checked. In addition, the EXIF orientation is applied, and transparent pixels get a background.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from pmae.schema.reconstructions import IMAGE_FORMATS, MOST_IMAGE_BYTES, MOST_IM
 from pmae.spec.catalog import Fit
 
 ImageSource = str | Path | bytes | Image.Image
-"""The path of an image file, its bytes, or what Pillow has made of it."""
+"""The path of an image file, its bytes, or an image opened by Pillow."""
 BACKGROUND = "white"
-"""Under what is transparent."""
+"""Colour behind transparent pixels."""
 _PILLOW_FORMATS = tuple(name.upper() for name in IMAGE_FORMATS)
 _VALID = (
-    f"valid are {', '.join(IMAGE_FORMATS[:-1])} and {IMAGE_FORMATS[-1]} files of up to "
+    f"expected {', '.join(IMAGE_FORMATS[:-1])} or {IMAGE_FORMATS[-1]}, at most "
     f"{MOST_IMAGE_BYTES // 2**20} MiB and {MOST_IMAGE_PIXELS:,} pixels"
 )
 
@@ -32,23 +31,23 @@ _VALID = (
 def read_outside_image(
     source: ImageSource, *, resolution: int, channels: int, fit: Fit
 ) -> np.ndarray:
-    """Decode an image as those of a data set are.
+    """Decode an untrusted image like one of a data set.
 
     Args:
         source: a file, or an image.
         resolution: edge length in pixels.
         channels: 1 (grey) or 3 (RGB).
-        fit: how an oblong image becomes a square.
+        fit: how to make an oblong image square.
 
     Returns:
         ``(channels, resolution, resolution)`` uint8.
 
     Raises:
-        ImageError: it is none of ``IMAGE_FORMATS``, is too large, broken, or has values without
-            a known white. Size and pixels are looked at before a pixel is decoded.
+        ImageError: it is none of ``IMAGE_FORMATS``, too large, broken, or has values without a
+            known maximum. The limits are checked before a pixel is decoded.
     """
     image = source.copy() if isinstance(source, Image.Image) else _opened(_bytes(source))
-    # A decoder that is lied to fails in any way: it is not known what it may raise.
+    # A decoder may raise any exception for a malicious file.
     try:
         shrink_early(image, resolution=resolution, channels=channels)
         ImageOps.exif_transpose(image, in_place=True)
@@ -66,7 +65,7 @@ def read_outside_image(
 
 
 def _bytes(source: str | Path | bytes) -> bytes:
-    """The file's content, as far as it may be long."""
+    """Read the file, refusing one that is empty or too large."""
     if isinstance(source, bytes):
         data = source
     else:
@@ -83,13 +82,13 @@ def _bytes(source: str | Path | bytes) -> bytes:
 
 
 def _opened(data: bytes) -> Image.Image:
-    """The image, of which only the header was read."""
+    """Open the image by its header, refusing one of another format or with too many pixels."""
     try:
         image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"it has more than {MOST_IMAGE_PIXELS:,} pixels; {_VALID}") from error
     except Exception as error:
-        raise ImageError(f"it is no image that is read here; {_VALID}") from error
+        raise ImageError(f"it is not an image of a supported format; {_VALID}") from error
     if image.width * image.height > MOST_IMAGE_PIXELS:
         raise ImageError(f"it has {image.width:,} x {image.height:,} pixels; {_VALID}")
     return image

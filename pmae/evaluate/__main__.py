@@ -4,8 +4,8 @@
     python -m pmae.evaluate runs/mine --protocol knn --dataset fashion_mnist
     python -m pmae.evaluate runs/mine --attention maps.png --block 5 --head 0
 
-It needs no service. The result is printed, and written as JSON into the checkpoint's folder
-(``evaluations/``) or to ``--output``. Exit status 1: it cannot be done, for the reason printed.
+It needs no service. The result is printed, and written as JSON to the checkpoint's folder
+(``evaluations/``) or to ``--output``. Exit status 1: it failed, for the reason printed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SPEC_OPTIONS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
         _run(options, Console())
@@ -58,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pmae.evaluate", description="Evaluate a checkpoint, without any service."
+        prog="python -m pmae.evaluate", description="Evaluate a checkpoint without the service."
     )
     parser.add_argument(
         "source",
-        help="a run or a checkpoint: its folder or, of the service on this machine, its id",
+        help="a run or a checkpoint: its folder, or its id in the service on this machine",
     )
     parser.add_argument("--protocol", help="linear (default), mlp, knn or finetune")
     parser.add_argument("--recipe", help="cached or paper (probes)")
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", help="transfer: train and measure on this data set")
     parser.add_argument("--max-train-images", type=int, help="of --dataset")
     parser.add_argument(
-        "--baselines", nargs="+", help="raw_pixels, untrained_encoder: measure these too"
+        "--baselines", nargs="+", help="raw_pixels, untrained_encoder: also evaluate these"
     )
     parser.add_argument(
         "--output", type=Path, help="JSON file; default: in the checkpoint's folder"
@@ -88,19 +88,21 @@ def _parser() -> argparse.ArgumentParser:
         choices=("fp32", "bf16"),
         help="of the encoder; default: the training's, or fp32 where the hardware has no bf16",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; decide the last bits")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; affect the last bits")
     parser.add_argument("--attention", type=Path, help="write attention maps as a PNG instead")
     parser.add_argument("--block", type=int, default=-1, help="of the maps; default: the last")
     parser.add_argument("--head", type=int, help="of the maps; default: the mean of all")
-    parser.add_argument("--images", type=int, default=8, help="how many test images have maps")
+    parser.add_argument("--images", type=int, default=8, help="number of test images with maps")
     return parser
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:
     if options.threads < 1:
-        raise SpecError(f"threads: {options.threads} is not a number of threads; valid is 1 up")
+        raise SpecError(
+            f"threads: {options.threads} is not a number of threads; expected 1 or more"
+        )
     torch.set_num_threads(options.threads)
-    # CUDA reads this when it starts; without it cuBLAS is not deterministic.
+    # CUDA reads this when it initialises; without it cuBLAS is not deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     settings = StorageSettings()
@@ -131,10 +133,10 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 
 
 def evaluation_of(options: argparse.Namespace) -> EvaluationSpec:
-    """The evaluation that the options describe, not resolved.
+    """Make the evaluation that the options describe, unresolved.
 
     Raises:
-        SpecError: names the option that does not suit.
+        SpecError: an option is invalid, or not one of the protocol.
     """
     fields: dict[str, Any] = {
         name: getattr(options, name) for name in _SPEC_OPTIONS if getattr(options, name) is not None
@@ -142,7 +144,7 @@ def evaluation_of(options: argparse.Namespace) -> EvaluationSpec:
     if options.dataset is not None:
         fields["dataset"] = {"name": options.dataset, "max_train_images": options.max_train_images}
     elif options.max_train_images is not None:
-        raise SpecError("max_train_images: is of the data set that --dataset names; give it too")
+        raise SpecError("max_train_images: it limits --dataset, which is missing; give it too")
     try:
         return _SPEC.validate_python(fields)
     except ValidationError as error:
@@ -164,7 +166,7 @@ def _result_path(folder: Path, evaluation: EvaluationSpec) -> Path:
 
 def _write(path: Path, folder: Path, results: list[EvaluationResult]) -> None:
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} was removed meanwhile; --output saves the result")
+        raise CheckpointError(f"{folder} was removed meanwhile; save the result with --output")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "checkpoint": str(folder),
@@ -195,7 +197,7 @@ def _show(results: list[EvaluationResult]) -> None:
 
 
 def _rows(result: EvaluationResult) -> Iterator[tuple[str, ...]]:
-    """A row for each layer that was measured; the last one has all figures."""
+    """A row for each measured layer; only the last one has all figures."""
     source = result.source.replace("_", " ")
     for layer in result.by_layer[:-1]:
         of_layer = (_percent(layer.top1), _percent(layer.top1_std), "", "", "")

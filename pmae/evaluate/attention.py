@@ -1,4 +1,4 @@
-"""Where a ViT looks: the attention maps of one block, per head."""
+"""Attention maps of one block of a ViT, per head."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from pmae.models.autoencoder import Encoder
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """Attention on the patches, each ``(n, heads, grid, grid)`` float32 on the CPU.
+    """Attention to the patches, each ``(n, heads, grid, grid)`` float32 on the CPU.
 
     Attributes:
-        cls_row: what the CLS token attends to; over a map it sums to 1 less its attention to
-            itself.
-        spatial_mean: what the patches attend to, the mean over them.
+        cls_row: of the CLS token; a map sums to 1 minus the token's attention to itself.
+        spatial_mean: of the patches, averaged over them.
     """
 
     cls_row: Tensor
@@ -28,10 +27,10 @@ class AttentionMaps:
 
 
 def attention(encoder: Encoder, images: Tensor, block: int = -1) -> Tensor:
-    """The attention weights of a block.
+    """Compute the attention weights of a block.
 
     Args:
-        encoder: left as it is.
+        encoder: not changed.
         images: ``(n, channels, height, width)``, standardised, on the encoder's device.
         block: from 0, or from the end with -1.
 
@@ -43,7 +42,7 @@ def attention(encoder: Encoder, images: Tensor, block: int = -1) -> Tensor:
     """
     depth = len(encoder.blocks)
     if not -depth <= block < depth:
-        raise SpecError(f"there is no block {block}; valid are {-depth} to {depth - 1}")
+        raise SpecError(f"there is no block {block}; expected {-depth} to {depth - 1}")
     found: list[Tensor] = []
     layer = encoder.blocks[block].attn
     assert isinstance(layer, nn.Module)
@@ -61,7 +60,7 @@ def attention(encoder: Encoder, images: Tensor, block: int = -1) -> Tensor:
 
 
 def _weights(layer: nn.Module, tokens: Tensor) -> Tensor:
-    """``softmax(q k^T / sqrt(head_dim))``, which the fused kernel does not give out."""
+    """Compute ``softmax(q k^T / sqrt(head_dim))``, which the fused kernel does not return."""
     batch, length, width = tokens.shape
     heads: int = layer.num_heads  # type: ignore[assignment]
     projected: Tensor = layer.qkv(tokens)  # type: ignore[operator]
@@ -72,7 +71,7 @@ def _weights(layer: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def attention_maps(encoder: Encoder, images: Tensor, block: int = -1) -> AttentionMaps:
-    """The CLS token's row and the patches' mean row; arguments as of :func:`attention`."""
+    """Average :func:`attention` into maps: the CLS token's row, and the mean of the patches'."""
     weights = attention(encoder, images, block).float().cpu()
     grid = round((weights.shape[-1] - 1) ** 0.5)
     return AttentionMaps(
@@ -82,7 +81,7 @@ def attention_maps(encoder: Encoder, images: Tensor, block: int = -1) -> Attenti
 
 
 def attention_png(pixels: Tensor, maps: AttentionMaps, head: int | None = None) -> bytes:
-    """Images beside their maps as one PNG; each map is scaled to its own largest value.
+    """Draw images beside their maps as one PNG; each map is scaled to its own maximum.
 
     Args:
         pixels: ``(n, channels, height, width)`` in [0, 1].
@@ -94,7 +93,7 @@ def attention_png(pixels: Tensor, maps: AttentionMaps, head: int | None = None) 
     """
     heads = maps.cls_row.shape[1]
     if head is not None and not 0 <= head < heads:
-        raise SpecError(f"there is no head {head}; valid are 0 to {heads - 1}, or none for all")
+        raise SpecError(f"there is no head {head}; expected 0 to {heads - 1}, or none for all")
     panels = {"image": intensity(pixels.numpy())}
     for name, values in (("CLS row", maps.cls_row), ("patches' mean", maps.spatial_mean)):
         chosen = values.mean(dim=1) if head is None else values[:, head]

@@ -1,4 +1,4 @@
-"""Figures of a classifier on one split."""
+"""Classification metrics on one split."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class Scores:
-    """What a classifier got right.
+    """Metrics of a classifier, each from 0 to 1.
 
     Attributes:
-        top1: share of images whose class was predicted; of binary labels, share that are right.
-        top5: share of images whose class is among the five best; None for five classes or fewer,
-            for binary labels, and where classes are not ranked.
-        macro_f1: F1 of each class, averaged; of binary labels, each one's macro F1, averaged.
-        balanced_accuracy: share of each class's images whose class was predicted, averaged over
-            the classes that have images; of binary labels over 0 and 1, then over the labels.
-        per_class: accuracy of each class or label, NaN for a class without images.
+        top1: accuracy; for binary labels, the fraction of correct ones.
+        top5: fraction of images whose class is among the five best; None for five classes or fewer,
+            for binary labels, and if classes are not ranked.
+        macro_f1: mean over the classes of their F1; for binary labels, the mean of each one's.
+        balanced_accuracy: mean recall over the classes that have images; for binary labels over 0
+            and 1, then over the labels.
+        per_class: recall of each class, NaN without images; or accuracy of each binary label.
         confusion: ``(classes, classes)`` int64 images by true and predicted class, or
             ``(labels, 2, 2)``.
     """
@@ -35,13 +35,13 @@ class Scores:
 
 
 def score(logits: Tensor, labels: Tensor, *, ranked: bool = True) -> Scores:
-    """Measure predictions.
+    """Compute the metrics of predictions.
 
     Args:
-        logits: ``(n, classes)`` float: the largest is predicted (the first of equal ones), or
-            ``(n, labels)``: those above 0 are.
+        logits: ``(n, classes)`` float, whose maximum is predicted (the first of equal ones); or
+            ``(n, labels)``, where values above 0 predict 1.
         labels: ``(n,)`` int64 classes, or ``(n, labels)`` int64 of 0 and 1.
-        ranked: whether the logits rank the classes beyond the first.
+        ranked: True = the logits rank the classes beyond the first.
     """
     if labels.ndim == 2:
         return _binary(logits > 0, labels.bool())
@@ -65,7 +65,7 @@ def score(logits: Tensor, labels: Tensor, *, ranked: bool = True) -> Scores:
 
 
 def _binary(predicted: Tensor, labels: Tensor) -> Scores:
-    cells = [true & said for true in (~labels, labels) for said in (~predicted, predicted)]
+    cells = [true & other for true in (~labels, labels) for other in (~predicted, predicted)]
     confusion = torch.stack([cell.sum(dim=0) for cell in cells], dim=1).view(-1, 2, 2)
     right = (predicted == labels).double().mean(dim=0)
     macro_f1 = torch.stack([_f1(matrix).mean() for matrix in confusion])
@@ -80,11 +80,11 @@ def _binary(predicted: Tensor, labels: Tensor) -> Scores:
 
 
 def _recall(confusion: Tensor) -> Tensor:
-    """Of each class, the share of its images that are said to be of it; NaN without images."""
+    """Recall of each class; NaN without images."""
     return confusion.diagonal().double() / confusion.sum(dim=1)
 
 
 def _f1(confusion: Tensor) -> Tensor:
-    """Of each class, ``2 TP / (2 TP + FP + FN)``; 0 for a class that neither is nor is said."""
+    """F1 of each class, ``2 TP / (2 TP + FP + FN)``; 0 if it neither occurs nor is predicted."""
     hits = confusion.diagonal().double()
     return 2 * hits / (confusion.sum(dim=0) + confusion.sum(dim=1)).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Training a classifier: the loop that probes and fine-tuning share."""
+"""Train a classifier: the loop that probes and fine-tuning share."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from pmae.schedules import warmup_cosine
 from pmae.seeding import derive_seed, generator
 
 Tick = Callable[[], None]
-"""Called between the epochs of a classifier; may raise to leave."""
+"""Callback between the epochs of a classifier; may raise to stop."""
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a classifier is trained: peak learning rate, warm-up, half a cosine to 0.
+    """Training schedule of a classifier: warm-up to a peak learning rate, half a cosine to 0.
 
     Attributes:
-        num_images: in the train split.
-        batch_size: a smaller train split makes one smaller batch; the learning rate does not
-            follow.
+        num_images: of the train split.
+        batch_size: a smaller train split is one batch, at the same learning rate.
         base_lr: for a batch of 256.
     """
 
@@ -44,11 +43,11 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches of an epoch; each epoch leaves another remainder out."""
+        """Full batches of an epoch; the images left out differ between epochs."""
         return max(1, self.num_images // self.batch_size)
 
     def learning_rate(self, step: int) -> float:
-        """At step ``step``, from 0."""
+        """Learning rate at step ``step``, from 0."""
         factor = warmup_cosine(
             step,
             total_steps=self.epochs * self.steps_per_epoch,
@@ -57,7 +56,7 @@ class Plan:
         return self.peak_lr * factor
 
     def batches(self, seed: int, epoch: int) -> Iterator[Tensor]:
-        """Which images the steps of an epoch see, each ``(batch,)`` int64."""
+        """Indices of the images of each step of an epoch, ``(batch,)`` int64."""
         order = torch.randperm(self.num_images, generator=generator(seed, "probe", epoch))
         for position in range(self.steps_per_epoch):
             yield order[position * self.batch_size :][: self.batch_size]
@@ -74,13 +73,13 @@ def train_classifier(
     """Minimise the classification loss.
 
     Args:
-        logits: from a batch's inputs to ``(..., batch, num_classes)``; the losses of leading
-            dimensions are added up, for classifiers that share no weights.
+        logits: maps a batch's inputs to ``(..., batch, num_classes)``; leading dimensions are
+            classifiers that share no weights, whose losses are summed.
         batches: inputs and labels of the steps of an epoch.
-        optimizer: of the classifier's weights; its learning rates are set at each step.
-        plan: tells them.
+        optimizer: of the classifier's weights.
+        plan: gives the learning rate of each step.
         tick: called before each epoch.
-        curve: records the last classifier's epochs.
+        curve: records the epochs of the last classifier.
     """
     step = 0
     for epoch in range(plan.epochs):
@@ -103,13 +102,13 @@ def train_classifier(
 def augmented(
     target: Target, plan: Plan, seed: int, device: torch.device
 ) -> Callable[[int], Batches]:
-    """The training images of an epoch, augmented and standardised, on ``device``."""
+    """Make the batches of an epoch: augmented, standardised training images on ``device``."""
     statistics = target.statistics.to(device)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         found = target.data.train.batches(plan.batches(seed, epoch))
-        for position, held in enumerate(found):
-            batch = held.to(device)
+        for position, read in enumerate(found):
+            batch = read.to(device)
             step = epoch * plan.steps_per_epoch + position
             noise = generator(seed, "probe_augment", step)
             pixels = augment(batch.images, target.augmentation, noise)
@@ -119,7 +118,7 @@ def augmented(
 
 
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """A module whose weights depend on the seed alone; the global generator is left as it was."""
+    """Make a module whose weights depend on the seed alone; torch's generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "probe_init"))
         return make()

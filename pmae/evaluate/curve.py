@@ -10,19 +10,19 @@ from torch import Tensor
 from pmae.methods.losses import classification_loss, correct_predictions
 
 HeldOut = Mapping[str, tuple[Callable[[], Tensor], Tensor]]
-"""By the name of a split: what gives the logits ``(n, num_classes)`` of its images as the
-classifier is, and their labels."""
+"""By the name of a split: a function that computes the current logits ``(n, num_classes)`` of its
+images, and their labels."""
 
 
 class EpochCurve:
-    """Records how a classifier trains. It changes nothing of it, and nothing is chosen by it.
+    """Record of a classifier's training; it has no influence on training or on any choice.
 
     Args:
-        held_out: the splits that it is measured on after each epoch.
+        held_out: splits to measure after each epoch.
 
     Attributes:
         values: by ``<split>_loss`` and ``<split>_accuracy``, one value an epoch. Those of ``train``
-            are means over the epoch's batches, each as it was seen, before its step.
+            are means over the epoch's batches, each before its step.
     """
 
     def __init__(self, held_out: HeldOut) -> None:
@@ -31,14 +31,14 @@ class EpochCurve:
         self.values: dict[str, list[float]] = {}
 
     def follow(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch of training: ``(batch, num_classes)`` logits before its step."""
+        """Add a training batch: its logits ``(batch, num_classes)`` before the step."""
         loss = classification_loss(logits.detach(), labels).double() * len(labels)
         count = torch.full_like(loss, len(labels))
         sums = torch.stack([loss, correct_predictions(logits.detach(), labels), count])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def end_epoch(self) -> None:
-        """Add the point of the epoch that has ended."""
+        """Record the epoch that has ended."""
         assert self._sums is not None
         loss, correct, count = self._sums.tolist()
         self._sums = None

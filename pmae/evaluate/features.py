@@ -1,11 +1,11 @@
 """Features of whole images from a frozen encoder.
 
 An image's feature is its CLS token or the mean of its patch tokens, after the encoder's last norm.
-The features of an earlier block go through that same norm, so that the last block's are the ones
-that a plain probe sees. :meth:`pmae.inference.model.LoadedModel.encode` gives the same, in fp32.
+Features of an earlier block go through the same norm.
+:meth:`pmae.inference.model.LoadedModel.encode` gives the same features, in fp32.
 
-The encoder's products may be in bf16; its last norm's output is turned into float32 before anything
-is averaged over patches, so what a classifier sees is rounded by the encoder alone.
+The encoder's products may be in bf16; the last norm's output is converted to float32 before patches
+are averaged, so that only the encoder rounds the features.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pmae.training.environment import Precision, autocast
 _BATCH = 256
 _STD_FLOOR = 1e-6
 FeatureKind = Pooling | Literal["tokens"]
-"""What represents an image: one of its tokens, their mean, or all of them."""
+"""Representation of an image: the CLS token, the mean of the patch tokens, or all tokens."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ def pooled(tokens: Tensor, features: FeatureKind) -> Tensor:
 
     Args:
         tokens: ``(batch, 1 + num_patches, dim)`` after the norm, the CLS token first.
-        features: ``cls``, ``mean`` (of the patch tokens; CLS is none), or ``tokens``: all as they
-            are.
+        features: ``cls``, ``mean`` (of the patch tokens, without CLS), or ``tokens`` (all).
 
     Returns:
         ``(batch, dim)``, or the shape of ``tokens``; float32.
@@ -67,13 +66,13 @@ def encode(
     layers: Layers,
     precision: Precision = "fp32",
 ) -> Tensor:
-    """The features of some images, of every block in one pass where all are asked for.
+    """Compute the features of images after the last block, or after every block in one pass.
 
     Args:
         encoder: of ``depth`` blocks.
         images: ``(batch, channels, height, width)``, standardised, on the encoder's device.
-        pooling: what represents an image.
-        layers: which blocks.
+        pooling: representation of an image.
+        layers: ``last`` or ``all``.
         precision: of the encoder's products.
 
     Returns:
@@ -88,16 +87,17 @@ def encode(
 def encode_blocks(
     encoder: Encoder, images: Tensor, features: FeatureKind, blocks: Sequence[int]
 ) -> list[Tensor]:
-    """The features of some images after chosen blocks, in one pass.
+    """Compute the features of images after chosen blocks, in one pass.
 
     Args:
         encoder: of ``depth`` blocks.
         images: ``(batch, channels, height, width)``, standardised, on the encoder's device.
-        features: what represents an image.
-        blocks: rising numbers from 0 to ``depth - 1``.
+        features: representation of an image.
+        blocks: ascending indices from 0 to ``depth - 1``.
 
     Returns:
-        For each of ``blocks`` ``(batch, dim)``; ``(batch, 1 + num_patches, dim)`` of all tokens.
+        For each of ``blocks`` ``(batch, dim)``, or ``(batch, 1 + num_patches, dim)`` for
+        ``tokens``.
     """
     if list(blocks) == [len(encoder.blocks) - 1]:
         return [pooled(encoder(images), features)]
@@ -115,7 +115,7 @@ def encode_blocks(
 
 @contextmanager
 def frozen(encoder: Encoder) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards the mode is what it was."""
+    """Put the encoder into evaluation mode without gradients; restore its mode afterwards."""
     training = encoder.training
     encoder.eval()
     try:
@@ -133,14 +133,14 @@ def extract(
     layers: Layers,
     precision: Precision = "fp32",
 ) -> Features:
-    """The features of every image of a split, without augmentation.
+    """Compute the features of every image of a split, without augmentation.
 
     Args:
-        encoder: left in the mode (train or eval) and with the weights it came with.
+        encoder: not changed; its mode (train or eval) is restored.
         split: the images.
         statistics: on the CPU.
-        pooling: what represents an image.
-        layers: which blocks; ``all`` takes ``depth`` times the memory.
+        pooling: representation of an image.
+        layers: ``last``, or ``all`` for ``depth`` times the memory.
         precision: of the encoder's products.
     """
     device = encoder.cls_token.device
@@ -158,7 +158,7 @@ def extract(
 
 
 def raw_pixels(split: Split) -> Features:
-    """Every pixel of every image as a feature: ``(1, n, num_pixels)`` in [0, 1]."""
+    """Use the pixels as features: ``(1, n, num_pixels)`` in [0, 1]."""
     values = torch.cat([b.images.flatten(1).float() / 255 for b in split.in_order(_BATCH)])
     return Features(values[None], split.labels)
 

@@ -23,12 +23,12 @@ _BATCH = 256
 
 
 class FinetunedEncoder(nn.Module):
-    """A copy of an encoder with a linear classifier, which starts at zero.
+    """A copy of an encoder with a linear classifier that is initialised to zero.
 
     Args:
-        encoder: stays as it is.
-        num_classes: classes or binary labels.
-        pooling: what represents an image.
+        encoder: to copy.
+        num_classes: number of classes, or of binary labels.
+        pooling: representation of an image.
         precision: of the encoder's products; the classifier computes in fp32.
     """
 
@@ -46,7 +46,7 @@ class FinetunedEncoder(nn.Module):
         self._precision = precision
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(batch, channels, height, width)``, standardised, to ``(batch, num_classes)``."""
+        """Map standardised images ``(batch, channels, height, width)`` to logits."""
         with autocast(self._precision, images.device):
             tokens = self.encoder(images)
         logits: Tensor = self.head(pooled(tokens, self._pooling))
@@ -63,10 +63,11 @@ def finetune(
 ) -> tuple[FinetunedEncoder, EpochCurve]:
     """Train a copy of ``encoder`` with a classifier.
 
-    In bf16 the encoder's products are; weights, gradients, optimiser, classifier and loss are fp32.
+    With precision bf16 only the encoder's products are in bf16; weights, gradients, optimiser,
+    classifier and loss stay in fp32.
 
     Returns:
-        The copy after the last epoch, whose figures count, and what each epoch gave.
+        The copy after the last epoch, and the curve over the epochs.
     """
     plan = Plan(
         num_images=len(target.data.train),
@@ -96,9 +97,9 @@ def finetune(
 
 
 def predict(model: FinetunedEncoder, target: Target, split: Split, tick: Tick) -> Tensor:
-    """Logits ``(n, num_classes)`` of every image of a split, without augmentation, on the CPU.
+    """Compute the logits ``(n, num_classes)`` of a split on the CPU, without augmentation.
 
-    The model is left in the mode that it was in.
+    The model's mode is restored.
     """
     training = model.training
     device = model.head.weight.device

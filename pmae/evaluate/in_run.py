@@ -1,8 +1,8 @@
-"""The evaluations that a spec asks for, during its run and at the end.
+"""Evaluations of a spec, during its run and at the end.
 
-A result is a function of the checkpoint, the images and the evaluation's spec, all of which it
-names. So a run that was killed takes over what an earlier process of it has measured, and does
-again what that one had not finished.
+A result is a function of the checkpoint, the images and the evaluation's spec, and records all
+three. So a process that resumes a killed run reuses the results of earlier ones, and repeats only
+unfinished evaluations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One evaluation of one kind of features at one epoch."""
+    """One evaluation of one source of features at one epoch."""
 
     key: str
     evaluation: EvaluationSpec
@@ -35,16 +35,16 @@ class Job:
 
 
 class Ledger:
-    """What a run has measured: nothing is told twice, or measured twice of the same weights.
+    """Results of a run: records each one once, and measures the same weights only once.
 
     Args:
-        events: of this lease; what a checkpoint carried is already in it.
-        run_dir: whose earlier leases may have measured something.
+        events: of this lease, with the events that a checkpoint carried.
+        run_dir: whose earlier leases may have results.
     """
 
     def __init__(self, events: EventWriter, run_dir: RunDir) -> None:
         self._events = events
-        self._told = {event.key for event in _evaluations(events.carried())}
+        self._recorded = {event.key for event in _evaluations(events.carried())}
         self._earlier = [
             event
             for lease in run_dir.leases()
@@ -52,33 +52,33 @@ class Ledger:
             for event in _evaluations(lease.events.read_bytes())
         ]
 
-    def untold(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those of the jobs that are still to be done."""
-        return [job for job in jobs if job.key not in self._told]
+    def pending(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs without a recorded result."""
+        return [job for job in jobs if job.key not in self._recorded]
 
     def do(self, jobs: Sequence[Job], evaluations: Evaluations) -> None:
-        """Do the jobs in their order and tell each result as soon as it is there.
+        """Do the jobs in order, and record each result at once.
 
         Args:
-            jobs: untold ones.
-            evaluations: of the one subject that they are of.
+            jobs: pending ones.
+            evaluations: of the jobs' subject.
 
         Raises:
-            StopRequested: the tick raised it; what was told until then is kept.
+            StopRequested: raised by the tick; results recorded until then are kept.
         """
         for done, job in enumerate(jobs):
-            self._tell_progress(done, len(jobs))
+            self._write_progress(done, len(jobs))
             event = self._known(job, evaluations)
             if event is None:
                 event = evaluation_event(evaluations.measure(job.evaluation, job.source, job.key))
             self._events.write(event)
-            self._told.add(job.key)
+            self._recorded.add(job.key)
             _log.info("%s: top-1 %.4f", job.key, event.top1)
-        self._tell_progress(len(jobs), len(jobs))
+        self._write_progress(len(jobs), len(jobs))
         self._events.sync()
 
     def _known(self, job: Job, evaluations: Evaluations) -> EvaluationEvent | None:
-        """What an earlier process has measured of the same weights by the same recipe."""
+        """Find an earlier process's result of the same weights by the same recipe."""
         sha256 = evaluations.subject.sha256
         wanted = (job.key, sha256, job.evaluation.model_dump(mode="json"))
         for event in self._earlier:
@@ -87,19 +87,19 @@ class Ledger:
                 return event
         return None
 
-    def _tell_progress(self, done: int, total: int) -> None:
+    def _write_progress(self, done: int, total: int) -> None:
         self._events.write(ProgressEvent(stage="probe", done=done, total=total))
 
 
 class Evaluator:
-    """Does a run's evaluations and tells them, each once.
+    """Evaluator of a run: does each evaluation once, and records its result.
 
     Args:
         spec: of the run, resolved.
-        settings: where data sets lie.
-        events: of this lease; what a checkpoint carried is already in it.
-        tick: called often; may raise to leave.
-        run_dir: whose earlier leases may have measured something.
+        settings: with the data root.
+        events: of this lease, with the events that a checkpoint carried.
+        tick: called often; may raise to stop.
+        run_dir: whose earlier leases may have results.
         data_digest: of the run's data set.
     """
 
@@ -119,11 +119,11 @@ class Evaluator:
         self._ledger = Ledger(events, run_dir)
 
     def due(self, epoch: float) -> bool:
-        """Whether something is to be measured at this epoch, before the end of the run."""
+        """True if an evaluation is pending at this epoch, before the end of the run."""
         return epoch < self._spec.epochs and bool(self._jobs(epoch))
 
     def run(self, module: PretrainModule, step: int, epoch: float) -> None:
-        """Do what is due, leaving the module, its device and the random state as they are.
+        """Do the pending evaluations, without changing the module or the random state.
 
         Args:
             module: after ``step`` steps, on the device that computes.
@@ -131,7 +131,7 @@ class Evaluator:
             epoch: epochs done.
 
         Raises:
-            StopRequested: the tick raised it; what was told until then is kept.
+            StopRequested: raised by the tick; results recorded until then are kept.
         """
         jobs = self._jobs(epoch)
         if not jobs:
@@ -146,13 +146,13 @@ class Evaluator:
 
     def _jobs(self, epoch: float) -> list[Job]:
         jobs = run_jobs(self._spec.evaluations, epoch, final=epoch == self._spec.epochs)
-        return self._ledger.untold(jobs)
+        return self._ledger.pending(jobs)
 
 
 def run_jobs(evaluations: Sequence[EvaluationSpec], epoch: float, *, final: bool) -> list[Job]:
-    """What a run measures at an epoch.
+    """List the evaluations of a run at an epoch.
 
-    Keys are ``linear/encoder``, the second evaluation of a protocol ``linear-2/encoder``, and
+    Keys are ``linear/encoder``, for the second evaluation of a protocol ``linear-2/encoder``, and
     before the end ``linear/encoder@100``.
     """
     jobs: list[Job] = []
@@ -171,7 +171,7 @@ def run_jobs(evaluations: Sequence[EvaluationSpec], epoch: float, *, final: bool
 
 
 def evaluation_event(result: EvaluationResult) -> EvaluationEvent:
-    """What a trainer tells of a result."""
+    """Make the trainer's event of a result."""
     return EvaluationEvent(
         key=result.key,
         protocol=result.protocol,
@@ -198,5 +198,5 @@ def _subject(module: PretrainModule, step: int, epoch: float, data_digest: str) 
 
 
 def _evaluations(lines: bytes) -> Iterator[EvaluationEvent]:
-    """Those among the lines of an event file."""
+    """The evaluation events among the lines of an event file."""
     return (event for event in intact_events(lines) if isinstance(event, EvaluationEvent))

@@ -1,7 +1,7 @@
-"""A run of the kind ``evaluate``: it measures a checkpoint of another run beside it.
+"""Run of the kind ``evaluate``: evaluates a checkpoint of another run in the same folder of runs.
 
-The checkpoint is read and left as it is; each result names the SHA-256 of its weights. A process
-that takes over from one that was killed takes over its results too, and does the rest.
+The checkpoint is not changed; each result records the SHA-256 of its weights. A process that
+resumes a killed run reuses its results, and does the rest.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def run(
     events: EventWriter,
     stop: StopSignal,
 ) -> None:
-    """Measure all that the spec asks for and no earlier lease has measured.
+    """Do all evaluations of the spec that no earlier lease has done.
 
     Args:
-        run_dir: the run's folder; the run that made the checkpoint lies beside it.
+        run_dir: the run's folder, beside that of the run that made the checkpoint.
         lease: the folder of this process's lease, which exists.
-        spec: need not be resolved.
-        settings: where data sets lie.
+        spec: resolved or not.
+        settings: with the data root.
         events: of this lease.
         stop: installed.
 
     Raises:
-        StopRequested: SIGTERM came; what was told until then is kept.
+        StopRequested: on SIGTERM; results recorded until then are kept.
         PmaeError: the run cannot go on; the message is for a researcher.
     """
     folder = _find(run_dir.path.parent, spec)
@@ -104,7 +104,7 @@ def _measure(
     evaluations = Evaluations(subject, settings, stop.check, seed=spec.seed)
     try:
         jobs = run_jobs(spec.evaluations, subject.epoch, final=True)
-        ledger.do(ledger.untold(jobs), evaluations)
+        ledger.do(ledger.pending(jobs), evaluations)
     finally:
         evaluations.close()
         subject.target.data.close()
@@ -113,7 +113,7 @@ def _measure(
 
 
 def _chosen_before(run_dir: RunDir) -> Precision | None:
-    """The precision that an earlier process of the run chose: another machine stays with it."""
+    """The precision that an earlier process of the run chose, to be kept on any machine."""
     for lease in run_dir.leases():
         if not lease.events.is_file():
             continue
@@ -132,6 +132,6 @@ def _find(runs_dir: Path, spec: EvaluateSpec) -> Path:
 
 def _gone(spec: EvaluateSpec) -> CheckpointError:
     return CheckpointError(
-        f"the checkpoint {spec.checkpoint} is not there (any more): its run was deleted, or keeps "
-        "only some of its checkpoints; evaluate another one, and pin what is to stay"
+        f"the checkpoint {spec.checkpoint} is not there (any more): it was deleted with its run, "
+        "or by its run's retention; evaluate another one, and pin checkpoints to keep"
     )

@@ -1,4 +1,4 @@
-"""k nearest neighbours by Euclidean distance, for many ``k`` in one pass."""
+"""k nearest neighbours by Euclidean distance, for several ``k`` in one pass."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from torch.nn import functional
 
 _CHUNK_BYTES = 1 << 26
 _SPARE = 8
-"""More candidates than are needed: float32 may order the farthest of them wrongly."""
+"""Additional candidates, since float32 may order the farthest ones wrongly."""
 
 
 def nearest(queries: Tensor, points: Tensor, k: int) -> Tensor:
-    """The nearest points of every query, the nearest first; of equally near ones the first.
+    """Find the ``k`` nearest points of every query, nearest first; ties by index.
 
-    Candidates are found by one matrix product in float32, then ordered by exact distances in
-    float64.
+    Candidates are found by one matrix product in float32, then sorted by distance in float64.
 
     Args:
         queries: ``(n, dim)`` float32.
@@ -27,7 +26,7 @@ def nearest(queries: Tensor, points: Tensor, k: int) -> Tensor:
     Returns:
         Indices ``(n, k)`` int64.
     """
-    # Distances do not change with the origin, and round less near it.
+    # Centring does not change distances, and reduces rounding errors.
     center = points.mean(dim=0)
     queries, points = queries - center, points - center
     squares = points.square().sum(dim=1)
@@ -47,17 +46,17 @@ def _nearest(queries: Tensor, points: Tensor, squares: Tensor, candidates: int, 
 
 
 def votes(neighbours: Tensor, labels: Tensor, ks: Sequence[int], num_classes: int) -> list[Tensor]:
-    """What the neighbours say, for each ``k``.
+    """Count the neighbours' votes for each ``k``.
 
     Args:
-        neighbours: ``(n, max(ks))`` int64 indices, the nearest first.
+        neighbours: ``(n, max(ks))`` int64 indices, nearest first.
         labels: of the points, ``(m,)`` int64 classes or ``(m, num_classes)`` int64 of 0 and 1.
-        ks: how many neighbours vote.
-        num_classes: classes or binary labels.
+        ks: numbers of neighbours that vote.
+        num_classes: number of classes, or of binary labels.
 
     Returns:
-        For each ``k`` float32 ``(n, num_classes)``: the votes of each class (equal ones go to the
-        first), or of each label those for it less those against it.
+        For each ``k`` float32 ``(n, num_classes)``: the votes for each class, or for each binary
+        label the votes for it minus those against it.
     """
     if labels.ndim == 1:
         labels = functional.one_hot(labels, num_classes)

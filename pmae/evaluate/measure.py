@@ -1,4 +1,4 @@
-"""One evaluation of one encoder, from its spec to its result."""
+"""Evaluate an encoder: from the spec of an evaluation to its result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pmae.spec.sizes import fit_neighbours
 
 @dataclass(frozen=True)
 class LayerScores:
-    """The figures at one depth, of one seed."""
+    """Metrics at one depth, of one seed."""
 
     val: Scores | None
     test: Scores
@@ -40,17 +40,17 @@ class LayerScores:
 
 
 Outcome = list[LayerScores]
-"""By depth, the last block last."""
+"""Metrics by depth, the last block last."""
 
 
 @dataclass
 class Evaluations:
-    """Evaluations of one subject, which share what they read and extract.
+    """Evaluations of one subject, with shared data sets and features.
 
     Args:
-        subject: is left as it is: its weights, its mode, and the global random state.
-        settings: where data sets lie.
-        tick: called often; may raise to leave.
+        subject: not changed; neither is torch's global random state.
+        settings: with the data root.
+        tick: called often; may raise to stop.
         seed: of the classifiers; None: the pretraining's.
     """
 
@@ -63,16 +63,16 @@ class Evaluations:
     _features: dict[tuple[object, ...], Features] = field(default_factory=dict)
 
     def measure(self, evaluation: EvaluationSpec, source: Source, key: str) -> EvaluationResult:
-        """Train and measure.
+        """Train the classifiers of an evaluation and measure them.
 
         Args:
             evaluation: resolved.
-            source: whose features.
+            source: of the features.
             key: of the result.
 
         Raises:
             DataError: the data set of a transfer cannot be read or does not suit the encoder.
-            SpecError: more neighbours than there are training images.
+            SpecError: more neighbours than training images.
         """
         began = time.monotonic()
         target = self._target(evaluation)
@@ -113,7 +113,7 @@ class Evaluations:
         )
 
     def close(self) -> None:
-        """Release what other images than the subject's own hold for reading ahead."""
+        """Stop prefetching in all data sets but the subject's own."""
         for target in self._targets.values():
             target.data.close()
         for (dataset, fraction), target in self._labelled.items():
@@ -181,7 +181,7 @@ class Evaluations:
                 scores[name] = [score(each, labels, ranked=False) for each in by_k]
             val = scores.get("val")
             if val is None:
-                assert len(k) == 1, "a resolved spec has one k where nothing chooses it"
+                assert len(k) == 1, "without validation images a resolved spec has one k"
                 outcome.append(LayerScores(None, scores["test"][0], k[0]))
                 continue
             best = max(range(len(k)), key=lambda i: (val[i].top1, -k[i]))
@@ -222,7 +222,7 @@ class Evaluations:
         return self._features[key]
 
     def _target(self, evaluation: EvaluationSpec) -> Target:
-        """The images of an evaluation, of which the training ones are those that have a label."""
+        """The images of an evaluation, with the labelled training images only."""
         dataset = evaluation.dataset
         target = self.subject.target
         if dataset is not None:
@@ -247,7 +247,7 @@ class Evaluations:
 
 
 def _figures(outcomes: Sequence[Outcome], evaluation: EvaluationSpec) -> dict[str, object]:
-    """The figures of a result, from each seed's."""
+    """Combine the seeds' metrics into the fields of a result."""
     last = [outcome[-1] for outcome in outcomes]
     tests = [found.test for found in last]
     vals = [found.val for found in last if found.val is not None]

@@ -21,14 +21,14 @@ _MOMENTUM = 0.9
 
 
 class ProbeHeads(nn.Module):
-    """One classifier for each layer, on standardised features if the recipe says so.
+    """One classifier for each layer, on standardised features if ``spec.standardize``.
 
     Args:
-        spec: which classifier.
-        train: the training images' features, which standardisation takes its statistics from.
-        num_classes: classes or binary labels.
+        spec: of the classifier.
+        train: the training images' features, for the statistics of standardisation.
+        num_classes: number of classes, or of binary labels.
         hidden_dim: width of the two hidden layers of an MLP.
-        seed: of an MLP's first weights; a linear classifier starts at zero.
+        seed: of an MLP's initial weights; a linear classifier is initialised to zero.
     """
 
     mean: Tensor
@@ -46,30 +46,30 @@ class ProbeHeads(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         make = _linear if spec.protocol == "linear" else _mlp
-        # Each layer's head starts alike, as if it were the only one.
+        # Every head has the same initial weights, as if it were the only one.
         self.heads = nn.ModuleList(
             seeded(seed, lambda: make(dim, hidden_dim, num_classes)) for _ in range(layers)
         )
 
     def standardized(self, values: Tensor) -> Tensor:
-        """``(layers, n, dim)``, as the classifiers want them."""
+        """Standardise features ``(layers, n, dim)`` for the classifiers."""
         return (values - self.mean) / self.std
 
     def forward(self, standardized: Tensor) -> Tensor:
-        """``(layers, n, dim)`` standardised features to logits ``(layers, n, num_classes)``."""
+        """Map standardised features ``(layers, n, dim)`` to logits ``(layers, n, num_classes)``."""
         pairs = zip(self.heads, standardized, strict=True)
         return torch.stack([head(values) for head, values in pairs])
 
     @torch.no_grad()
     def predict_last(self, features: Features) -> Tensor:
-        """Logits ``(n, num_classes)`` of the last layer's classifier, on the CPU."""
+        """Compute the last layer's logits ``(n, num_classes)``, on the CPU."""
         values = features.values[-1].to(self.mean.device)
         logits: Tensor = self.heads[-1]((values - self.mean[-1]) / self.std[-1])
         return logits.cpu()
 
     @torch.no_grad()
     def predict(self, features: Features) -> Tensor:
-        """Logits ``(layers, n, num_classes)`` of features that are on the CPU."""
+        """Compute the logits ``(layers, n, num_classes)`` of features, both on the CPU."""
         device = self.mean.device
         values: Tensor = self(self.standardized(features.values.to(device)))
         return values.cpu()
@@ -83,7 +83,7 @@ def fit_cached(
     tick: Tick,
     curve: EpochCurve,
 ) -> None:
-    """Train on features that were extracted once."""
+    """Train on cached features."""
     plan = _plan(spec, train.values.shape[1])
     values = heads.standardized(train.values)
 
@@ -104,9 +104,9 @@ def fit_encoding(
     curve: EpochCurve,
     precision: Precision,
 ) -> None:
-    """Train on augmented images, each encoded anew in every epoch; ``heads`` on their device.
+    """Train on augmented images, encoded again in every epoch.
 
-    The encoder computes in ``precision``, the classifiers in fp32.
+    The encoder computes in ``precision``, the classifiers in fp32 on the device of ``heads``.
     """
     plan = _plan(spec, len(target.data.train))
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, as it is recorded. Imports no torch."""
+"""Results of evaluations, as they are recorded. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from pmae.spec.parts.evaluation import Layers, Pooling, Protocol
 
 Source = Literal["encoder", "untrained_encoder", "raw_pixels"]
-MOST_CLASSES_TOLD = 50
-"""A trainer's event holds the confusion matrix of so many classes at most: lines stay short."""
+_MAX_CONFUSION_CLASSES = 50
+"""Maximal number of classes whose confusion matrix is part of an event: lines stay short."""
 MAX_CURVE_POINTS = 500
 _DIGITS = 5
 
 
 class LayerResult(BaseModel):
-    """The figures at one depth."""
+    """Metrics at one depth."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,20 +31,22 @@ class LayerResult(BaseModel):
 
 
 class ClassifierCurve(BaseModel):
-    """Loss and accuracy after each epoch of a classifier's training, the mean over the seeds.
+    """Loss and accuracy after each epoch of a classifier's training, averaged over the seeds.
 
-    Nothing is chosen by it: the figures of the evaluation are the last epoch's. Accuracy is from 0
-    to 1; of binary labels, the share that is right.
+    No epoch is chosen by it: the evaluation's metrics are the last epoch's. Accuracy is from 0 to
+    1; for binary labels, the fraction of correct ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: list[int] = Field(
-        description=f"From 1; of more than {MAX_CURVE_POINTS} some, the last among them."
+        description=f"From 1; at most {MAX_CURVE_POINTS}, evenly spaced, including the last."
     )
-    train_loss: list[float] = Field(description="Mean over the epoch's batches, as it saw them.")
+    train_loss: list[float] = Field(
+        description="Mean over the epoch's batches, each before its step."
+    )
     train_accuracy: list[float]
-    val_loss: list[float] | None = Field(default=None, description="Null without such a split.")
+    val_loss: list[float] | None = Field(default=None, description="Null without this split.")
     val_accuracy: list[float] | None = None
     test_loss: list[float]
     test_accuracy: list[float]
@@ -53,8 +55,8 @@ class ClassifierCurve(BaseModel):
 class BestEpoch(BaseModel):
     """The best test accuracy over the epochs of a classifier's training.
 
-    It is chosen on test, as the published results script does: above what another set of images
-    would give, and not to be compared with ``top1``.
+    It is chosen on test images, as in the published results script, and so overestimates the
+    accuracy on other images: do not compare it with ``top1``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,10 +67,10 @@ class BestEpoch(BaseModel):
 
 
 class EvaluationResult(BaseModel):
-    """One evaluation's outcome. Figures are of the test split unless they say otherwise.
+    """Result of one evaluation. Metrics are of the test split unless they say otherwise.
 
-    Where images have several binary labels, ``top1`` is the share of labels that are right and
-    ``macro_f1`` and ``balanced_accuracy`` each label's own; all are means over the labels.
+    If images have several binary labels, ``top1`` is the fraction of correct labels, and
+    ``macro_f1`` and ``balanced_accuracy`` are means over the labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,32 +85,32 @@ class EvaluationResult(BaseModel):
 
     top1: float = Field(description="0 to 1; the mean over the seeds.")
     top1_std: float | None = Field(
-        default=None, description="Sample standard deviation over the seeds, of two or more."
+        default=None, description="Sample standard deviation over the seeds; null for one seed."
     )
     top1_by_seed: list[float]
-    top5: float | None = Field(default=None, description="Where there are more than 5 classes.")
+    top5: float | None = Field(default=None, description="Null for 5 classes or fewer.")
     top5_std: float | None = None
     macro_f1: float
     macro_f1_std: float | None = None
     balanced_accuracy: float | None = Field(
         default=None,
-        description="Mean over the classes of the share of each one's images that are recognised: "
-        "the figure to look at where classes are of unequal size. Null in older results.",
+        description="Mean recall over the classes: the figure to look at if classes are "
+        "unbalanced. Null in older results.",
     )
     balanced_accuracy_std: float | None = None
     val_top1: float | None = Field(
         default=None,
-        description="On the validation split; what choices are made by. Null without one.",
+        description="On the validation split, for making choices. Null without one.",
     )
     val_balanced_accuracy: float | None = None
     per_class: list[float | None] = Field(
-        description="Accuracy of each class (or binary label), the mean over the seeds; null where "
+        description="Accuracy of each class (or binary label), averaged over the seeds; null if "
         "the split has no image of it."
     )
     confusion_matrix: list[Any] | None = Field(
         default=None,
         description="Images by true class (row) and predicted class (column), of the first seed; "
-        "of binary labels one 2 x 2 matrix each.",
+        "a 2 x 2 matrix for each binary label.",
     )
     by_layer: list[LayerResult] = Field(default_factory=list, description="With `layers: all`.")
     chosen: dict[str, int] = Field(
@@ -116,7 +118,8 @@ class EvaluationResult(BaseModel):
     )
 
     curve: ClassifierCurve | None = Field(
-        default=None, description="Of what is trained by epochs; of the last block's classifier."
+        default=None,
+        description="Of the last block's classifier; null for k-NN, which is not trained.",
     )
     best_epoch: BestEpoch | None = Field(
         default=None, description="Chosen on test, for a comparison with published figures only."
@@ -128,8 +131,7 @@ class EvaluationResult(BaseModel):
     recipe: str | None = None
     precision: Literal["fp32", "bf16"] | None = Field(
         default=None,
-        description="Of the encoder's arithmetic; null for raw pixels, and in older results, whose "
-        "encoder computed in fp32.",
+        description="Of the encoder; null for raw pixels, and in older results (fp32).",
     )
     seeds: list[int]
     spec: dict[str, Any] = Field(description="The evaluation's spec, resolved.")
@@ -143,29 +145,29 @@ class EvaluationResult(BaseModel):
     data_digest: str
 
     def details(self) -> dict[str, Any]:
-        """What a trainer's event holds beside its own fields."""
+        """The fields for ``details`` of a trainer's event."""
         own = {"key", "protocol", "source", "step", "epoch", "split", "top1", "class_names"}
-        if len(self.per_class) > MOST_CLASSES_TOLD:
+        if len(self.per_class) > _MAX_CONFUSION_CLASSES:
             own.add("confusion_matrix")
         return self.model_dump(mode="json", exclude=own, exclude_none=True)
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean, and the sample standard deviation of two values or more."""
+    """The mean, and the sample standard deviation, None for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def optional_mean(values: Sequence[float | None]) -> float | None:
-    """The mean of those that are there."""
+    """The mean of the values that are neither None nor NaN; None if there are none."""
     found = [value for value in values if value is not None and not math.isnan(value)]
     return statistics.fmean(found) if found else None
 
 
 def curve_figures(seeds: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
-    """The fields ``curve`` and ``best_epoch`` of a result.
+    """Compute the fields ``curve`` and ``best_epoch`` of a result.
 
     Args:
-        seeds: of each, a value an epoch by ``<split>_loss`` and ``<split>_accuracy``.
+        seeds: for each, the values of the epochs by ``<split>_loss`` and ``<split>_accuracy``.
     """
     num_epochs = len(seeds[0]["train_loss"])
     every = math.ceil(num_epochs / MAX_CURVE_POINTS)

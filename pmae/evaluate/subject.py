@@ -1,4 +1,4 @@
-"""What is evaluated, and on which images."""
+"""The encoder to evaluate, and the images to evaluate it on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Target:
 
     Attributes:
         statistics: of the train split, on the CPU.
-        augmentation: of training images, where the protocol augments them; resolved.
+        augmentation: of training images, if the protocol augments them; resolved.
         digest: of the data set.
     """
 
@@ -49,14 +49,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Subject:
-    """An encoder after some steps of its pretraining.
+    """An encoder at some step of its pretraining.
 
     Attributes:
         spec: of the run, resolved.
-        encoder: on the device that computes; evaluations leave it as it is.
+        encoder: on the device that computes; evaluations do not change it.
         target: the run's own data set.
-        precision: that the encoder computes in.
         sha256: of its checkpoint's ``model.safetensors``.
+        precision: of the encoder's products.
     """
 
     spec: ExperimentSpec
@@ -69,11 +69,11 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder is."""
+        """The encoder's device."""
         return self.encoder.cls_token.device
 
     def untrained_encoder(self) -> Encoder:
-        """The encoder as it was before the first step."""
+        """Make the encoder with its weights before the first step."""
         channels = self.target.data.image_shape[0]
         return MaskedAutoencoder.of(self.spec, channels).encoder.to(self.device)
 
@@ -89,13 +89,13 @@ class Subject:
 
         Args:
             folder: of the checkpoint.
-            settings: where data sets lie.
-            device: that computes.
-            precision: that the encoder computes in; None: the pretraining's, where the device has
-                it in hardware, and fp32 elsewhere.
+            settings: with the data root.
+            device: to compute on.
+            precision: of the encoder's products; None: the pretraining's if the device has it in
+                hardware, else fp32.
 
         Raises:
-            CheckpointError: it is absent, broken, or was trained on other images than these.
+            CheckpointError: it is absent or damaged, or its data set's files have changed.
             DataError: its data set cannot be read.
         """
         manifest, config, weights = read_manifest(folder), read_config(folder), read_weights(folder)
@@ -123,12 +123,12 @@ class Subject:
 
 
 def labelled(target: Target, fraction: float) -> Target:
-    """The same images, of which only a fraction of the training ones may be trained on.
+    """Keep only a fraction of the training images; the pixel statistics stay those of all.
 
     Args:
-        target: whose pixel statistics, of all its training images, stay.
-        fraction: above 0 and at most 1; at least one image is kept. Classes are as balanced as they
-            can be, and a smaller fraction keeps a part of what a larger one keeps.
+        target: to reduce.
+        fraction: above 0 and at most 1; at least one image is kept. Classes are as balanced as
+            possible, and a smaller fraction keeps a subset of a larger one's images.
     """
     if fraction == 1:
         return target
@@ -137,19 +137,19 @@ def labelled(target: Target, fraction: float) -> Target:
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
-    """What the SHA-256 of ``model.safetensors`` is, or would be, of a module's state."""
+    """SHA-256 of the ``model.safetensors`` that a module's state is saved as."""
     weights = {name: value.detach().cpu() for name, value in state.items()}
     return hashlib.sha256(pack_weights(weights)).hexdigest()
 
 
 def transfer_target(subject: Subject, dataset: DatasetSpec, settings: StorageSettings) -> Target:
-    """Another data set than the subject was pretrained on.
+    """Load another data set than the pretraining's.
 
-    Its pixels are standardised by its own train split. Crops are drawn as in pretraining, flips
-    where this data set's images keep their class.
+    Its pixels are standardised by its own train split. Crops are drawn as in pretraining; flips
+    depend on whether mirrored images of this data set keep their class.
 
     Raises:
-        DataError: it cannot be read, or its images have other channels.
+        DataError: it cannot be read, or its images have another number of channels.
     """
     data = load_data(dataset, settings)
     channels, needed = data.image_shape[0], subject.target.data.image_shape[0]

@@ -1,1 +1,1 @@
-"""Checkpoints for use outside of their run: features, reconstructions, pictures."""
+"""Use checkpoints outside of their run: features, reconstructions, pictures."""

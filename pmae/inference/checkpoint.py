@@ -1,4 +1,4 @@
-"""A checkpoint with its data set: reconstructions of that one's images, and of any others."""
+"""Reconstruct images of a checkpoint's own data set."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _STORAGE_FIELDS = set(StorageSettings.model_fields)
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint ready to reconstruct images on the CPU.
+    """A checkpoint that reconstructs images of its run's data set on the CPU.
 
-    ``model`` alone reconstructs images of no data set. The run's data set is read when the first of
-    its images is asked for, and need not be on this machine before.
+    The data set is opened when the first image is requested; other images need only ``model``.
     """
 
     model: LoadedModel
@@ -37,7 +36,7 @@ class LoadedCheckpoint:
         """Read a checkpoint.
 
         Raises:
-            CheckpointError: it is absent or broken.
+            CheckpointError: it is absent or damaged.
         """
         return cls(read_model(checkpoint_dir, settings))
 
@@ -48,10 +47,10 @@ class LoadedCheckpoint:
 
     @cached_property
     def data(self) -> ImageData:
-        """The data set.
+        """The run's data set.
 
         Raises:
-            CheckpointError: it is not the one that the model was trained on any more.
+            CheckpointError: its files have changed since the model was trained.
             DataError: it cannot be read.
         """
         spec = self.model.spec
@@ -70,16 +69,16 @@ class LoadedCheckpoint:
         """Reconstruct images of the data set under a drawn mask, or under a given one.
 
         Args:
-            split: ``train``, ``val`` or ``test``; None: ``val``, or ``test`` where there is none.
+            split: ``train``, ``val`` or ``test``; None: ``val``, or ``test`` without it.
             indices: of the images within the split, from 0.
-            mask: as :meth:`pmae.inference.model.LoadedModel.reconstruct` takes it.
+            mask: as in :meth:`pmae.inference.model.LoadedModel.reconstruct`.
 
         Raises:
             SpecError: no such split, image, component or patch, or a masking that does not suit
                 the method or the data set.
             CheckpointError: see :attr:`data`.
-            DataError: the images, or the masks of their objects, cannot be read.
-            BasisError: the basis is not there.
+            DataError: the images, or their object masks, cannot be read.
+            BasisError: the basis is missing.
         """
         data, model = self.data, self.model
         given = mask.get("components") is not None or mask.get("patches") is not None
@@ -93,7 +92,7 @@ class LoadedCheckpoint:
 def _data(
     dataset: DatasetSpec, settings: StorageSettings, *, object_masks: bool
 ) -> tuple[ImageData, str]:
-    """The data set and its digest, remembered."""
+    """Open a data set and compute its digest, cached."""
     storage = settings.model_dump_json(include=_STORAGE_FIELDS)
     return _cached_data(dataset.model_dump_json(), storage, object_masks)
 
@@ -111,18 +110,18 @@ def _choose(data: ImageData, split: str | None, indices: Sequence[int]) -> Batch
         split = "val" if data.has_val else "test"
     if split == "val" and not data.has_val:
         raise SpecError(
-            "the run has no validation images (dataset.val is none); valid are train and test",
+            "the run has no validation images (dataset.val is none); expected train or test",
             field=("images", "split"),
         )
     if split not in data.splits:
         raise SpecError(
-            f"unknown split {split!r}; valid are train, val and test", field=("images", "split")
+            f"unknown split {split!r}; expected train, val or test", field=("images", "split")
         )
     images = data.split(split)
     for index in indices:
         if not 0 <= index < len(images):
             raise SpecError(
-                f"there is no image {index}; {split} has 0 to {len(images) - 1}",
+                f"there is no image {index} in {split}; expected 0 to {len(images) - 1}",
                 field=("images", "indices"),
             )
     return images.take(torch.tensor(list(indices)))

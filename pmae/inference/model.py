@@ -1,4 +1,4 @@
-"""Checkpoints for use outside of their run: in a notebook, and in the service's pictures."""
+"""A trained model for use outside of its run: encode and reconstruct any images."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _BATCH = 256
 
 
 class MaskOptions(TypedDict, total=False):
-    """What to mask: a drawn mask, or a given one.
+    """Options of a mask: drawn at random, or given.
 
     Attributes:
-        masking: how to draw; default: as the run was trained.
+        masking: to draw by; default: the run's.
         seed: of a drawn mask; default: 0.
-        components: PMAE: mask exactly these, and draw nothing.
-        patches: MAE: mask exactly these, and draw nothing.
+        components: PMAE: mask exactly these.
+        patches: MAE: mask exactly these.
     """
 
     masking: MaskingSpec | None
@@ -61,15 +61,14 @@ class MaskOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained model with what it needs to be used on any images.
+    """A trained model with its preprocessing and basis, for any images.
 
     Attributes:
         folder: of the checkpoint.
         manifest: its name, step and files.
-        config: the run's spec, and what its data were.
+        config: the run's spec, and properties of its data set.
         model: in eval mode.
-        statistics: per-pixel mean and standard deviation of the images it was trained on; on the
-            CPU.
+        statistics: per-pixel mean and standard deviation of the training images; on the CPU.
     """
 
     folder: Path
@@ -86,21 +85,21 @@ class LoadedModel:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the data set it was trained on."""
+        """Class names of the data set it was trained on."""
         return self.config.class_names
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """``(channels, height, width)`` of the images it takes."""
+        """``(channels, height, width)`` of its input images."""
         return self.config.channels, self.spec.resolution, self.spec.resolution
 
     @property
     def device(self) -> torch.device:
-        """Where the model is, and computes."""
+        """Device of the model."""
         return self.model.encoder.cls_token.device
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the model; itself. What it is given may lie anywhere, and answers are on the CPU."""
+        """Move the model and return itself; inputs may be on any device, results are on the CPU."""
         if self.device != torch.device(device):
             self.model.to(device)
             self.__dict__.pop("method", None)  # its basis is where the model was
@@ -108,11 +107,11 @@ class LoadedModel:
 
     @cached_property
     def basis(self) -> Basis | None:
-        """The components that were masked, on the CPU; None for MAE. Read when first asked for.
+        """The run's basis, on the CPU, loaded at first use; None for MAE.
 
         Raises:
-            BasisError: it lies neither in a folder ``bases`` beside the checkpoint or above it,
-                nor in the store.
+            BasisError: it is neither in a folder ``bases`` in or above the checkpoint's, nor in the
+                store.
         """
         digest = self.config.basis_digest
         if digest is None:
@@ -124,9 +123,9 @@ class LoadedModel:
                 return BasisStore(store).load(digest)
         raise BasisError(
             f"the basis {digest} of {self.folder} is neither in a folder {BASES_FOLDER} there or "
-            f"above it, nor in {self.settings.bases_dir}; `pmae download CHECKPOINT --all` brings "
-            f"it along, or copy the folder {digest} of the service's bases (encoding images needs "
-            "no basis)"
+            f"above it, nor in {self.settings.bases_dir}; download it with `pmae download "
+            f"CHECKPOINT --all`, or copy the folder {digest} of the service's bases (encoding "
+            "images needs no basis)"
         )
 
     @cached_property
@@ -146,7 +145,7 @@ class LoadedModel:
             images: ``(n, channels, height, width)``, uint8, or floats in [0, 1].
 
         Returns:
-            The same shape, float32, where the images are.
+            The same shape, float32, on the images' device.
 
         Raises:
             ValueError: another shape, type or range.
@@ -166,32 +165,32 @@ class LoadedModel:
         device: torch.device | str | None = None,
         batch_size: int = _BATCH,
     ) -> Tensor:
-        """Represent images by what the encoder makes of all of their patches.
+        """Compute the features of images from all of their patches.
 
         Args:
-            images: as :meth:`preprocess` takes them.
+            images: as in :meth:`preprocess`.
             features: ``cls``: the CLS token; ``mean``: the mean of the patch tokens; ``tokens``:
                 all of them, the CLS token first.
-            layer: after which block, from 1 to the model's depth, and then through the encoder's
-                last norm; default: the last. It is the ``layer`` that an evaluation names.
-            device: to compute on, where the model then stays; default: where it is.
-            batch_size: how many go through the encoder at once.
+            layer: block after which to take them, from 1 to the model's depth, as in an
+                evaluation's ``layer``; default: the last. The encoder's last norm is applied.
+            device: to move the model to; default: its present device.
+            batch_size: images that the encoder processes at once.
 
         Returns:
             ``(n, embed_dim)``, or ``(n, 1 + num_patches, embed_dim)`` for ``tokens``; float32 on
             the CPU.
 
         Raises:
-            ValueError: images of another shape, type or range, or there is no such layer or kind of
+            ValueError: images of another shape, type or range, or an unknown layer or kind of
                 features.
         """
         encoder = self.to(device or self.device).model.encoder
         depth = len(encoder.blocks)
         layer = depth if layer is None else layer
         if not 1 <= layer <= depth:
-            raise ValueError(f"layer {layer}: valid are 1 to {depth}, the last")
+            raise ValueError(f"layer {layer}: expected 1 to {depth}, the last")
         if features not in ("cls", "mean", "tokens"):
-            raise ValueError(f"features {features!r}; valid are cls, mean and tokens")
+            raise ValueError(f"features {features!r}; expected cls, mean or tokens")
         batches = check_pixels(images, self.image_shape).split(batch_size)
         encoded = (
             encode_blocks(encoder, self.preprocess(batch.to(self.device)), features, [layer - 1])
@@ -200,17 +199,17 @@ class LoadedModel:
         return torch.cat([found.cpu() for (found,) in encoded])
 
     def read_image(self, source: ImageSource) -> Tensor:
-        """Make an image of no data set what those of the run's data set are.
+        """Decode an image like those of the run's data set.
 
         Args:
             source: the path of an image file, its bytes, or a PIL image.
 
         Returns:
-            :attr:`image_shape`, uint8: a square (oblong images lose their ends, or are squeezed
-            where the data set's are), scaled by an antialiased bicubic filter, grey or RGB.
+            :attr:`image_shape`, uint8: made square by cropping, or squashed as the data set's
+            images are, resized with an antialiased bicubic filter, in grey or RGB.
 
         Raises:
-            ImageError: it cannot be used; says why, and what can.
+            ImageError: it cannot be used; says why, and what would be valid.
         """
         channels, resolution, _ = self.image_shape
         fit = dataset_facts(self.spec.dataset.name).fit
@@ -218,13 +217,13 @@ class LoadedModel:
         return torch.from_numpy(np.array(pixels))
 
     def read_images(self, sources: Sequence[ImageSource]) -> Tensor:
-        """:meth:`read_image` of each, for :meth:`encode` and :meth:`reconstruct`.
+        """:meth:`read_image` of each source, for :meth:`encode` and :meth:`reconstruct`.
 
         Returns:
             ``(n, channels, height, width)`` uint8.
 
         Raises:
-            ImageError: one of them cannot be used; names it, by its path or its place.
+            ImageError: one of them cannot be used; names its path or position.
         """
         images = torch.empty(len(sources), *self.image_shape, dtype=torch.uint8)
         for place, source in enumerate(sources):
@@ -238,23 +237,23 @@ class LoadedModel:
     def reconstruct(
         self, images: Tensor | np.ndarray, **mask: Unpack[MaskOptions]
     ) -> tuple[Parts, Tensor]:
-        """Mask images and let the model predict what it cannot see.
+        """Mask images and predict the masked part.
 
         Args:
-            images: as :meth:`preprocess` takes them.
-            mask: ``masking`` (default: as the run was trained) and its ``seed``; or exactly the
-                ``components`` or ``patches`` to mask.
+            images: as in :meth:`preprocess`.
+            mask: ``masking`` (default: the run's) and its ``seed``; or exactly the ``components``
+                or ``patches`` to mask.
 
         Returns:
-            The parts, in standardised pixels (``statistics.destandardize`` brings ``original``,
-            ``visible`` and ``full`` back) with the mask that was drawn (``masked``), and each
-            image's mean square over what is masked ``(n,)``, which is its loss unless the run's
-            ``loss`` divides that; all on the CPU.
+            The parts in standardised pixels with their masks, and each image's mean squared error
+            over the masked part, ``(n,)``: its loss, before any scaling by the run's ``loss``. All
+            on the CPU; ``statistics.destandardize`` maps ``original``, ``visible`` and ``full``
+            back to pixels.
 
         Raises:
             BasisError: see :attr:`basis`.
-            SpecError: a masking that does not suit the method or the images, or parts that there
-                are not.
+            SpecError: a masking that does not suit the method or the images, or an unknown
+                component or patch.
         """
         parts, squares = self._predict(images, self._draw(len(images), None, **mask))
         return parts, squares.per_image
@@ -266,11 +265,11 @@ class LoadedModel:
         object_masks: Tensor | None = None,
         **mask: Unpack[MaskOptions],
     ) -> ReconstructionResult:
-        """:meth:`reconstruct`, as pictures and with what is left of each component or patch.
+        """:meth:`reconstruct`, with pictures and the mean squares of each component or patch.
 
         Args:
-            images: as :meth:`preprocess` takes them.
-            object_masks: ``(n, height, width)`` uint8, for masking by objects.
+            images: as in :meth:`preprocess`.
+            object_masks: ``(n, height, width)`` uint8, for segmentation.
             mask: as in :meth:`reconstruct`.
 
         Raises:
@@ -292,13 +291,12 @@ class LoadedModel:
         )
 
     def resolved_masking(self, masking: MaskingSpec | None) -> MaskingSpec:
-        """``masking`` with what it leaves out; None: as the run was trained.
+        """Fill in the fields of ``masking`` that are not set; None: the run's masking.
 
-        What a ratio counts, and by which rule, is as the run was trained unless ``masking`` names
-        it; so is what segmentation predicts.
+        ``ratio_of``, ``count`` and ``predict`` are the run's unless ``masking`` sets them.
 
         Raises:
-            SpecError: it does not suit the method, or what the basis holds.
+            SpecError: it does not suit the method, or the variance that the basis explains.
         """
         if masking is None:
             return self.spec.masking
@@ -317,13 +315,13 @@ class LoadedModel:
     def _draw(
         self, batch: int, object_masks: Tensor | None, **mask: Unpack[MaskOptions]
     ) -> MaskSample:
-        """What to mask in each image of a batch."""
+        """Draw or select the mask of each image of a batch."""
         given = {"components": mask.get("components"), "patches": mask.get("patches")}
         own = self.method.parts_name
         for name, selection in given.items():
             if selection is not None and name != own:
                 raise SpecError(
-                    f"{name}: a run of method {self.spec.method} masks {own}; name those",
+                    f"{name}: a run of method {self.spec.method} masks {own}; give {own} instead",
                     field=(name,),
                 )
         if (selection := given[own]) is not None:
@@ -331,8 +329,8 @@ class LoadedModel:
         masking = self.resolved_masking(mask.get("masking"))
         if masking.needs_object_masks and object_masks is None:
             raise SpecError(
-                "masking.strategy: segmentation masks the objects of a data set's images, and "
-                "nothing is known of the objects in these; valid is random",
+                "masking.strategy: segmentation needs object masks, which only images of a data "
+                "set have; expected random",
                 field=("masking", "strategy"),
             )
         noise = generator(mask.get("seed", 0), "reconstruct")
@@ -345,7 +343,7 @@ def load_model(
     """See :func:`pmae.load`."""
     settings = settings or StorageSettings()
     if is_address(reference):
-        # Here, since its lock is not for every platform, and only addresses need it.
+        # Imported here: only addresses need it, and its lock does not exist on every platform.
         from pmae.client.cache import cached_checkpoint
 
         folder = cached_checkpoint(str(reference), settings.cache_dir)
@@ -355,10 +353,10 @@ def load_model(
 
 
 def read_model(folder: Path, settings: StorageSettings) -> LoadedModel:
-    """Read the checkpoint in ``folder``; its basis is read when it is needed.
+    """Read the checkpoint in ``folder``; its basis is loaded at first use.
 
     Raises:
-        CheckpointError: it is absent or broken.
+        CheckpointError: it is absent or damaged.
     """
     manifest = read_manifest(folder, only=(CONFIG_FILE, MODEL_FILE))
     config = read_config(folder)

@@ -1,4 +1,4 @@
-"""Arrays as PNG files. Imports no torch."""
+"""Convert arrays to pictures and PNG files. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _SHEET_HEADER = 20
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """``(height, width, 3)`` uint8 as a PNG."""
+    """Encode ``(height, width, 3)`` uint8 as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def intensity(images: np.ndarray) -> np.ndarray:
-    """Pixels in [0, 1], ``(n, channels, height, width)``, as ``(n, height, width, 3)`` uint8."""
+    """Convert pixels ``(n, channels, height, width)`` in [0, 1] to RGB bytes, channels last."""
     pixels = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
     return _as_rgb(pixels.transpose(0, 2, 3, 1))
 
 
 def diverging(images: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Values around zero as colours.
+    """Map values around zero to colours.
 
-    Grey images run from blue over white to red; RGB images deviate from mid-grey in each channel.
+    One channel: blue to white to red. Three channels: each around mid-grey.
 
     Args:
         images: ``(n, channels, height, width)`` float.
-        limit: ``(n,)``, the absolute value of each image that gets the full colour.
+        limit: ``(n,)``, the absolute value that gets the full colour in each image.
 
     Returns:
         ``(n, height, width, 3)`` uint8.
@@ -53,12 +53,12 @@ def diverging(images: np.ndarray, limit: np.ndarray) -> np.ndarray:
 
 
 def component_png(component: np.ndarray) -> bytes:
-    """One component ``(channels, height, width)`` on a diverging scale up to its largest entry."""
+    """Draw a component ``(channels, height, width)`` on a diverging scale up to its maximum."""
     return encode_png(diverging(component[None], np.abs(component).max()[None])[0])
 
 
 def sheet_png(panels: Mapping[str, np.ndarray]) -> bytes:
-    """Panels side by side under their names, one row an image, enlarged without smoothing.
+    """Draw panels side by side under their names, a row for each image, enlarged without smoothing.
 
     Args:
         panels: by name, each ``(n, height, width, 3)`` uint8.
@@ -67,10 +67,10 @@ def sheet_png(panels: Mapping[str, np.ndarray]) -> bytes:
 
 
 def columns_png(columns: Sequence[tuple[str, Sequence[np.ndarray]]]) -> bytes:
-    """Columns of images, each under its name, enlarged without smoothing.
+    """Draw columns of images, each under its name, enlarged without smoothing.
 
     Args:
-        columns: names and images ``(height, width, 3)`` uint8, from the top.
+        columns: names, and images ``(height, width, 3)`` uint8 from top to bottom.
     """
     cell = _SHEET_IMAGE + _SHEET_GAP
     rows = max(len(images) for _, images in columns)

@@ -1,7 +1,7 @@
-"""Reconstructions: what a checkpoint makes of what it cannot see.
+"""Reconstruct masked images.
 
-With ``P`` the projection on what is masked and ``x_hat`` the decoder's image, the six panels are
-original ``x``, visible ``x - P x``, target ``P x``, prediction ``P x_hat``, full
+With ``P`` the projection onto the masked components or patches and ``x_hat`` the decoder's image,
+the six panels are original ``x``, visible ``x - P x``, target ``P x``, prediction ``P x_hat``, full
 ``x - P x + P x_hat`` and error ``|x - full|``, all in pixels (de-standardised).
 """
 
@@ -25,16 +25,16 @@ PANELS = ("original", "visible", "target", "prediction", "full", "error")
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of some images under their masks.
+    """Visible and masked parts of images.
 
-    ``(n, channels, height, width)`` float32, standardised, but for the masks.
+    All but the masks are ``(n, channels, height, width)`` float32, standardised.
 
     Attributes:
         original: ``x``.
         target: ``P x``.
         prediction: ``P x_hat``.
-        masked: bool ``(n, num_total)``, True = masked: which components or patches ``P`` keeps.
-            :func:`pmae.masking.selection_of` writes a row of it down.
+        masked: bool ``(n, num_total)``, True = masked, and kept by ``P``;
+            :func:`pmae.masking.selection_of` lists a row as indices and ranges.
     """
 
     original: Tensor
@@ -60,15 +60,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class ReconstructionResult:
-    """Reconstructions of some images under one draw of masks.
+    """Reconstructions of images under one draw of masks.
 
     Attributes:
         panels: by name (:data:`PANELS`), each ``(n, height, width, 3)`` uint8.
-        labels: what each image shows; None: nothing is known of that.
-        masked_error: of each image, the mean square over what is masked.
+        labels: name of each image's class or labels; None: unknown.
+        masked_error: mean squared error of each image over its masked part.
         mean_squares: of each component or patch of each image.
-        ratio: the ratio asked for; None where none is.
-        masked_share: the share really masked, of variance or of patches.
+        ratio: mask ratio as requested; None if there is none.
+        masked_share: fraction of the variance, or of the patches, that was masked.
         num_masked: components or patches masked in the first image.
         num_total: components or patches there are.
         parts_name: which of the two the method masks.
@@ -113,11 +113,11 @@ def reconstruct(
 
 
 def panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:
-    """The parts as pictures: :data:`PANELS`, each ``(n, height, width, 3)`` uint8.
+    """Draw the parts as :data:`PANELS`, each ``(n, height, width, 3)`` uint8.
 
     Args:
         parts: on the CPU.
-        statistics: of the pixels that they are standardised by.
+        statistics: that the parts are standardised by.
     """
 
     def pixels(standardized: Tensor) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Presets: named specs. Each says its command, its cost and what to expect.
+"""Presets: named specs, each with its command, its cost and the figure to expect.
 
-``small`` ones run on one CPU core; their figures are this project's own. ``elpv`` ones are on
-photographs. The family ``paper`` has the paper's experiments; what is published is labelled so.
+``small`` holds those for one CPU core, with figures that this project measured; ``elpv`` those on
+photographs; and the family ``paper`` the paper's experiments, with published figures labelled so.
 Names are stable.
 """
 
@@ -20,9 +20,9 @@ from pmae.spec import RunSpec
 from pmae.spec.run_spec import parse_spec, read_spec_file
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*SMALL_PRESETS, *ELPV_PRESETS)}
-"""Those that stand for themselves."""
+"""Presets without parameters, by name."""
 FAMILIES: dict[str, Family] = {family.name: family for family in (PAPER,)}
-"""Those that take parameters."""
+"""Presets with parameters, by name."""
 
 __all__ = [
     "ELPV_PRESETS",
@@ -40,30 +40,30 @@ __all__ = [
 
 
 class UnknownPresetError(SpecError):
-    """There is no preset of that name."""
+    """No preset has the given name."""
 
 
 def is_preset(source: str) -> bool:
-    """Whether a text names a preset, be its parameters valid or not, rather than a file."""
+    """True if a text names a preset, even one with invalid parameters, rather than a file."""
     name = source.partition("?")[0]
     return any(name in names for names in (PRESETS, FAMILIES, PAPER_ALIASES))
 
 
 def get_preset(name: str) -> Preset:
-    """Look a preset up.
+    """Look up a preset.
 
     Args:
-        name: of one, or of a family with its parameters: ``paper?dataset=cifar10&ratio=0.2``.
+        name: of a preset, or of a family with parameters: ``paper?dataset=cifar10&ratio=0.2``.
 
     Raises:
         UnknownPresetError: there is none of that name.
-        SpecError: a parameter is not valid, or none is taken.
+        SpecError: an invalid parameter, or parameters of a preset that takes none.
     """
     first, mark, query = name.partition("?")
     if first in FAMILIES:
         return FAMILIES[first].preset(query)
     if mark and is_preset(first):
-        raise SpecError(f"preset {first} takes no parameters; valid is {first}", field=("",))
+        raise SpecError(f"preset {first} takes no parameters; expected {first}", field=("",))
     if first in PAPER_ALIASES:
         return PAPER.preset(PAPER_ALIASES[first])
     found = PRESETS.get(first)

@@ -1,7 +1,7 @@
-"""Presets on photographs: solar cells, defective or not (ELPV, docs/datasets.md).
+"""Presets on photographs of solar cells, functional or defective (ELPV, docs/datasets.md).
 
-The classes are of unequal size: 31 % of the cells are defective. The figure to look at is the
-balanced accuracy, which every evaluation has beside its top-1.
+The classes are unbalanced: 31 % of the cells are defective. The figure to look at is the balanced
+accuracy, which every evaluation reports beside its top-1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pmae.spec import (
     ScheduleSpec,
 )
 
-_EXPECT = "nothing is measured yet; hard: untrained encoder and raw pixels are probed beside it"
+_EXPECT = "not measured yet; hard: untrained encoder and raw pixels are probed for comparison"
 
 
 def _preset(method: str, ratio: float, what: str, minutes: int) -> Preset:

@@ -1,7 +1,7 @@
-"""Families of presets: one name, and parameters written as in a web address.
+"""Families of presets: one name with parameters, written as the query of a URL.
 
-``paper?dataset=cifar10&method=pmae&ratio=0.2``. A parameter that is left out has its default, and
-so has every one of ``paper`` alone.
+For example ``paper?dataset=cifar10&method=pmae&ratio=0.2``. Parameters that are left out have their
+defaults.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pmae.errors import SpecError
 from pmae.presets.preset import Preset
 
 _MAX_LENGTH = 2000
-"""Characters of a query."""
+"""Maximal number of characters of a query."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Parameter:
     """A parameter of a family.
 
     Attributes:
-        name: as it is written.
-        meaning: of it, in a few words.
-        values: the valid ones; empty where ``form`` says what is valid.
-        form: what a value looks like that is none of a list.
-        default: as it is listed.
+        name: in a query.
+        meaning: in a few words.
+        values: valid values; empty if ``form`` describes them.
+        form: description of the valid values that cannot be listed.
+        default: as shown in listings.
     """
 
     name: str
@@ -38,21 +38,21 @@ class Parameter:
 
     @property
     def valid(self) -> str:
-        """What a value may be."""
+        """Valid values, for people."""
         return ", ".join(self.values) or self.form
 
 
 @dataclass(frozen=True)
 class Family:
-    """Presets of one name that differ in parameters.
+    """Presets that share a name and differ in parameters.
 
     Attributes:
         name: before the question mark.
-        summary: what all of them show.
+        summary: of the family, in a sentence.
         example: a name with parameters.
-        parameters: in the order in which a preset's name has them.
-        build: a preset from the parameters that are given, each one of its valid values; raises
-            :class:`~pmae.errors.SpecError` where they do not go together.
+        parameters: in the order of a preset's full name.
+        build: makes a preset of the given parameters, whose values are valid; raises
+            :class:`~pmae.errors.SpecError` if they contradict each other.
     """
 
     name: str
@@ -62,17 +62,17 @@ class Family:
     build: Callable[[Mapping[str, str]], Preset]
 
     def preset(self, query: str) -> Preset:
-        """The preset that a query describes: ``dataset=cifar10&ratio=0.2``.
+        """Build the preset of a query such as ``dataset=cifar10&ratio=0.2``.
 
         Raises:
-            SpecError: a parameter is unknown, given twice or not valid; names it and what is.
-                ``field`` is ``(parameter,)``, or empty where the query cannot be read.
+            SpecError: a parameter is unknown, given twice or invalid; names what would be valid.
+                ``field`` is ``(parameter,)``, or empty if the query cannot be parsed.
         """
         return self.build(self._parsed(query))
 
     def _parsed(self, query: str) -> dict[str, str]:
         unread = SpecError(
-            f"preset {self.name}: its parameters cannot be read; valid is for example "
+            f"preset {self.name}: its parameters cannot be read; expected for example "
             f"{self.example}"
         )
         if len(query) > _MAX_LENGTH:
@@ -89,15 +89,16 @@ class Family:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 raise self.error(
-                    name, f"there is no parameter {name!r}; {hint}valid are {', '.join(known)}"
+                    name,
+                    f"there is no parameter {name!r}; {hint}expected one of {', '.join(known)}",
                 )
             if name in given:
-                raise self.error(name, f"{name} is given twice; valid is once")
+                raise self.error(name, f"{name} is given twice; expected once")
             if parameter.values and value not in parameter.values:
-                raise self.error(name, f"{name}={value!r}; valid are {parameter.valid}")
+                raise self.error(name, f"{name}={value!r}; expected one of {parameter.valid}")
             given[name] = value
         return given
 
     def error(self, parameter: str, message: str) -> SpecError:
-        """What is wrong with a parameter."""
+        """Make an error about a parameter of this family."""
         return SpecError(f"preset {self.name}: {message}", field=(parameter,))

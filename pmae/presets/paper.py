@@ -1,9 +1,9 @@
-"""The paper's experiments: one family of presets (arXiv 2502.06314).
+"""The paper's experiments, as a family of presets (arXiv 2502.06314).
 
-Every variant of the masking that its public code ships, on every data set that the paper trains on.
-Rows of the paper's Table 1 are ``method=mae`` (``std``, ratio 0.75), ``ratio=0.1-0.9`` with either
-method (``rd``), and fixed ratios from 0.1 to 0.9, of which ``ocl`` (oracle) is the best one:
-``pmae table`` chooses it on validation.
+Every variant of masking in the paper's public code, on every data set of the paper. The rows of its
+Table 1 are ``method=mae`` (``std``, ratio 0.75), ``ratio=0.1-0.9`` with either method (``rd``), and
+the best of the fixed ratios from 0.1 to 0.9 (``ocl``, oracle), which ``pmae table`` chooses on
+validation images.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _DATASETS = (*DATASETS, "clevr", "imagenet")
 _BATCH = {"clevr": 128}
 _OTHER_BATCH = 512
 _HEADS = 12
-"""The public code's ViTs have 12 heads; the usual ViT-T has 3 of 64, and this one's are of 16."""
+"""Heads of all ViTs in the public code: ViT-T has 12 of width 16 there, instead of 3 of 64."""
 _RATIO = re.compile(r"0?\.[0-9]{1,6}(-0?\.[0-9]{1,6})?")
 _NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune"}
 _RATIOS = {"pmae": 0.2, "mae": 0.75}
 _COUNTS = {"pmae": {"count": "reference"}, "mae": {}}
 """By method: the ratio where none is named, and the public code's rule for a share of variance."""
 _MASKING = ("strategy", "ratio_of", "count", "scope", "predict", "mode")
-"""Parameters that are fields of the masking, by the same names."""
+"""Parameters that are fields of the masking with the same names."""
 _FIELDS = {
     "ratio": ("masking", "ratio"),
     "basis": ("basis", "kind"),
@@ -49,48 +49,48 @@ _FIELDS = {
     "decoder_depth": ("model", "decoder_depth"),
     **{name: ("masking", name) for name in _MASKING},
 }
-"""Where a parameter stands in the spec."""
+"""Path of each parameter's field in the spec."""
 
 PARAMETERS = (
-    Parameter("dataset", "what is pretrained on", _DATASETS, default="cifar10"),
-    Parameter("method", "components (pmae) or patches (mae)", ("pmae", "mae"), default="pmae"),
+    Parameter("dataset", "data set to pretrain on", _DATASETS, default="cifar10"),
+    Parameter("method", "mask components (pmae) or patches (mae)", ("pmae", "mae"), default="pmae"),
     Parameter(
         "ratio",
-        "share masked; a range is drawn from for every batch",
+        "fraction masked, or a range to draw it from for each batch",
         form="a number above 0 and below 1 of up to six decimals, or two as 0.1-0.9",
         default="{pmae}, mae: {mae}".format_map(_RATIOS),
     ),
     Parameter(
         "strategy",
-        "what is masked; segmentation: mae on clevr",
+        "what to mask; segmentation: mae on clevr only",
         ("random", "top", "bottom", "block", "segmentation"),
         default="random",
     ),
     Parameter(
         "basis",
-        "pmae: whose components",
+        "pmae: basis of the components",
         ("pca", "pca_augmented", "dct", "random", "kernel"),
         default="pca",
     ),
     Parameter(
-        "ratio_of", "pmae: what the ratio counts", ("variance", "components"), default="variance"
+        "ratio_of", "pmae: a fraction of what", ("variance", "components"), default="variance"
     ),
     Parameter(
         "count",
-        "pmae: rule for a share of variance",
+        "pmae: rule for a fraction of the variance",
         ("reference", "nearest"),
         default="reference",
     ),
-    Parameter("scope", "pmae: a mask for each", ("batch", "image"), default="batch"),
+    Parameter("scope", "pmae: one mask for each", ("batch", "image"), default="batch"),
     Parameter(
         "predict",
-        "segmentation: what is masked",
+        "segmentation: what to mask",
         ("background", "object"),
         default="background",
     ),
     Parameter(
         "mode",
-        "segmentation: of the objects",
+        "segmentation: how to mask objects",
         ("complete", "partial", "random"),
         default="complete",
     ),
@@ -98,14 +98,14 @@ PARAMETERS = (
     Parameter("decoder_depth", "blocks of the decoder", ("8", "1", "2", "4"), default="8"),
     Parameter(
         "evaluations",
-        "the table's three, or a linear probe of every block",
+        "the three of the paper's table, or a linear probe of every block",
         ("table", "layers"),
         default="table",
     ),
 )
 _DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 _ALWAYS = ("dataset", "method", "ratio")
-"""Said by a preset's name also where they are the default."""
+"""Parameters that a preset's name always contains, even with their defaults."""
 
 
 def _build(given: Mapping[str, str]) -> Preset:
@@ -122,7 +122,7 @@ def _build(given: Mapping[str, str]) -> Preset:
     try:
         resolved = resolve(spec)
     except SpecError as error:
-        raise _not_together(error, values) from error
+        raise _of_parameter(error, values) from error
     return Preset(
         name=f"paper?{urlencode(said)}",
         summary=_summary(said),
@@ -133,7 +133,7 @@ def _build(given: Mapping[str, str]) -> Preset:
 
 
 def _run_name(said: Mapping[str, str]) -> str:
-    """For people: ``cifar10_pmae_0.2_top``."""
+    """A run's name, such as ``cifar10_pmae_0.2_top``."""
     return "_".join(
         f"decoder_{value}" if name == "decoder_depth" else value for name, value in said.items()
     )
@@ -142,7 +142,7 @@ def _run_name(said: Mapping[str, str]) -> str:
 def _fields(
     values: Mapping[str, str], ratio: tuple[float, ...] | None, name: str
 ) -> dict[str, Any]:
-    """Of the spec; what the parameters do not say and the paper does is among them."""
+    """Fields of the spec: those of the parameters, and those that the paper fixes."""
     masking: dict[str, Any] = {part: values[part] for part in _MASKING if part in values}
     if ratio is not None:
         masking["ratio"] = ratio if len(ratio) > 1 else ratio[0]
@@ -167,13 +167,13 @@ def _fields(
     if "basis" in values:
         fields["basis"] = {"kind": values["basis"]}
     if dataset == "clevr":
-        # A crop takes objects away that the labels assert.
+        # A crop would remove objects that the labels name.
         fields["augmentation"] = {"crop_scale": (1.0, 1.0), "horizontal_flip": False}
     return fields
 
 
 def _ratio(values: Mapping[str, str]) -> tuple[float, ...] | None:
-    """One number, or the ends of a range; None where the objects decide how much is masked."""
+    """One number, or the ends of a range; None where the objects determine how much is masked."""
     text = values.get("ratio")
     if text is None:
         ratio = _RATIOS[values["method"]]
@@ -183,12 +183,12 @@ def _ratio(values: Mapping[str, str]) -> tuple[float, ...] | None:
         return (ratio,) if values.get("mode") in taking else None
     ends = tuple(map(float, text.split("-"))) if _RATIO.fullmatch(text) else (0.0,)
     if not 0 < ends[0] <= ends[-1] < 1:
-        raise PAPER.error("ratio", f"ratio={text!r}; valid is {_PARAMETER['ratio'].form}")
+        raise PAPER.error("ratio", f"ratio={text!r}; expected {_PARAMETER['ratio'].form}")
     return ends
 
 
-def _not_together(error: SpecError, values: Mapping[str, str]) -> SpecError:
-    """The spec's refusal, about the parameter that has to change."""
+def _of_parameter(error: SpecError, values: Mapping[str, str]) -> SpecError:
+    """Reword an error of the spec as one of the parameter to change."""
     place = error.field or ()
     about = next((name for name, field in _FIELDS.items() if field[: len(place)] == place), None)
     if about is None or about not in values:
@@ -200,7 +200,7 @@ def _evaluations(values: Mapping[str, str]) -> tuple[EvaluationSpec, ...]:
     if values.get("evaluations") == "layers":
         return (LinearProbeSpec(layers="all"),)
     batch = _BATCH.get(values["dataset"], _OTHER_BATCH)
-    # Without augmentation the paper's recipe is one on features that are extracted once.
+    # Without augmentation the features of the paper's recipe can be extracted once.
     unaugmented = {"recipe": "cached", "standardize": False}
     recipe = unaugmented if values["dataset"] == "clevr" else {"recipe": "paper"}
     probe = {**recipe, "batch_size": batch}
@@ -223,17 +223,17 @@ def _cost(resolved: ExperimentSpec) -> str:
     parameters = num_parameters(resolved, facts.channels or 3) / 1e6
     num_train = known_train_images(resolved.dataset)
     if num_train is None:
-        much = f"{resolved.epochs} epochs in batches"
+        length = f"{resolved.epochs} epochs in batches"
     else:
-        much = f"{resolved.epochs * steps_per_epoch(resolved, num_train):,} steps"
+        length = f"{resolved.epochs * steps_per_epoch(resolved, num_train):,} steps"
     return (
-        f"{parameters:.1f} M parameters, {much} of {resolved.batch_size} images of "
+        f"{parameters:.1f} M parameters, {length} of {resolved.batch_size} images of "
         f"{resolved.resolution} pixels: for a GPU"
     )
 
 
 def _expect(said: Mapping[str, str], resolved: ExperimentSpec) -> str:
-    """What the paper's table says of it, if it is in there."""
+    """The published figures, if the paper's table has any."""
     method, ratio = said["method"], resolved.masking.ratio
     if set(said) - set(_ALWAYS) or said["dataset"] not in DATASETS:
         return "no published figure; not measured here"
@@ -281,4 +281,4 @@ def _aliases() -> dict[str, str]:
 
 
 PAPER_ALIASES = _aliases()
-"""Names that these presets had when each was one of its own: the queries that stand for them."""
+"""Former names of these presets, and the queries that they stand for."""

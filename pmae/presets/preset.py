@@ -1,4 +1,4 @@
-"""What a preset is."""
+"""Presets: named specs with cost and expected figure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Preset:
     """A named spec.
 
     Attributes:
-        name: as ``make demo PRESET=<name>`` and ``GET /presets/<name>`` use it; of a family's
-            preset with its parameters, ``paper?dataset=cifar10&ratio=0.2``.
-        summary: what it shows, in a sentence.
-        cost: how long it takes on which machine, or how much there is to do.
-        expect: the figure to expect, and whose it is.
-        spec: the spec, as its author wrote it (:func:`pmae.spec.resolve` writes the rest out).
+        name: as in ``make demo PRESET=<name>`` and ``GET /presets/<name>``; with parameters for a
+            preset of a family, ``paper?dataset=cifar10&ratio=0.2``.
+        summary: in a sentence.
+        cost: duration on a named machine, or the amount of work.
+        expect: figure to expect, and who measured it.
+        spec: with the author's fields only (:func:`pmae.spec.resolve` fills in the others).
     """
 
     name: str
@@ -30,6 +30,6 @@ class Preset:
 
     @property
     def command(self) -> str:
-        """What trains it in a terminal, without any service."""
+        """Shell command that trains it without the service."""
         folder = re.sub(r"[^A-Za-z0-9._-]+", "_", self.spec.name or self.name)
         return f"pmae train {shlex.quote(self.name)} runs/{folder}"

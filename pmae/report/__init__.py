@@ -1,1 +1,1 @@
-"""The paper's table: what was measured beside what is published."""
+"""The paper's table: published figures, and those that runs measured."""

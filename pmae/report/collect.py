@@ -1,8 +1,7 @@
-"""What the runs in a folder have measured of encoders whose pretraining has ended.
+"""Collect the evaluations of fully trained encoders from a folder of runs. Imports no torch.
 
-A pretraining counts for what it measured at its end, on its own data set. So does a later run that
-evaluates its last checkpoint with the pretraining's seed, since that gives the figures that the
-pretraining itself would have given. Imports no torch.
+Included are a pretraining's evaluations at its end, on its own data set, and those of later runs
+that evaluate its last checkpoint with its seed, which gives the same figures.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ _FOR_PEOPLE = frozenset(
     {"seed", "name", "tags", "notes", "evaluations", "checkpoint", "log_every_steps"}
     | {"validate_every_epochs", "threads", "monitor"}
 )
-"""What of a spec does not decide what is compared."""
+"""Fields of a spec that do not make it another configuration."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One evaluation at the end of one run; figures from 0 to 1."""
+    """One evaluation at the end of one run; accuracies from 0 to 1."""
 
     protocol: str
     method: str
@@ -40,14 +39,14 @@ class Measured:
     top1: float
     val_top1: float | None
     best_epoch_top1: float | None = None
-    """The best test figure over the epochs of a probe; None where it was not recorded."""
+    """The best test accuracy over the epochs of a probe; None if it was not recorded."""
 
 
 def read_runs(folder: Path) -> Iterator[Measured]:
-    """What the runs in a folder, and in folders below, have measured of trained encoders.
+    """Read the evaluations of trained encoders by runs in a folder and its sub-folders.
 
-    Runs that have not ended measure nothing yet; a folder that holds no run is passed over, and so
-    is an evaluation whose pretraining does not lie beside it.
+    Runs that have not ended are skipped, and so are evaluations whose pretraining is not in the
+    same folder.
     """
     for path in sorted(folder.rglob("spec.json")):
         run = RunDir(path.parent)
@@ -62,12 +61,12 @@ def read_runs(folder: Path) -> Iterator[Measured]:
 
 
 def _read_spec(run: RunDir) -> RunSpec | None:
-    """With everything written out: alike specs of two versions are then the same."""
+    """Read a run's spec, resolved so that equal specs of two versions compare equal."""
     try:
         spec = RUN_SPEC.validate_json(run.spec.read_bytes())
     except (OSError, ValidationError):
         return None
-    with suppress(SpecError):  # that this version would not run it takes no figure away
+    with suppress(SpecError):  # figures count even if this version would not run the spec
         return spec if isinstance(spec, EvaluateSpec) else resolve(spec)
     return spec
 
@@ -79,7 +78,7 @@ def _is_of_its_end(spec: EvaluateSpec, parent: RunDir, pretrained: ExperimentSpe
 
 
 def _measured(run: RunDir, spec: ExperimentSpec) -> Iterator[Measured]:
-    """What ``run`` has measured of what the pretraining ``spec`` made."""
+    """The evaluations by ``run`` of an encoder that was pretrained by ``spec``."""
     configuration = dump_json(spec.model_dump(mode="json", exclude=set(_FOR_PEOPLE)))
     final = {
         event.key: event
@@ -106,13 +105,13 @@ def _measured(run: RunDir, spec: ExperimentSpec) -> Iterator[Measured]:
 
 
 def _recipe(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """What of an evaluation decides its figure."""
+    """The fields of an evaluation that determine its figure."""
     others = {"baselines", "at_epochs", "layers"}
     return {name: value for name, value in evaluation.items() if name not in others}
 
 
 def run_events(run: RunDir) -> Iterator[Event]:
-    """What the processes of a run have told, all leases', oldest first."""
+    """Read the events of a run, of all leases, oldest first."""
     for lease in run.leases():
         if lease.events.is_file():
             yield from intact_events(lease.events.read_bytes())

@@ -1,7 +1,7 @@
-"""The figures that the paper publishes (arXiv 2502.06314, Table 1, ViT-T), taken over by hand.
+"""The paper's published figures (arXiv 2502.06314, Table 1, ViT-T), copied by hand.
 
-They are nobody's measurement here: wherever one is shown it is labelled as published, and no figure
-of this project stands in the same column.
+This project did not measure them: they are always labelled as published, and never stand in one
+column with measured figures.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ SOURCE = "arXiv 2502.06314, Table 1, ViT-T"
 DATASETS = ("cifar10", "tiny_imagenet", "dermamnist", "bloodmnist", "pathmnist")
 PROBES = ("linear", "mlp", "finetune")
 ROWS = (("mae", "std"), ("mae", "ocl"), ("pmae", "ocl"), ("mae", "rd"), ("pmae", "rd"))
-"""Method, and ratio: ``std`` 0.75, ``ocl`` the best one for the task, ``rd`` drawn for a batch."""
+"""Method and ratio: ``std`` 0.75, ``ocl`` the best for the task, ``rd`` drawn for each batch."""
 METHODS = {"pmae": "PMAE", "mae": "MAE"}
 """The paper's names for its methods."""
 STD = ("mae", 0.75)
 """Method and ratio of ``std``."""
 RANDOM_RATIO = (0.1, 0.9)
-"""What ``rd`` draws from."""
+"""Range of the ratio of ``rd``."""
 _TOP1 = {
     "linear": """
         41.7 11.5 72.4 73.4 83.4
@@ -54,7 +54,7 @@ class PublishedFigure:
 
 
 def published() -> Iterator[PublishedFigure]:
-    """Every cell, row by row."""
+    """All cells of the table, row by row."""
     for protocol in PROBES:
         rows = _TOP1[protocol].split("\n")[1:]
         for (method, variant), row in zip(ROWS, rows, strict=True):
@@ -63,7 +63,7 @@ def published() -> Iterator[PublishedFigure]:
 
 
 def published_top1(method: str, variant: str, dataset: str) -> dict[str, float]:
-    """The cell's figures by protocol, in percent; empty where the paper has none."""
+    """Look up published figures by protocol, in percent; empty if the paper has none."""
     wanted = (method, variant, dataset)
     return {
         figure.protocol: figure.top1

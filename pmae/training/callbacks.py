@@ -94,6 +94,10 @@ def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accele
         accumulate_grad_batches=module.plan.accumulate_steps,
         **trainer_options(module.plan.devices, module.rank),
     )
+    # Its SIGTERM handler would come before the trainer's, leave unsaved, and talk to other ranks
+    # between two of their own messages. There is no setting for that.
+    connector = trainer._signal_connector  # noqa: SLF001
+    connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     trainer.fit(module, module.plan.micro_steps(first))
 
 
@@ -150,8 +154,6 @@ class StepBoundary(pl.Callback):
     ) -> None:
         """Do evaluations that a killed process left undone; start the clocks."""
         assert isinstance(pl_module, PretrainModule)
-        # Lightning has put a SIGTERM handler of its own before ours, which would leave unsaved.
-        self._stop.install()
         if self._first == 0:
             self._film.take(pl_module, 0)
         self._evaluate(pl_module, self._first)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,7 @@ from pmae.schema import (
 )
 from pmae.schema.access import Identity
 from pmae.schema.evaluations import EvaluationRun, EvaluationRunPage
-from pmae.schema.runs import RunChange
+from pmae.schema.runs import RunChange, ServiceEvent
 from pmae.spec import (
     EvaluateSpec,
     ExperimentSpec,
@@ -70,6 +71,10 @@ class FakeService:
         self.reconstructions: list[tuple[str, bytes]] = []
         self.ready = True
         self.database_away = False
+        self.stopped = False
+        self.streams = 0
+        self._happened = threading.Condition()
+        self._events: list[bytes] = []
         self.runs: dict[str, Run] = {}
         for number, (name, state, method, epoch, minutes) in enumerate(
             [
@@ -95,6 +100,45 @@ class FakeService:
         epoch = min(EPOCHS, epoch_of(run) + epochs)
         state: RunState = "succeeded" if epoch == EPOCHS else run.state
         self.runs[run_id] = make_run(run.number, run.name, state, run.method, epoch, run.created_at)
+        self.tell(run_id)
+
+    def tell(self, run_id: str) -> None:
+        """Send on the stream of all runs that something happened to a run."""
+        run = self.runs[run_id]
+        event = ServiceEvent(
+            id=time.time_ns() // 1000,  # later than those of a service that was here before
+            at=datetime.now(UTC),
+            type="stage",
+            actor="lab-1",
+            message="it goes on",
+            run_id=run_id,
+            run=RunSummary.model_validate(run.model_dump(include=set(RunSummary.model_fields))),
+        )
+        content = f"id: {event.id}\nevent: stage\ndata: {event.model_dump_json()}\n\n"
+        with self._happened:
+            self._events.append(content.encode())
+            self._happened.notify_all()
+
+    def stop(self) -> None:
+        """End the streams."""
+        with self._happened:
+            self.stopped = True
+            self._happened.notify_all()
+
+    def follow(self) -> Iterator[bytes]:
+        """The stream of all runs, from now on."""
+        with self._happened:
+            self.streams += 1
+            sent = len(self._events)
+        yield f"retry: 2000\nid: {time.time_ns() // 1000}\n\n".encode()
+        while True:
+            with self._happened:
+                while not self.stopped and len(self._events) == sent:
+                    self._happened.wait()
+                if self.stopped:
+                    return
+                new, sent = self._events[sent:], len(self._events)
+            yield b"".join(new)
 
     def answer(self, method: str, address: str, body: bytes) -> BaseModel | bytes | list[Any]:
         """What the API would say: a model, a list of them, or a PNG."""
@@ -114,10 +158,12 @@ class FakeService:
             case "PATCH", "runs", run_id:
                 change = RunChange.model_validate_json(body)
                 self.runs[run_id] = self._run(run_id).model_copy(update=change.values)
+                self.tell(run_id)
                 return self.runs[run_id]
             case "POST", "runs", run_id, "cancel":
                 run = self._run(run_id)
                 self.runs[run_id] = run.model_copy(update={"cancel_requested": True})
+                self.tell(run_id)
                 return self.runs[run_id]
             case "GET", "runs", run_id, "metrics":
                 return metrics_of(self._run(run_id), query["names"].split(","))
@@ -209,6 +255,7 @@ class FakeService:
             }
         )
         self.runs[run.id] = run
+        self.tell(run.id)
         return run
 
     def measure(self, run_id: str, top1: float) -> None:
@@ -236,6 +283,7 @@ class FakeService:
         ended: dict[str, Any] = {"state": "succeeded", "reason": None, "evaluations": [found]}
         ended |= {"started_at": now, "finished_at": now + timedelta(seconds=9)}
         self.runs[run_id] = run.model_copy(update=ended)
+        self.tell(run_id)
 
     def _evaluating(self, parent: Run) -> list[EvaluationRun]:
         return [
@@ -289,7 +337,10 @@ class _Handler(BaseHTTPRequestHandler):
     service: FakeService
 
     def do_GET(self) -> None:
-        self._serve()
+        if urlsplit(self.path).path == "/api/v1/events":
+            self._stream()
+        else:
+            self._serve()
 
     def do_POST(self) -> None:
         self._serve()
@@ -313,6 +364,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for content in self.service.follow():
+            self.wfile.write(content)
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
@@ -334,6 +392,7 @@ def serving(service: FakeService, port: int = 0) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        service.stop()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -111,7 +111,9 @@ def test_what_cannot_be_used_is_told_by_the_files_name(app: App, service: FakeSe
     view = own(app.open("reconstructions", run=service.of_state("succeeded").id))
     give(view, ("cat.png", png()), ("page.png", b"<html>"), ("none.png", b""))
     first, second = view.messages()
-    assert first.startswith("page.png: it is no image that is read here; valid are PNG, JPEG")
+    assert first.startswith(
+        "page.png: it is not an image of a supported format; expected PNG, JPEG"
+    )
     assert second.startswith("none.png: it is empty")
     give(view, *((f"{number}.png", png()) for number in range(MOST_IMAGES + 1)))
     assert f"At most {MOST_IMAGES} images are shown at once; here are 33" in view.messages()

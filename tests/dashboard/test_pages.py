@@ -38,6 +38,14 @@ def test_names_are_text_and_never_markup(app: App, service: FakeService) -> None
         assert HOSTILE_NAME in page.text
 
 
+def test_a_bound_that_is_none_is_said_and_nothing_is_listed(app: App) -> None:
+    view = app.open(metric="loss=3")
+    view.check()
+    (told,) = view.messages()
+    assert told.startswith("metric: 'loss=3' is not a bound; expected")
+    assert "quickstart" not in view.text
+
+
 def test_filters_are_asked_of_the_service_and_taken_from_the_address(
     app: App, service: FakeService
 ) -> None:
@@ -69,8 +77,8 @@ def test_runs_are_searched_ordered_and_bounded(app: App, service: FakeService) -
         "metric": ["val_loss<0.5", "top1>=0.9"],
         "owner": ["ada"],
         "pinned": ["true"],
-        "created_after": ["2026-05-01T00:00:00+00:00"],
-        "created_before": ["2026-06-01T00:00:00+00:00"],
+        "created_after": ["2026-05-01T00:00:00Z"],
+        "created_before": ["2026-06-01T00:00:00Z"],
         "limit": ["50"],
     }
 

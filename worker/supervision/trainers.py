@@ -193,15 +193,19 @@ class ForkedTrainer:
 
     def terminate(self) -> None:
         """See :class:`Trainer`."""
+        self._send(signal.SIGTERM)
+
+    def _send(self, number: signal.Signals) -> None:
         if self._gone is not None:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._gone, signal.SIGTERM)
+                signal.pidfd_send_signal(self._gone, number)
 
     def kill(self) -> None:
         """See :class:`Trainer`."""
         # Once the server has told its status it has also killed the group, and the number is free.
         if self._status is None:
             kill_group(self.pid)
+            self._send(signal.SIGKILL)  # in its first moments it has no group yet
 
     def close(self) -> None:
         """See :class:`Trainer`."""

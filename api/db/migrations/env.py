@@ -1,4 +1,4 @@
-"""What Alembic runs. The connection comes from ``api.db.migrate``, already in a transaction."""
+"""Alembic's entry point; ``api.db.migrate`` passes a connection that is in a transaction."""
 
 from __future__ import annotations
 

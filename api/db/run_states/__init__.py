@@ -5,22 +5,22 @@ from -> to           who, when
 ===================  =====================================================================
 (new) -> queued      the API, on submit
 queued -> running    a worker claims the best run that its slot can serve: priority, then age
-running -> succeeded the worker, when the trainer said ``end``
+running -> succeeded the worker, when the trainer reported ``end``
 running -> failed    the worker; or the reconciler, when a lease ended after the last attempt
-running -> cancelled the worker, when the trainer is gone; or the reconciler
+running -> cancelled the worker, when the trainer has exited; or the reconciler
 running -> queued    the worker, when it drains or its trainer was killed; or the reconciler; or the
                      restore of a backup
 queued -> cancelled  the API
 failed, cancelled -> queued   the API (resume)
 ===================  =====================================================================
 
-A run that has ended can be deleted: ``deleted_at`` hides it, nothing changes it any more, and an
-event of no run tells of it. One
-whose checkpoint a queued or running run evaluates cannot.
+A run that has ended can be deleted: ``deleted_at`` hides it, it no longer changes, and an event
+without a run reports the deletion. A run cannot be deleted while a queued or running run needs one
+of its checkpoints.
 
-Every change is one ``UPDATE ... WHERE`` and counts only if it touched a row; nothing is read first.
-The lease number fences: a worker's writes carry the number of its claim, so a stale worker's touch
-nothing. Each change writes its line of history in the same transaction.
+Every change is one ``UPDATE ... WHERE`` and took place only if it matched a row; nothing is read
+first. The lease number fences: a worker's updates match the number of its claim, so those of a
+stale worker match nothing. Each change adds its history entry in the same transaction.
 
 The functions take a session and do not commit: call them in ``with sessions.begin() as session``.
 """

@@ -1,4 +1,4 @@
-"""What the API and its reconciler do with the state of a run."""
+"""Changes of a run's state by the API and its reconciler."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _AS_IT_IS = {
     "running": "is running",
     "succeeded": "has succeeded",
     "failed": "has failed",
-    "cancelled": "is cancelled already",
+    "cancelled": "is already cancelled",
 }
 MAX_ATTEMPTS = 5
-"""How often a run is started without getting any further before it is given up."""
+"""Starts of a run without progress before it fails."""
 
 
 def submit(
@@ -52,14 +52,14 @@ def submit(
     Args:
         session: in a transaction.
         spec: resolved.
-        parent: of an evaluation: the run that made the checkpoint; held.
-        preset: the preset it was made from, if any.
-        priority: higher runs first.
-        max_attempts: how often it is started, when its trainer is killed or its worker is lost,
-            without getting any further.
+        parent: of an evaluation: the run that wrote the checkpoint; held.
+        preset: name of the preset that the spec came from, if any.
+        priority: runs of a higher priority start first.
+        max_attempts: number of starts without progress, after its trainer was killed or its worker
+            was lost, before the run fails.
         rerun_of: id of the run that it repeats, if any.
-        owner: name of the API key that submits; None where keys are off.
-        actor: who submits.
+        owner: name of the API key that submits it; None where keys are off.
+        actor: who submits it, for the history.
     """
     about = _about(spec, parent)
     values = {
@@ -96,7 +96,7 @@ def submit(
 
 @dataclass(frozen=True)
 class _About:
-    """What the list says of a run, and what it needs."""
+    """Columns of a run that are derived from its spec."""
 
     name: str
     method: str
@@ -105,13 +105,13 @@ class _About:
 
 
 def _insert(session: Session, values: dict[str, Any]) -> RunRow:
-    """Insert a run, and give it as it stands there.
+    """Insert a run and return its row.
 
-    One statement on the connection that returns what the database has made up: an object that is
-    added to the session takes two, and three times the time.
+    One statement with RETURNING on the connection: adding the object to the session takes two
+    statements and three times as long.
     """
-    made_up = session.connection().execute(_INSERT_RUN, values).mappings().one()
-    return RunRow(**values, **made_up)
+    generated = session.connection().execute(_INSERT_RUN, values).mappings().one()
+    return RunRow(**values, **generated)
 
 
 def _about(spec: RunSpec, parent: Parent | None) -> _About:
@@ -125,17 +125,17 @@ def _about(spec: RunSpec, parent: Parent | None) -> _About:
 
 
 def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
-    """Cancel a queued run at once; ask the worker of a running one to.
+    """Cancel a queued run at once; ask the worker to cancel a running one.
 
     Raises:
         RunNotFoundError: there is no such run.
         TransitionRefusedError: the run has ended.
     """
-    # First of all: a worker that is giving it back meanwhile is waited for. Else it could go from
-    # running to queued between the two statements, and neither would find it.
+    # Lock first, so that a worker that gives the run back meanwhile is waited for. Otherwise it
+    # could change from running to queued between the two statements, and neither would match.
     hold(session, run_id)
     starts = session.scalar(select(RunRow.lease_number).where(RunRow.id == run_id))
-    why = "cancelled while it waited to go on" if starts else "cancelled before it started"
+    why = "cancelled while it waited to continue" if starts else "cancelled before it started"
     cancelled = move(
         session,
         RunRow.id == run_id,
@@ -161,26 +161,26 @@ def request_cancel(session: Session, run_id: str, *, actor: str) -> None:
             at=database_now(),
             type="cancel",
             actor=actor,
-            message="asked to cancel",
+            message="cancellation requested",
             data={},
         )
         session.add(event)
         return
     as_it_is = _AS_IT_IS[current_state(session, run_id)]
     raise TransitionRefusedError(
-        f"run {run_id} {as_it_is}; what is queued or running can be cancelled"
+        f"run {run_id} {as_it_is}; only queued and running runs can be cancelled"
     )
 
 
 def resume(session: Session, run_id: str, *, spec: RunSpec | None = None, actor: str) -> None:
-    """Queue a failed or cancelled run again, with all its attempts; it goes on where it was.
+    """Queue a failed or cancelled run again, with all its attempts; it continues where it stopped.
 
     Args:
         session: in a transaction.
         run_id: of the run.
-        spec: the run's own with everything written out that its stored one may leave unsaid, since
-            an older version stored it; default: the stored one stays.
-        actor: who resumes it.
+        spec: the run's spec in the current format with all defaults written out, which a spec
+            stored by an older version may lack; default: keep the stored one.
+        actor: who resumes it, for the history.
 
     Raises:
         RunNotFoundError: there is no such run.
@@ -207,29 +207,29 @@ def resume(session: Session, run_id: str, *, spec: RunSpec | None = None, actor:
             return
     as_it_is = _AS_IT_IS[current_state(session, run_id)]
     raise TransitionRefusedError(
-        f"run {run_id} {as_it_is} and cannot be resumed; failed and cancelled runs can, and every "
-        "run can be repeated (rerun)"
+        f"run {run_id} {as_it_is} and cannot be resumed; only failed and cancelled runs can, but "
+        "every run can be repeated (rerun)"
     )
 
 
 def mark_deleted(session: Session, run_id: str, *, actor: str = "api") -> None:
     """Hide a run that has ended; its files and rows are removed afterwards.
 
-    Who follows runs is told so by an event, which stays.
+    An event, which is kept, reports the deletion to clients that follow runs.
 
     Raises:
         RunNotFoundError: there is no such run.
-        TransitionRefusedError: the run has not ended or is pinned, or one that has not ended
-            evaluates its checkpoint or starts from it.
+        TransitionRefusedError: the run has not ended or is pinned, or another run that has not
+            ended needs one of its checkpoints.
     """
-    # In a statement of its own: the next one sees what was queued until the lock was there.
+    # A separate statement: the next one then sees all that was queued before the lock was taken.
     hold(session, run_id)
     needs = who_needs(session, run_id)
     if needs is not None:
         what = "evaluates" if needs.kind == "evaluate" else "starts from"
         raise TransitionRefusedError(
             f"run {run_id} cannot be deleted while run {needs.id} {what} a checkpoint of it; "
-            "wait for that one or cancel it"
+            "wait until it has ended, or cancel it"
         )
     deleted = session.execute(
         update(RunRow)
@@ -266,22 +266,22 @@ def mark_deleted(session: Session, run_id: str, *, actor: str = "api") -> None:
 
 
 def expire_leases(session: Session) -> list[str]:
-    """Take back every run whose lease has ended. Safe to run twice at once.
+    """Expire leases: end every run whose lease has run out. Concurrent calls are safe.
 
-    A run that was to be cancelled is cancelled, one with attempts left is queued again, and one
-    without is failed.
+    A run with a requested cancellation becomes cancelled, one with attempts left is queued again,
+    and one without fails.
 
     Returns:
         The ids of the runs that changed.
     """
-    why = "its worker was not heard of until the lease ended"
+    why = "its worker did not renew the lease"
     return take_back(session, RunRow.lease_until < database_now(), "reconciler", why)
 
 
 def take_back_restored(session: Session, why: str) -> list[str]:
-    """Take back every run that was running when the backup was made that is being restored.
+    """Reclaim every run that was running when the backup was made that is being restored.
 
-    Nothing went wrong with it: no attempt is used up. One that was to be cancelled is cancelled.
+    This uses up no attempt. A run with a requested cancellation becomes cancelled.
 
     Returns:
         The ids of the runs that changed.

@@ -1,4 +1,4 @@
-"""What workers do with the state of a run: claim it, keep it, end it."""
+"""Changes of a run's state by workers: claim it, renew its lease, end it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pmae.schema import RunState
 def claim(
     session: Session, *, worker: str, lease_seconds: float, slot: Slot = ANY_KIND
 ) -> Claim | None:
-    """Take the best queued run that ``slot`` can serve: highest priority, then longest queued.
+    """Claim the first queued run that ``slot`` can serve: by priority, then by time of queueing.
 
     Returns:
-        None if nothing waits.
+        None if there is none.
     """
     best = (
         select(RunRow.number)
@@ -59,7 +59,7 @@ def heartbeat(session: Session, claimed: Claim, *, lease_seconds: float) -> bool
     """Renew the lease.
 
     Returns:
-        Whether somebody asked to cancel the run.
+        True if cancellation of the run was requested.
 
     Raises:
         LeaseLostError: the run belongs to another lease, or has ended.
@@ -90,8 +90,8 @@ def finish(
     Args:
         session: in a transaction.
         claimed: the claim that ends.
-        state: how.
-        reason: why, in a sentence.
+        state: the final state.
+        reason: why, for the run and its history.
         error: of a failed run: code, message, log_tail.
 
     Raises:
@@ -117,14 +117,14 @@ def finish(
 def requeue(session: Session, claimed: Claim, *, reason: str, counts_attempt: bool) -> None:
     """Put a run back into the queue; another worker resumes it.
 
-    One that somebody asked to cancel, after its worker had looked for that for the last time, is
-    cancelled instead: the next claim would forget it.
+    If cancellation was requested since the worker's last check, the run is cancelled instead: the
+    next claim would reset the request.
 
     Args:
         session: in a transaction.
         claimed: the claim that ends.
-        reason: why, in a sentence.
-        counts_attempt: False if nothing went wrong, as when the worker drains.
+        reason: why, for the run and its history.
+        counts_attempt: use up an attempt; False if nothing failed, as when the worker drains.
 
     Raises:
         LeaseLostError: the run belongs to another lease, or has ended.
@@ -148,12 +148,12 @@ def requeue(session: Session, claimed: Claim, *, reason: str, counts_attempt: bo
 
 
 def release(session: Session, claimed: Claim, *, reason: str) -> None:
-    """Take a run back from a claim whose process is gone, by the rules of an ended lease."""
+    """Reclaim a run whose process has exited, as if its lease had expired."""
     take_back(session, and_(*held(claimed)), claimed.worker, reason)
 
 
 def release_all_of(session: Session, worker: str, *, reason: str) -> list[str]:
-    """Take back what ``worker`` held when the process of it that executes runs died.
+    """Reclaim the runs of ``worker`` after its process that executes runs died.
 
     Returns:
         The ids of the runs that changed.
@@ -167,5 +167,6 @@ def _coalesce_now() -> ColumnElement[float]:
 
 def _lost(claimed: Claim) -> LeaseLostError:
     return LeaseLostError(
-        f"lease {claimed.lease_number} of run {claimed.run_id} is not {claimed.worker}'s any more"
+        f"lease {claimed.lease_number} of run {claimed.run_id} has ended: it is no longer "
+        f"{claimed.worker}'s"
     )

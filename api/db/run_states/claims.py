@@ -13,18 +13,18 @@ from pmae.schema import RUN_KINDS, RunKind
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """What a worker can serve.
+    """The runs that a worker can serve.
 
     Attributes:
         kinds: of runs.
-        devices: how many GPUs it has; 1 without any.
+        devices: number of GPUs; 1 without any.
     """
 
     kinds: tuple[RunKind, ...] = RUN_KINDS
     devices: int = 1
 
     def serves(self) -> ColumnElement[bool]:
-        """The condition that a run is one for this slot."""
+        """Return the condition that this slot can serve a run."""
         return RunRow.kind.in_(self.kinds) & (RunRow.devices <= self.devices)
 
 
@@ -39,10 +39,10 @@ class Claim:
         number: the run's primary key.
         run_id: the run's id.
         lease_number: fences every write.
-        attempt: how often the run was started since it last got further, this time included.
-        max_attempts: how often it may be.
+        attempt: number of starts since the run last made progress, including this one.
+        max_attempts: maximum of ``attempt``.
         spec: resolved, as JSON.
-        worker: who claimed.
+        worker: name of the worker that claimed the run.
     """
 
     number: int
@@ -55,10 +55,10 @@ class Claim:
 
 
 def held(claimed: Claim) -> tuple[ColumnElement[bool], ...]:
-    """The conditions under which a write of this claim counts."""
+    """Return the conditions that the run still belongs to this claim."""
     return (
         RunRow.number == claimed.number,
-        # SQLite gives the number of a deleted newest run again.
+        # SQLite reuses the number of the newest run after its deletion.
         RunRow.id == claimed.run_id,
         RunRow.lease_number == claimed.lease_number,
         RunRow.state == "running",

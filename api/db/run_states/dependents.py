@@ -1,4 +1,4 @@
-"""Which runs that have not ended need a checkpoint of another run."""
+"""Find queued and running runs that need a checkpoint of another run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NAMED_IN = ("init_from", "checkpoint")
 def who_needs(
     session: Session, run_id: str, checkpoint_name: str | None = None
 ) -> Row[str, str, str] | None:
-    """A run that needs a checkpoint of the run ``run_id``: id, state and kind; None: none does.
+    """Find a run that needs a checkpoint of the run ``run_id``: id, state and kind, or None.
 
     Args:
-        session: in a transaction that holds that run: nobody begins to need it meanwhile.
-        run_id: whose checkpoint.
-        checkpoint_name: which one; None: any.
+        session: in a transaction that holds that run, so that no other run begins to need it.
+        run_id: the run that wrote the checkpoint.
+        checkpoint_name: name of the checkpoint; None: any.
     """
     named = [RunRow.spec[field].as_string() for field in _NAMED_IN]
     needs = [

@@ -1,4 +1,4 @@
-"""The one statement that changes a run's state, and the line of history that goes with it."""
+"""The one statement that changes a run's state, with its history entry."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def move(
     message: str,
     **values: Any,
 ) -> RunRow | None:
-    """Change the state of the one run that fits, and write its line of history.
+    """Change the state of the run that matches, and add the history entry.
 
     Args:
         session: in a transaction.
-        *conditions: beside the state: which run, which lease.
-        from_state: the run's state before.
-        to: and after.
+        *conditions: that the run and its lease match.
+        from_state: required state before the change.
+        to: state after the change.
         actor: who changes it.
-        reason: what the run's ``reason`` becomes.
-        message: for the history.
+        reason: new value of the run's ``reason``.
+        message: of the history entry.
         **values: other columns to set.
 
     Returns:
-        The run as it is now; None if none fits, and nothing was changed.
+        The run after the change; None if no run matched.
     """
     assert (from_state, to) in TRANSITIONS
     statement = (
@@ -80,7 +80,7 @@ def move(
 
 @dataclass(frozen=True)
 class Parent:
-    """The run whose checkpoint another one evaluates, as far as that run takes over from it."""
+    """The fields that an evaluation inherits from the run whose checkpoint it evaluates."""
 
     id: str
     name: str
@@ -90,10 +90,10 @@ class Parent:
 
 
 def hold(session: Session, run_id: str) -> Parent | None:
-    """Keep others from changing or deleting a run until the transaction ends.
+    """Lock a run against changes and deletion until the transaction ends.
 
-    It writes nothing that anybody sees: the lock is what an UPDATE takes on either database, and
-    a transaction of SQLite's that reads first could not wait for another writer.
+    The lock is taken by an UPDATE that changes nothing: it works on both databases, and on SQLite a
+    transaction that reads before it writes cannot wait for another writer.
 
     Returns:
         None if there is no such run.
@@ -109,10 +109,10 @@ def hold(session: Session, run_id: str) -> Parent | None:
 
 
 def take_back(session: Session, which: ColumnElement[bool], actor: str, why: str) -> list[str]:
-    """End the leases of running runs whose process is gone, or must be taken for gone.
+    """Reclaim running runs whose process has exited, or is presumed to have.
 
-    A run that was to be cancelled is cancelled, one with attempts left is queued again, and one
-    without is failed.
+    A run with a requested cancellation becomes cancelled, one with attempts left is queued again,
+    and one without fails.
 
     Returns:
         The ids of the runs that changed.
@@ -160,7 +160,7 @@ def tell(
     attempt: int,
     from_: RunState | None = None,
 ) -> None:
-    """Write the line of history of a change of state."""
+    """Add the history entry of a change of state."""
     data = {"from": from_, "to": to, "lease_number": lease_number, "attempt": attempt}
     values = {
         "run_number": number,
@@ -169,12 +169,12 @@ def tell(
         "message": message,
         "data": data,
     }
-    # Past the session, which would take twice the time.
+    # Not through the session, which takes twice as long.
     session.connection().execute(_INSERT_EVENT, values)
 
 
 def current_state(session: Session, run_id: str) -> str:
-    """The state of a run.
+    """Read the state of a run.
 
     Raises:
         RunNotFoundError: there is no such run.

@@ -11,8 +11,8 @@ import typer
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import Cell, print_json, print_table, share
 from pmae.client.client import connect
-from pmae.client.runs import Order
 from pmae.schema import MOST_IN_A_PAGE, RUN_STATES, RunKind, RunPage, RunState, RunSummary
+from pmae.schema.run_query import Order, run_query
 
 LIST_COLUMNS = (
     "id", "state", "name", "method", "dataset", "epoch", "loss", "top1", "tags", "owner", "created",
@@ -95,31 +95,27 @@ def list_runs(
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
     """List runs, newest first."""
-    states = _states(state)
+    query = run_query(
+        state=_states(state),
+        kind=kind,
+        method=method,
+        dataset=dataset,
+        tag=tag,
+        name=name,
+        text=text,
+        owner=owner,
+        pinned=pinned,
+        created_after=created_after,
+        created_before=created_before,
+        finished_after=finished_after,
+        finished_before=finished_before,
+        metric=metric,
+        sort=sort,
+        order=order,
+        limit=MOST_IN_A_PAGE if everything else limit,
+    )
     with connect(api_url) as client:
-        page = _pages(
-            lambda cursor: client.runs(
-                state=states,
-                kind=kind,
-                method=method,
-                dataset=dataset,
-                tag=tag,
-                name=name,
-                text=text,
-                owner=owner,
-                pinned=pinned,
-                created_after=created_after,
-                created_before=created_before,
-                finished_after=finished_after,
-                finished_before=finished_before,
-                metric=metric,
-                sort=sort,
-                order=order,
-                limit=MOST_IN_A_PAGE if everything else limit,
-                cursor=cursor,
-            ),
-            everything=everything,
-        )
+        page = _pages(lambda cursor: client.runs(query.page(cursor)), everything=everything)
     if as_json:
         print_json(page)
     elif ids:

@@ -1,1 +1,1 @@
-"""Readers of data sets, one for each format."""
+"""Readers of data sets, one a format."""

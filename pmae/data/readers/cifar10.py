@@ -1,4 +1,8 @@
-"""CIFAR-10 from its pickled batches (Krizhevsky, 2009), as torchvision lays them out."""
+"""CIFAR-10 from its pickled batches (Krizhevsky, 2009), as torchvision lays them out.
+
+Checksums are torchvision's, its reader is not used: of a file that is missing or changed it says
+only "Dataset not found or corrupted. You can use download=True to download it", and names none.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ CLASS_NAMES = (
 )
 TRAIN_MD5: dict[str, str] = dict(CIFAR10.train_list)
 TEST_MD5: dict[str, str] = dict(CIFAR10.test_list)
-_VAL_SHARE = 0.1
+_VAL_FRACTION = 0.1
 """5,000 of the 50,000 training images."""
 _SHAPE = (3, 32, 32)
 
@@ -46,14 +50,14 @@ def load_cifar10(
     Args:
         folder: ``cifar-10-batches-py``.
         train_md5: file names and checksums of the training batches, in their order.
-        test_md5: the same of the test batch.
-        val: False for no validation split: its images are training images.
+        test_md5: the same for the test batch.
+        val: False = no validation split, and its images stay in the train split.
 
     Raises:
-        DataError: a file that is missing, changed or broken; names it.
+        DataError: a file is missing, changed or broken; names it.
     """
     everything, test = _read(folder, train_md5), _read(folder, test_md5)
-    train, held_out = hold_out(everything, _VAL_SHARE, index=0, wanted=val)
+    train, held_out = hold_out(everything, _VAL_FRACTION, index=0, wanted=val)
     return ImageData("cifar10", train, held_out, test, CLASS_NAMES)
 
 
@@ -69,7 +73,7 @@ def _read_batch(path: Path, md5: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         found = calculate_md5(path)
         if found != md5:
-            # Unpickling runs what the file says, so no other file than the one meant is read.
+            # Unpickling can run arbitrary code, so only the known file is read.
             raise DataError(f"{path} is not CIFAR-10's file: its MD5 is {found}, expected {md5}")
         with path.open("rb") as file:
             batch = pickle.load(file, encoding="latin1")  # noqa: S301 - the file is a known one

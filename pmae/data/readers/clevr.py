@@ -1,8 +1,8 @@
-"""CLEVR from its zip's tree (Johnson et al., arXiv 1612.06890).
+"""CLEVR from the folders of its zip file (Johnson et al., arXiv 1612.06890).
 
-An image has 24 binary labels: whether an object of that colour and shape is in the scene. The
-public test images have no scenes: the validation images are the test split, and val is cut from
-train. Scenes are oblong and objects stand at their sides, so images are squeezed, not cut.
+An image has 24 binary labels, one for each colour and shape: 1 if the scene has such an object. The
+public test images have no scenes, so the validation images are the test split, and val is held out
+of train. Scenes are oblong with objects at their sides, so images are squashed, not cropped.
 
 Object masks are optional and not part of the zip::
 
@@ -30,19 +30,19 @@ COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 SHAPES = ("cube", "sphere", "cylinder")
 CLASS_NAMES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 _LABEL = {name: index for index, name in enumerate(CLASS_NAMES)}
-_VAL_SHARE = 0.05
+_VAL_FRACTION = 0.05
 """3,500 of the 70,000 training images."""
 
 
 def load_clevr(folder: Path, resolution: int, *, object_masks: bool, val: bool = True) -> ImageData:
-    """List the images with the labels that their scenes give.
+    """List the images, with labels from their scenes.
 
     Raises:
-        DatasetMissingError: object masks are asked for and not there.
+        DatasetMissingError: ``object_masks`` is True and there are none.
         DataError: the scenes are missing or broken.
     """
     everything = _split(folder, "train", resolution, object_masks=object_masks)
-    train, held_out = hold_out(everything, _VAL_SHARE, index=0, wanted=val)
+    train, held_out = hold_out(everything, _VAL_FRACTION, index=0, wanted=val)
     test = _split(folder, "val", resolution, object_masks=object_masks)
     return ImageData("clevr", train, held_out, test, CLASS_NAMES)
 

@@ -5,14 +5,13 @@ Electroluminescence Imagery" (EU PVSEC 2018); Deitsch et al. (Solar Energy 185, 
 1807.02894; Machine Vision and Applications 32, 2021). 2,624 grey photographs of 300 x 300 pixels,
 each of a cell of a monocrystalline or polycrystalline module.
 
-An expert judged each cell as functional or defective, and said whether they were sure. The
-probability of a defect in ``labels.csv`` is that judgement: 0 functional, 1/3 functional but not
-sure, 2/3 defective but not sure, 1 defective. So what is above one half is defective here.
+The probability of a defect in ``labels.csv`` is an expert's judgement: 0 functional, 1/3 functional
+but unsure, 2/3 defective but unsure, 1 defective. Cells above one half are defective here.
 
-There is no public split. A quarter of the cells are for testing (the authors held as many out) and
-an eighth of the others for validation, each drawn alike from the eight groups of type and
-probability with the data sets' fixed seed. Which module a cell is of is not published: cells of one
-module may be in different splits.
+There is no public split. A quarter of the cells are the test split (the authors held out as many)
+and an eighth of the others the validation split, stratified by the eight groups of type and
+probability and drawn with the data sets' fixed seed. The cells' modules are not published, so that
+cells of one module may be in different splits.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from pmae.errors import DataError
 CLASS_NAMES = ("functional", "defective")
 TYPES = ("mono", "poly")
 PROBABILITIES = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
-_TEST_SHARE = 0.25
-_VAL_SHARE = 0.125
+_TEST_FRACTION = 0.25
+_VAL_FRACTION = 0.125
 _FIELDS = 3
 
 
@@ -39,29 +38,29 @@ def load_elpv(folder: Path, resolution: int, *, val: bool = True) -> ImageData:
     """List the photographs with their labels.
 
     Args:
-        folder: of ``labels.csv`` and ``images``.
+        folder: with ``labels.csv`` and ``images``.
         resolution: edge length in pixels.
-        val: False for no validation split: its images are training images.
+        val: False = no validation split, and its images stay in the train split.
 
     Raises:
         DataError: the labels are missing or broken; names the line.
     """
     samples = _samples(folder)
     everything = file_split(folder, samples, resolution=resolution, channels=1)
-    rest, test = carve(everything, _TEST_SHARE, index=0)
-    train, held_out = hold_out(rest, _VAL_SHARE, index=1, wanted=val)
+    rest, test = carve(everything, _TEST_FRACTION, index=0)
+    train, held_out = hold_out(rest, _VAL_FRACTION, index=1, wanted=val)
     return ImageData("elpv", _defects(train), _defects(held_out), _defects(test), CLASS_NAMES)
 
 
 def _defects(split: Split) -> Split:
-    """From groups of type and probability to classes."""
+    """Replace the groups of type and probability by classes."""
     assert isinstance(split, FileSplit)
     probability = split.labels % len(PROBABILITIES)
     return FileSplit(split.files, (probability >= len(PROBABILITIES) // 2).to(torch.int64))
 
 
 def _samples(folder: Path) -> list[NamedSample]:
-    """The file and the group of each photograph."""
+    """Read the file and the group of each photograph."""
     path = folder / "labels.csv"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

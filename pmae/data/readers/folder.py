@@ -1,4 +1,8 @@
-"""Images in class-per-folder trees: ``folder:<name>`` under the data root, and ImageNet."""
+"""Images in one folder a class: ``folder:<name>`` under the data root, and ImageNet.
+
+torchvision's `ImageFolder` lists them. Its loader does not read them: it clips pictures of 16 bits
+(of 64 values 2 were left), and shrinks no JPEG while it decodes it.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ from pmae.data.streaming import FileSplit, ImageFiles
 from pmae.errors import DataError, DatasetUnreadableError
 
 _SPLITS = ("train", "val", "test")
-_TEST_SHARE = 0.2
-_VAL_SHARE = 0.1
-_IMAGENET_VAL_SHARE = 0.02
+_TEST_FRACTION = 0.2
+_VAL_FRACTION = 0.1
+_IMAGENET_VAL_FRACTION = 0.02
 """About 25,000 of the 1,281,167 training images."""
 
 NamedSample = tuple[str, int]
@@ -30,11 +34,11 @@ NamedSample = tuple[str, int]
 
 
 def load_folder(name: str, folder: Path, resolution: int, *, val: bool = True) -> ImageData:
-    """List the images; each is cut to a centred square when it is read.
+    """List the images; each is cropped to a centred square when it is read.
 
-    With sub-folders ``train`` and, if they are there, ``val`` and ``test``, these are the splits;
-    what is missing is cut from ``train``, classes in equal shares. Without them the folder itself
-    holds the classes. The images are grey if all files are, else RGB.
+    The splits are the sub-folders ``train``, ``val`` and ``test``; a missing one is held out of
+    train, the same fraction of each class. Without a folder ``train`` the classes are the
+    sub-folders themselves. The images are grey if all files are, else RGB.
 
     Raises:
         DataError: no images, or classes that differ between splits.
@@ -54,16 +58,16 @@ def load_folder(name: str, folder: Path, resolution: int, *, val: bool = True) -
         for split, listed in samples.items()
     }
     if "test" not in splits:
-        splits["train"], splits["test"] = carve(splits["train"], _TEST_SHARE, index=0)
+        splits["train"], splits["test"] = carve(splits["train"], _TEST_FRACTION, index=0)
     if not val:
         splits["val"] = nothing(splits["train"])
     elif "val" not in splits:
-        splits["train"], splits["val"] = carve(splits["train"], _VAL_SHARE, index=1)
+        splits["train"], splits["val"] = carve(splits["train"], _VAL_FRACTION, index=1)
     return ImageData(name, splits["train"], splits["val"], splits["test"], tuple(classes))
 
 
 def load_imagenet(folder: Path, resolution: int, *, val: bool = True) -> ImageData:
-    """List ImageNet-1k; its validation images are the test split, val is cut from train.
+    """List ImageNet-1k; its validation images are the test split, val is held out of train.
 
     Raises:
         DataError: no images, or classes that differ between the two.
@@ -78,13 +82,13 @@ def load_imagenet(folder: Path, resolution: int, *, val: bool = True) -> ImageDa
             "val needs its images sorted into the folders of their classes"
         )
     everything = file_split(folder, listed, resolution=resolution, channels=3)
-    train, held_out = hold_out(everything, _IMAGENET_VAL_SHARE, index=0, wanted=val)
+    train, held_out = hold_out(everything, _IMAGENET_VAL_FRACTION, index=0, wanted=val)
     test = file_split(folder, test_listed, resolution=resolution, channels=3)
     return ImageData("imagenet", train, held_out, test, _imagenet_names(classes))
 
 
 def _imagenet_names(wnids: Sequence[str]) -> tuple[str, ...]:
-    """English names where these are the 1,000 classes of ILSVRC 2012, else the folders' names."""
+    """English names for the 1,000 classes of ILSVRC 2012, else the folders' names."""
     names: list[str] = ResNet50_Weights.DEFAULT.meta["categories"]
     is_whole = len(wnids) == len(names) and (wnids[0], wnids[-1]) == ("n01440764", "n15075141")
     return tuple(names if is_whole else wnids)
@@ -93,7 +97,7 @@ def _imagenet_names(wnids: Sequence[str]) -> tuple[str, ...]:
 def file_split(
     folder: Path, samples: Sequence[NamedSample], *, resolution: int, channels: int
 ) -> FileSplit:
-    """A split of single-class images, whose centred squares are kept."""
+    """Make a split of image files with one class each, cropped to centred squares."""
     files = ImageFiles(
         root=folder,
         names=np.array([os.fsencode(path) for path, _ in samples], dtype=np.bytes_),
@@ -106,7 +110,7 @@ def file_split(
 
 
 def _listing(folder: Path, root: str) -> tuple[list[str], list[NamedSample]]:
-    """The class folders of ``folder / root``, and the images in them."""
+    """List the class folders of ``folder / root``, and the images in them."""
     top = folder / root
     _check_readable(top)
     try:
@@ -119,10 +123,10 @@ def _listing(folder: Path, root: str) -> tuple[list[str], list[NamedSample]]:
 
 
 def _check_readable(top: Path) -> None:
-    """Refuse a tree of which a part would be left out without a word.
+    """Refuse a tree with an unreadable folder, which would be skipped silently.
 
     Raises:
-        DatasetUnreadableError: a folder of it cannot be listed; says by whom.
+        DatasetUnreadableError: a folder cannot be listed; says how to fix it.
     """
 
     def refuse(error: OSError) -> None:

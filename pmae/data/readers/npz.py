@@ -51,8 +51,8 @@ MEDMNIST_CLASS_NAMES = {
         "colorectal adenocarcinoma epithelium",
     ),
 }
-_TEST_SHARE = 0.2
-_VAL_SHARE = 0.1
+_TEST_FRACTION = 0.2
+_VAL_FRACTION = 0.1
 _CHUNK_BYTES = 64 << 20
 _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -66,21 +66,21 @@ def load_npz(
     class_names: tuple[str, ...] = (),
     val: bool = True,
 ) -> ImageData:
-    """Read the arrays, scaled to ``resolution`` piece by piece while they are unpacked.
+    """Read the arrays in chunks, scaled to ``resolution`` as they are unpacked.
 
-    Labels of one column are classes, of several columns binary labels. What is missing of val and
-    test is cut from train.
+    One column of labels holds classes, several columns are binary labels. A missing val or test
+    split is held out of train.
 
     Args:
         name: of the data set.
-        path: the file.
+        path: of the file.
         resolution: edge length in pixels.
-        memory_bytes: what the images may take.
+        memory_bytes: maximum for the images.
         class_names: default: the numbers of the classes.
-        val: False for no validation split: one of the file is left out, and none is cut from train.
+        val: False = no validation split: that of the file is ignored, and none is held out.
 
     Raises:
-        DataError: an array that is missing, broken, of another shape or type, or too large.
+        DataError: an array is missing, broken, of another shape or type, or too large.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -93,11 +93,11 @@ def load_npz(
         reader.check_memory(names, memory_bytes)
         splits: dict[str, Split] = {split: reader.split(split) for split in names}
     if "test" not in splits:
-        splits["train"], splits["test"] = carve(splits["train"], _TEST_SHARE, index=0)
+        splits["train"], splits["test"] = carve(splits["train"], _TEST_FRACTION, index=0)
     if not val:
         splits["val"] = nothing(splits["train"])
     elif "val" not in splits:
-        splits["train"], splits["val"] = carve(splits["train"], _VAL_SHARE, index=1)
+        splits["train"], splits["val"] = carve(splits["train"], _VAL_FRACTION, index=1)
     classes = class_names or _numbers(list(splits.values()))
     return ImageData(name, splits["train"], splits["val"], splits["test"], classes)
 
@@ -110,7 +110,7 @@ def _numbers(splits: list[Split]) -> tuple[str, ...]:
 
 
 class _Reader:
-    """Reads the arrays of one file."""
+    """Reader of the arrays of one file."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, resolution: int) -> None:
         self._path = path
@@ -118,7 +118,7 @@ class _Reader:
         self._resolution = resolution
 
     def check_memory(self, splits: list[str], memory_bytes: int) -> None:
-        """Refuse, before anything is read, what would not fit."""
+        """Refuse images that do not fit into memory, by their headers."""
         needed = 0
         for split in splits:
             with self._opened(f"{split}_images") as file:
@@ -127,13 +127,13 @@ class _Reader:
             needed += shape[0] * channels * self._resolution**2
         if needed > memory_bytes:
             raise DataError(
-                f"{self._path} takes {needed:,} bytes at {self._resolution} pixels, where "
-                f"{memory_bytes:,} may be used; a lower dataset.resolution takes less, and "
-                "PMAE_DATA_MEMORY_BYTES allows more"
+                f"{self._path} takes {needed:,} bytes at {self._resolution} pixels, more than the "
+                f"{memory_bytes:,} allowed; lower dataset.resolution, or raise "
+                "PMAE_DATA_MEMORY_BYTES"
             )
 
     def split(self, split: str) -> MemorySplit:
-        """The images and labels of one split."""
+        """Read the images and labels of one split."""
         images, labels = self._images(split), self._labels(split)
         if len(images) != len(labels):
             raise DataError(
@@ -160,7 +160,7 @@ class _Reader:
         shape, dtype = self._header(file, f"{split}_images")
         if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 3):
             raise DataError(
-                f"{self._path}: {split}_images is {shape} of {dtype}; valid is (n, height, width) "
+                f"{self._path}: {split}_images is {shape} of {dtype}; expected (n, height, width) "
                 "or (n, height, width, 3) of uint8"
             )
         return shape
@@ -172,13 +172,13 @@ class _Reader:
             shape, dtype = self._header(file, name)
             if dtype.kind not in "iub" or len(shape) not in (1, 2):
                 raise DataError(
-                    f"{self._path}: {name} is {shape} of {dtype}; valid is (n,), (n, 1) or (n, k) "
-                    "of whole numbers"
+                    f"{self._path}: {name} is {shape} of {dtype}; expected (n,), (n, 1) or (n, k) "
+                    "of integers"
                 )
             data = self._read(file, math.prod(shape) * dtype.itemsize, name)
         labels = torch.from_numpy(data.view(dtype).astype(np.int64)).reshape(shape)
         if len(labels) and int(labels.min()) < 0:
-            raise DataError(f"{self._path}: {name} has a negative label; classes count from 0")
+            raise DataError(f"{self._path}: {name} has a negative label; expected 0 or more")
         return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
     def _opened(self, name: str) -> IO[bytes]:
@@ -195,7 +195,7 @@ class _Reader:
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
             shape, fortran_order, dtype = read[npy.read_magic(file)](file)
         except (*_BROKEN, KeyError, SyntaxError, TokenError) as error:
-            # numpy reads the header as Python, and tells of a damaged one in many ways.
+            # numpy parses the header as Python, and a damaged one raises many kinds of errors.
             raise DataError(f"{self._path}: {name} is not an npy array: {error}") from error
         if fortran_order and len(shape) > 1:
             raise DataError(
@@ -210,5 +210,5 @@ class _Reader:
         except _BROKEN as error:
             raise DataError(f"{self._path}: {name} is broken: {error}") from error
         if len(data) != size:
-            raise DataError(f"{self._path}: {name} is cut short")
+            raise DataError(f"{self._path}: {name} is truncated")
         return np.frombuffer(data, np.uint8)

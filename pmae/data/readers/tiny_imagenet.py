@@ -1,7 +1,7 @@
-"""Tiny ImageNet from its zip's tree (Stanford CS231n): 200 classes, 64 pixels.
+"""Tiny ImageNet from the folders of its zip file (Stanford CS231n): 200 classes, 64 pixels.
 
-The public test images have no labels: the validation images are the test split, and val is cut
-from train.
+The public test images have no labels, so the validation images are the test split, and val is held
+out of train.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pmae.data.readers.folder import NamedSample, file_split
 from pmae.data.splits import hold_out
 from pmae.errors import DataError
 
-_VAL_SHARE = 0.05
+_VAL_FRACTION = 0.05
 """25 of the 500 training images of each class."""
 _SUFFIX = ".JPEG"
 
 
 def load_tiny_imagenet(folder: Path, resolution: int, *, val: bool = True) -> ImageData:
-    """List the images; classes are in the order of their sorted WordNet ids.
+    """List the images; classes are ordered by WordNet id.
 
     Raises:
-        DataError: a folder or annotation that is missing or does not agree with the others.
+        DataError: a folder or annotation is missing, or names an unknown class.
     """
     wnids = sorted(_lines(folder / "wnids.txt"))
     everything = file_split(
         folder, _train_samples(folder, wnids), resolution=resolution, channels=3
     )
-    train, held_out = hold_out(everything, _VAL_SHARE, index=0, wanted=val)
+    train, held_out = hold_out(everything, _VAL_FRACTION, index=0, wanted=val)
     test = file_split(folder, _val_samples(folder, wnids), resolution=resolution, channels=3)
     return ImageData("tiny_imagenet", train, held_out, test, _class_names(folder, wnids))
 
@@ -39,7 +39,7 @@ def _train_samples(folder: Path, wnids: list[str]) -> list[NamedSample]:
     for label, wnid in enumerate(wnids):
         images = folder / "train" / wnid / "images"
         if not images.is_dir():
-            raise DataError(f"{images} is missing, the class {wnid} stands in wnids.txt")
+            raise DataError(f"{images} is missing, but wnids.txt lists the class {wnid}")
         names = sorted(path.name for path in images.iterdir() if path.suffix == _SUFFIX)
         if not names:
             raise DataError(f"{images} holds no {_SUFFIX} images")
@@ -63,7 +63,7 @@ def _val_samples(folder: Path, wnids: list[str]) -> list[NamedSample]:
 
 
 def _class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
-    """The first English word of each class; with its id where two classes share the word."""
+    """The first English name of each class, with its id where two classes share the name."""
     path = folder / "words.txt"
     words = dict(line.split("\t", 1) for line in _lines(path) if "\t" in line)
     names = [words[wnid].split(",")[0].strip() if wnid in words else wnid for wnid in wnids]

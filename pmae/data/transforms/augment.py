@@ -1,6 +1,6 @@
 """RandomResizedCrop and horizontal flip for a whole batch at once.
 
-The crop boxes have torchvision's distribution, and the resampling is torchvision's.
+Crop boxes have torchvision's distribution, and the resampling equals torchvision's.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pmae.spec import AugmentationSpec
 
 _TRIES = 10
 """Boxes drawn for an image before the fallback, as in torchvision's RandomResizedCrop."""
-_CPU_PIECE = 1 << 19
-"""Values that are worked on at once: more would leave the processor's cache, and the memory for
-intermediate results would go back to the system and be zeroed anew at each step."""
+_CPU_CHUNK_VALUES = 1 << 19
+"""Values to process at once on a CPU. More would exceed the processor's cache, and the allocator
+would return the intermediate results to the system, to be zeroed again at each step."""
 
 
 @dataclass(frozen=True)
 class AugmentationDraw:
-    """What is drawn for the images of a batch.
+    """Random crops and flips of the images of a batch.
 
     Attributes:
         boxes: ``(batch, 4)`` int64: top, left, height, width in pixels; None: no crop.
@@ -36,7 +36,7 @@ class AugmentationDraw:
     mirrored: Tensor | None
 
     def part(self, rows: slice) -> AugmentationDraw:
-        """The draw of some images of the batch."""
+        """Select the draw of some images of the batch."""
         return AugmentationDraw(
             None if self.boxes is None else self.boxes[rows],
             None if self.mirrored is None else self.mirrored[rows],
@@ -53,17 +53,17 @@ class AugmentationDraw:
         """
         rows = len(images)
         if images.device.type == "cpu":
-            rows = max(1, _CPU_PIECE // images[0].numel())
+            rows = max(1, _CPU_CHUNK_VALUES // images[0].numel())
         if len(images) <= rows:
             return _augmented(images, self)
         pixels = torch.empty(images.shape, dtype=torch.float32, device=images.device)
         for start in range(0, len(images), rows):
-            piece = slice(start, start + rows)
-            pixels[piece] = _augmented(images[piece], self.part(piece))
+            chunk = slice(start, start + rows)
+            pixels[chunk] = _augmented(images[chunk], self.part(chunk))
         return pixels
 
     def apply_to_object_masks(self, masks: Tensor) -> Tensor:
-        """Crop, scale back and flip object masks as the images are; scaled by the nearest pixel.
+        """Crop, scale back and flip object masks like the images, by the nearest pixel.
 
         Args:
             masks: ``(batch, height, width)`` uint8 object numbers, on any device.
@@ -96,7 +96,7 @@ def draw_augmentation(
     """Draw crops and flips for the images of a batch.
 
     Args:
-        batch: how many images.
+        batch: number of images.
         height: of the images in pixels.
         width: of the images in pixels.
         spec: resolved.
@@ -135,9 +135,9 @@ def sample_crops(
 ) -> Tensor:
     """Draw crop boxes as torchvision's RandomResizedCrop does.
 
-    A box has an area drawn uniformly from ``scale`` (share of the image's area) and a log aspect
-    ratio drawn uniformly from ``log(ratio)``; the first of ten draws that fits is taken, else the
-    largest centred box of an allowed aspect ratio.
+    A box has an area drawn uniformly from ``scale`` (a fraction of the image's area) and a log
+    aspect ratio drawn uniformly from ``log(ratio)``. The first of ten draws that fits into the
+    image is used, or else the largest centred box of an allowed aspect ratio.
 
     Returns:
         ``(batch, 4)`` int64: top, left, height, width in pixels.

@@ -1,7 +1,7 @@
-"""Floor of the pixels' standard deviation: chosen from the data where the spec gives none.
+"""Floor of the pixels' standard deviation: chosen from the data if the spec gives none.
 
-A pixel that hardly varies is divided by a tiny deviation. A crop then moves strokes or another
-part of the picture onto it, where they count hundreds of times as much as anywhere else.
+Standardisation divides a nearly constant pixel by a tiny deviation. A crop that moves another part
+of the picture onto it gives values hundreds of times as large as anywhere else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_IMAGES = 10_000
 _MIN_DRAWS = 4096
 _BATCH = 1024
 _SEED = 0
-"""Of the images and crops that are looked at: runs of any seed share their statistics."""
+"""Seed of the images and crops: runs of any seed share their statistics."""
 
 
 def train_statistics(
@@ -33,11 +33,11 @@ def train_statistics(
 
     Args:
         train: the images.
-        floor: least standard deviation, of pixels in [0, 1]; None: :func:`choose_floor`.
+        floor: minimal standard deviation, of pixels in [0, 1]; None: :func:`choose_floor`.
         augmentation: of training images; resolved.
 
     Returns:
-        The statistics on the CPU, and the floor that they have.
+        The statistics on the CPU, and their floor.
     """
     plain = pixel_statistics(batch.images for batch in train.in_order(_BATCH))
     if floor is None:
@@ -46,10 +46,10 @@ def train_statistics(
 
 
 def choose_floor(plain: PixelStatistics, moment: Tensor) -> float:
-    """Choose the least floor at which augmented images have at most 1.1 times unit variance.
+    """Choose the smallest floor at which augmented images have at most 1.1 times unit variance.
 
-    Images whose pixels all vary alike, as natural ones do, are below that bound by themselves:
-    the floor is then 0.02, and their statistics are the plain ones.
+    Natural images, whose pixels all vary alike, are below that bound anyway: their floor is 0.02,
+    and has no effect.
 
     Args:
         plain: statistics without a floor.
@@ -73,9 +73,9 @@ def choose_floor(plain: PixelStatistics, moment: Tensor) -> float:
 
 
 def augmented_moment(train: Split, mean: Tensor, augmentation: AugmentationSpec) -> Tensor:
-    """Mean squared deviation of every pixel of augmented images from the plain images' mean.
+    """Measure the mean squared deviation of augmented pixels from the plain images' mean.
 
-    At most 10,000 images are read, and at least 4,096 crops drawn, each image equally often.
+    Reads at most 10,000 images, and draws at least 4,096 crops, each image equally often.
 
     Args:
         train: the images.
@@ -98,12 +98,12 @@ def augmented_moment(train: Split, mean: Tensor, augmentation: AugmentationSpec)
 
 
 def floor_warning(statistics: PixelStatistics, floor: float, *, chosen: bool) -> str | None:
-    """Say how many pixels are at the floor; None if there are none.
+    """Describe how many pixels are at the floor; None if there are none.
 
     Args:
         statistics: with the floor.
         floor: of the standard deviation.
-        chosen: whether :func:`choose_floor` chose it.
+        chosen: True = :func:`choose_floor` chose it.
     """
     std = statistics.std
     count = int((std <= torch.tensor(floor, dtype=std.dtype)).sum())
@@ -112,5 +112,5 @@ def floor_warning(statistics: PixelStatistics, floor: float, *, chosen: bool) ->
     reason = f", so that augmented images have at most {MAX_VARIANCE} times unit variance"
     return (
         f"dataset.std_floor: {count} of {std.numel()} pixels have a standard deviation below "
-        f"{floor:g}, which is taken instead{reason if chosen else ''}"
+        f"{floor:g}, which is used instead{reason if chosen else ''}"
     )

@@ -1,6 +1,7 @@
-"""Crops scaled with torchvision's antialiased bicubic filter, a whole batch at once.
+"""Crop and resize a whole batch at once with torchvision's antialiased bicubic filter.
 
-Each image becomes ``R X C^T``: two products with small matrices of its own, which also mirror it.
+Each image becomes ``R X C^T``: ``R`` resamples its rows, and ``C`` resamples its columns and may
+mirror them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from torch import Tensor
 from pmae.runtime.transfer import to_device
 
 _BICUBIC_SUPPORT = 2.0
-"""Half of the filter's width, in pixels of the coarser grid."""
+"""Half the filter's width, in pixels of the coarser grid."""
 
 
 def resized_crop(
     images: Tensor, boxes: Tensor, *, size: int | None = None, mirrored: Tensor | None = None
 ) -> Tensor:
-    """Cut each image to its box and scale that with an antialiased bicubic filter.
+    """Crop each image to its box and resize it with an antialiased bicubic filter.
 
-    Equals ``torchvision.transforms.v2.functional.resized_crop`` on float images, image by image,
-    to 4e-5 of the values' range.
+    Equals ``torchvision.transforms.v2.functional.resized_crop`` of each float image, to 4e-5 of the
+    values' range.
 
     Args:
         images: ``(batch, channels, height, width)`` float.
         boxes: ``(batch, 4)`` int64: top, left, height, width, within the image; on any device.
         size: edge length of the result in pixels; default: height and width of the images.
-        mirrored: ``(batch,)`` bool, which images to mirror left to right; default: none.
+        mirrored: ``(batch,)`` bool, True = mirror left to right; default: none.
 
     Returns:
         ``(batch, channels, size, size)``; values may overshoot the input's range.
@@ -48,12 +49,12 @@ def resized_crop(
 def resized_crop_of_numbers(
     numbers: Tensor, boxes: Tensor, *, mirrored: Tensor | None = None
 ) -> Tensor:
-    """Cut each image of object numbers to its box and scale that by the nearest pixel.
+    """Crop each image of object numbers to its box and resize it by the nearest pixel.
 
     Args:
         numbers: ``(batch, height, width)``, any type.
-        boxes: as of :func:`resized_crop`.
-        mirrored: as of :func:`resized_crop`.
+        boxes: as in :func:`resized_crop`.
+        mirrored: as in :func:`resized_crop`.
 
     Returns:
         ``(batch, height, width)`` of the same type.
@@ -69,7 +70,7 @@ def resized_crop_of_numbers(
 
 
 def _nearest(size: int, start: Tensor, length: Tensor) -> Tensor:
-    """``(batch, size)`` int64: the pixel under the centre of each output pixel."""
+    """The input pixel under the centre of each output pixel: ``(batch, size)`` int64."""
     output = torch.arange(size, device=start.device)
     return start[:, None] + ((2 * output + 1) * length[:, None]) // (2 * size)
 
@@ -77,7 +78,7 @@ def _nearest(size: int, start: Tensor, length: Tensor) -> Tensor:
 def _resampling_matrix(
     size: int, out: int, start: Tensor, length: Tensor, mirrored: Tensor | None = None
 ) -> Tensor:
-    """``(batch, out, size)`` float32: row i weighs the input pixels of output pixel i."""
+    """Weights of the input pixels for each output pixel: ``(batch, out, size)`` float32."""
     first, weights = (
         part.index_select(0, length) for part in _weights_by_length(size, out, start.device)
     )
@@ -88,21 +89,21 @@ def _resampling_matrix(
         weights = torch.where(flip[:, :, None], weights.flip(1), weights)
     taps = weights.shape[2]
     columns = first[:, :, None] + torch.arange(taps, device=start.device)
-    # Weights beyond the box are 0; those beyond the image land in the columns that are cut off.
+    # Weights outside the box are 0; those outside the image fall into columns that are dropped.
     padded = torch.zeros(len(first), out, size + taps, device=start.device)
     return padded.scatter_(2, columns, weights)[:, :, :size]
 
 
 @lru_cache(maxsize=16)
 def _weights_by_length(size: int, out: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For boxes at 0 of each length up to ``size``: the pixels that an output pixel needs.
+    """Compute the filter's weights for boxes of each length up to ``size`` that start at 0.
 
-    The filter stretches with the scale when it shrinks (antialiasing), is cut at the box's edges
-    and normalised, as in PIL and torch.
+    When shrinking, the filter is stretched by the scale (antialiasing); it is cut off at the box's
+    edges and normalised, as in PIL and torch.
 
     Returns:
-        On ``device``: the first input pixel, ``(size + 1, out)`` int64, and the weights from there
-        on, ``(size + 1, out, taps)`` float32; the row of length 0 is never used.
+        On ``device``: the first input pixel of each output pixel, ``(size + 1, out)`` int64, and
+        the weights from there on, ``(size + 1, out, taps)`` float32. Row 0 is never used.
     """
     length = torch.arange(size + 1).clamp(min=1)[:, None].double()
     scale = length / out

@@ -1,4 +1,4 @@
-"""Whole images to another resolution."""
+"""Resize whole images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHUNK = 1024
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
-    """Scale with an antialiased bicubic filter; images that have the resolution stay as they are.
+    """Resize with an antialiased bicubic filter; images of that resolution are returned unchanged.
 
     Args:
         images: ``(n, channels, height, width)`` uint8.

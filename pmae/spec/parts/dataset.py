@@ -40,7 +40,7 @@ class DatasetSpec(SpecModel):
         le=1,
         description="Minimal standard deviation of a pixel that standardisation divides by, where "
         "black is 0 and white is 1: nearly constant pixels would become huge otherwise. Default: "
-        "the smallest value, from 0.02, at which augmented training images have at most 1.5 times "
+        "the smallest value, from 0.02, at which augmented training images have at most 1.1 times "
         "unit variance; checkpoints record it in their spec.",
     )
 

@@ -6,7 +6,10 @@ the trainer, and a trainer whose helper was killed dies by a signal too, so that
 from its newest checkpoint.
 
 Lightning would start the other processes by running the trainer's own command line again, which
-would take leases and read the supervisor's pipe; they are started here instead.
+would take leases and read the supervisor's pipe; they are started here instead. `torchrun` and
+`torch.multiprocessing` do not serve either. Under torchrun's agent no rank is the trainer, whose
+death by a signal says "resume me". A helper of `torch.multiprocessing` that waits for the others in
+C++ outlives a killed trainer: all that it is sent is SIGINT, which Python never gets to handle.
 """
 
 from __future__ import annotations
@@ -164,11 +167,16 @@ class Ranks:
             raise TrainingError("; ".join(self._reasons)) from error
 
     def _start(self, task: RankTask) -> None:
-        helper = subprocess.Popen(
-            [sys.executable, "-m", "pmae.training.process.distributed_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        # Blocked until the helper ignores it: a scheduler may signal the group while it imports.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            helper = subprocess.Popen(
+                [sys.executable, "-m", "pmae.training.process.distributed_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._helpers.append(helper)
         assert helper.stdin is not None
         # The pipe stays open: its end is how a helper learns of this process's end.

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 
-import pytorch_lightning as pl
 import torch
 
 from pmae.basis.store import BasisStore
@@ -78,15 +77,7 @@ def _compute(task: RankTask) -> None:
         method_for(spec, basis),
         rank=task.rank,
     )
-    fit(module, first, [Restore(state), IgnoreSignals()], accelerator)
-
-
-class IgnoreSignals(pl.Callback):
-    """Undoes what Lightning does at the start: its SIGTERM handler talks to the other ranks."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Ignore signals again."""
-        _ignore_signals()
+    fit(module, first, [Restore(state)], accelerator)
 
 
 def _ignore_signals() -> None:

@@ -15,6 +15,10 @@ Whoever wants a trainer sends one end of a socket pair over the control socket. 
 
 The server ends when nobody holds the other end of the control socket any more. Its trainers then go
 on: each has its own supervisor's pipe.
+
+The standard library's fork server does not serve. It answers only the process that started it, not
+that process's forks (``ChildProcessError``), and a worker's fork is who needs a trainer; and it
+takes over the whole environment, with the passwords that no trainer may learn.
 """
 
 from __future__ import annotations
@@ -152,7 +156,9 @@ def main() -> None:
     """Serve; in a forked child, be the trainer."""
     # Who is stopped from a terminal stops the owner, and that ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Blocked, not ignored: a trainer inherits it, and what it is sent before it can leave by it
+    # waits until `StopSignal.install` unblocks it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     control = socket.socket(fileno=int(sys.argv[1]))
     _preload()
     server = Server(control)
@@ -169,6 +175,8 @@ def _preload() -> None:
 
     if sys.modules["torch"].cuda.is_initialized():
         raise RuntimeError("CUDA was initialised by an import: no process can be forked from here")
+    # They stay frozen in trainers: a last collection of them would take each trainer two seconds of
+    # computing at its end, and copy the memory that it shares.
     gc.collect()
     gc.freeze()
 
@@ -182,8 +190,6 @@ def _become_trainer(request: Request) -> None:
     os.close(request.log)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.unfreeze()
     sys.argv[1:] = request.arguments
     # Where processes are listed it would look like the server.
     setproctitle(" ".join(["pmae.train", *request.arguments]))

@@ -21,8 +21,8 @@ EXIT_DISK_FULL = 74
 DISK_FULL = "the disk is full; the last good checkpoint is kept: free some space and resume"
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
-    """SIGTERM asked the trainer to leave."""
+class StopRequested(BaseException):
+    """SIGTERM asked the trainer to leave. No error, so that no ``except Exception`` swallows it."""
 
 
 class StopSignal:
@@ -30,19 +30,30 @@ class StopSignal:
 
     Inside :meth:`deferred` it only remembers, and the loop leaves at its next step boundary.
     Outside there is nothing to save, and it raises :class:`StopRequested` at once.
+
+    No moment loses the signal: a forked trainer starts with SIGTERM blocked, and one that comes
+    then waits until :meth:`install` unblocks it.
+
+    Attributes:
+        requested: SIGTERM came.
+        interrupted: :class:`StopRequested` was raised in the middle of something, which may have
+            turned it into an error of its own, as an import in C does.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.interrupted = False
         self._deferred = False
 
     def install(self) -> None:
-        """Handle SIGTERM in this process; call from the main thread."""
+        """Handle SIGTERM in this process, and one that waits; call from the main thread."""
         signal.signal(signal.SIGTERM, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Only remember a SIGTERM while the block runs; raise it at its end."""
+        self.check()
         self._deferred = True
         try:
             yield
@@ -58,6 +69,7 @@ class StopSignal:
     def _handle(self, _signum: int, _frame: FrameType | None) -> None:
         self.requested = True
         if not self._deferred:
+            self.interrupted = True
             raise StopRequested
 
 

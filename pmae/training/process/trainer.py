@@ -77,13 +77,13 @@ def main() -> int:
     """Run the trainer; returns the exit status."""
     arguments = _arguments()
     stop = StopSignal()
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
     try:
         stop.install()
         if arguments.supervised:
             watch_supervisor(sys.stdin.fileno(), arguments.silence_seconds)
-        logging.basicConfig(
-            level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-        )
         return _train(arguments, stop)
     except StopRequested:
         _log.info("stopped on request")
@@ -128,9 +128,10 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
         # CUDA reads this when it starts; without it cuBLAS is not deterministic.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         _work(run_dir, lease, spec, events, stop)
-    except StopRequested:
-        raise
-    except Exception as error:  # noqa: BLE001 - every failure becomes an event with a reason
+    except Exception as error:
+        if stop.interrupted:
+            raise StopRequested from error
+        # Every failure becomes an event with a reason.
         # What is ours says what was wrong and where; of anything else the place is what is wanted.
         _log.error("the run failed: %s", error, exc_info=not isinstance(error, PmaeError))
         full = isinstance(error, OSError) and error.errno in _DISK_FULL_ERRORS
@@ -150,10 +151,12 @@ def _work(
     if isinstance(spec, EvaluateSpec):
         from pmae.evaluate.job import run as evaluate
 
+        stop.check()
         evaluate(run_dir, lease, spec, StorageSettings(), events, stop)
     else:
         from pmae.training.run import run as pretrain
 
+        stop.check()
         pretrain(run_dir, lease, spec, StorageSettings(), events, stop)
 
 

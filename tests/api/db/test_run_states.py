@@ -147,7 +147,7 @@ def test_cancelling(sessions: Sessions) -> None:
     with sessions.begin() as session:
         run_states.finish(session, claimed, state="cancelled", reason="cancelled")
     with (
-        pytest.raises(TransitionRefusedError, match="is cancelled already"),
+        pytest.raises(TransitionRefusedError, match="is already cancelled"),
         sessions.begin() as session,
     ):
         run_states.request_cancel(session, running, actor="api")
@@ -157,7 +157,7 @@ def test_cancelling(sessions: Sessions) -> None:
     with sessions.begin() as session:
         run_states.resume(session, running, actor="api")
         run_states.request_cancel(session, running, actor="api")
-    assert _row(sessions, running).reason == "cancelled while it waited to go on"
+    assert _row(sessions, running).reason == "cancelled while it waited to continue"
 
 
 def test_an_ended_lease_gives_the_run_back_as_often_as_it_may(sessions: Sessions) -> None:

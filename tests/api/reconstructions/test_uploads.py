@@ -41,8 +41,8 @@ DAMAGED = file(Image.fromarray(random_pixels(60, 90, 3)), "JPEG")[:900]
 NO_IMAGES = {
     "a bomb": (png_that_says(60_000, 60_000), "50,000,000 pixels"),
     "a truncated JPEG": (DAMAGED, "it is broken"),
-    "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "valid are PNG, JPEG"),
-    "a page": (b"<!doctype html><script>alert(1)</script>", "valid are PNG, JPEG"),
+    "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "expected PNG, JPEG"),
+    "a page": (b"<!doctype html><script>alert(1)</script>", "expected PNG, JPEG"),
     "nothing": (b"", "it is empty"),
     "32-bit numbers": (file(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "8 or 16 bits"),
 }

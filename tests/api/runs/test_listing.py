@@ -14,9 +14,9 @@ from sqlalchemy import event, insert, text
 from sqlalchemy.orm import Session
 
 from api.db.tables import RunRow
-from api.runs.filters import RunFilters
 from api.runs.listing import list_runs
 from pmae.schema import RunPage, RunSummary
+from pmae.schema.run_query import RunQuery
 from tests.api.live import LiveApi
 
 
@@ -233,16 +233,16 @@ def test_a_page_of_many_runs_is_read_along_the_primary_key(api: LiveApi) -> None
     add(api, 3000, lambda _: {})
     with api.sessions.begin() as session:
         session.execute(text("ANALYZE"))
-        first = list_runs(session, RunFilters(limit=50))
-        second = RunFilters(limit=50, cursor=first.next_cursor)
-        plans = [plan(session, filters) for filters in (RunFilters(limit=50), second)]
+        first = list_runs(session, RunQuery(limit=50))
+        second = RunQuery(limit=50, cursor=first.next_cursor)
+        plans = [plan(session, filters) for filters in (RunQuery(limit=50), second)]
     for told in plans:
         assert "runs_pkey" in told or "SCAN runs" in told or "INTEGER PRIMARY KEY" in told
         assert "Sort" not in told
         assert "TEMP B-TREE" not in told
 
 
-def plan(session: Session, filters: RunFilters) -> str:
+def plan(session: Session, filters: RunQuery) -> str:
     """How the database reads a page."""
     explain = "EXPLAIN QUERY PLAN" if session.get_bind().dialect.name == "sqlite" else "EXPLAIN"
     seen: list[tuple[str, Any]] = []

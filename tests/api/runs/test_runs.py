@@ -68,7 +68,7 @@ BAD_FILTERS: list[tuple[dict[str, Any], str, str]] = [
     ({"stat": "failed"}, "stat", "did you mean 'state'"),
     ({"tag": "\x00"}, "tag", "cannot hold the character U+0000"),
     ({"method": "pme"}, "method", "expected one of pmae, mae"),
-    ({"sort": "lost"}, "sort", "valid are created, name, top1, finished, priority and metric"),
+    ({"sort": "lost"}, "sort", "expected one of created, name, top1, finished, priority, metric"),
 ]
 
 

@@ -70,7 +70,7 @@ def test_images_of_the_readers_own_stay_while_the_run_goes_on(
     expect(pictures).to_have_count(2 * 6)
     expect(watched.page).not_to_have_url(re.compile("images="))
     upload.set_input_files(tmp_path / "drawing.png")
-    refusal = watched.page.get_by_text("drawing.png: it is no image that is read")
+    refusal = watched.page.get_by_text("drawing.png: it is not an image of a supported")
     expect(refusal).to_be_visible()
     watched.page.get_by_role("button", name="Remove drawing.png").click()
     expect(refusal).to_be_hidden()

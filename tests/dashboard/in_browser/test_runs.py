@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from dashboard.connection import LIVE_SECONDS
 from tests.dashboard.browser import Watched
 from tests.dashboard.fake_service import FakeService
 from tests.support.waiting import wait_until
@@ -68,6 +70,28 @@ def test_the_list_is_live(watched: Watched, service: FakeService) -> None:
     service.advance(service.of_state("running").id, 4)
     expect(watched.page.get_by_text("epoch 27 of 60")).to_be_visible()
     assert watched.is_same_document()
+
+
+def test_nothing_is_read_again_until_an_event_comes(watched: Watched, service: FakeService) -> None:
+    run = service.of_state("running")
+    watched.open(f"/run?run={run.id}")
+    expect(watched.page.get_by_text("epoch 23 of 60 ·")).to_be_visible()
+    wait_until(lambda: service.streams == 1, "the stream that the dashboard reads")
+
+    def reads() -> int:
+        return sum(f"/runs/{run.id}" in request for request in service.requests)
+
+    def quiet(seconds: float) -> bool:
+        before = reads()
+        time.sleep(seconds)
+        return reads() == before
+
+    wait_until(lambda: quiet(2.5 * LIVE_SECONDS), "two refreshes in which nothing is read")
+    before = reads()
+    service.advance(run.id, 4)
+    expect(watched.page.get_by_text("epoch 27 of 60 ·")).to_be_visible()
+    assert reads() > before
+    assert service.streams == 1, "one stream for all pages"
 
 
 def zoom_in(page: Page, chart: Locator, last: str) -> None:

@@ -117,7 +117,7 @@ def test_submit_watch_download(stack: RunningStack, tmp_path: Path) -> None:
     files = [part for file in (own, page) for part in ("--image", str(file))]
     refused = run_pmae(["reconstruct", run_id, str(picture), *files], service)
     assert refused.returncode == 1
-    assert f"{page}: it is no image that is read here" in refused.stderr
+    assert f"{page}: it is not an image of a supported format" in refused.stderr
     status = run_pmae(["status"], service)
     assert (status.returncode, status.stdout.splitlines()[0]) == (0, "ready")
     evaluated = run_pmae(

@@ -93,6 +93,6 @@ def test_a_machine_without_the_database(tmp_path: Path) -> None:
     environment = installed_metadata(tmp_path / "site") | {"PMAE_HOME": str(tmp_path / "none")}
     for command in (["gc", "--dry-run"], ["keys", "list"], ["db", "check"]):
         done = run_pmae(command, environment)
-        _is_a_sentence(done, f"there is no database here ({tmp_path}/none)")
+        _is_a_sentence(done, f"there is no database in {tmp_path}/none;")
         typed = " ".join(part for part in command if not part.startswith("-"))
         assert done.stderr.strip().endswith(f"docker compose exec api pmae {typed}")

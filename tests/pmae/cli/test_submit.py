@@ -53,7 +53,7 @@ def test_a_familys_preset_is_submitted_by_its_parameters(api: LiveApi, pmae: Com
     assert run.spec == resolve(spec.model_copy(update={"epochs": 3, "tags": tuple(run.tags)}))
     wrong = pmae("submit", "paper?dataset=blood")
     assert wrong.returncode == 1
-    assert "dataset='blood'; valid are cifar10" in wrong.stderr
+    assert "dataset='blood'; expected one of cifar10" in wrong.stderr
 
 
 def test_a_dry_run_prints_what_would_be_queued(api: LiveApi, pmae: Command, tmp_path: Path) -> None:

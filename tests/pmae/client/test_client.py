@@ -61,7 +61,7 @@ EMPTY_ANSWERS: dict[str, str] = {
             "/runs?state=failed&tag=a+b&limit=7&cursor=x%3D",
         ),
         (lambda c: c.runs(method="mae", dataset="folder:x"), "GET",
-         "/runs?method=mae&dataset=folder%3Ax&limit=50"),
+         "/runs?method=mae&dataset=folder%3Ax"),
         (lambda c: c.metrics("a"), "GET", "/runs/a/metrics?max_points=400"),
         (
             lambda c: c.metrics("a", names=["loss", "lr"], max_points=9),

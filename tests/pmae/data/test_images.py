@@ -80,7 +80,7 @@ def test_labels_as_people_read_them() -> None:
     ("changes", "sentence"),
     [
         ({"val": _split(0)}, "some has no images for val"),
-        ({"train": _split(2, torch.tensor([0, 3]))}, "the train labels are 0 to 3; valid are 0 to"),
+        ({"train": _split(2, torch.tensor([0, 3]))}, "the train labels are 0 to 3; expected 0 to"),
         ({"train": _split(2, torch.tensor([-1, 0]))}, "the train labels are -1 to 0"),
         ({"val": _split(2, torch.ones(2, 3).long())}, "have shapes that do not agree"),
     ],
@@ -99,7 +99,7 @@ def test_binary_labels_are_zero_or_one_and_as_many_as_names() -> None:
     fine = torch.randint(0, 2, (9, 3), generator=torch.Generator().manual_seed(0))
     assert check_splits(data(fine)).multi_label
     assert not _data().multi_label
-    with pytest.raises(DataError, match="valid are 0 to 1"):
+    with pytest.raises(DataError, match="expected 0 to 1"):
         check_splits(data(fine + 1))
     with pytest.raises(DataError, match="do not agree"):
         check_splits(data(fine[:, :2]))

@@ -70,9 +70,9 @@ def test_attention_is_what_the_block_computes_with(subject: Subject, images: tor
 
 
 def test_a_block_or_head_that_is_not_there_is_named(subject: Subject, images: torch.Tensor) -> None:
-    with pytest.raises(SpecError, match="no block 3; valid are -3 to 2"):
+    with pytest.raises(SpecError, match="no block 3; expected -3 to 2"):
         attention(subject.encoder, images, block=3)
     maps = attention_maps(subject.encoder, images)
     assert attention_png(images, maps, head=1).startswith(b"\x89PNG")
-    with pytest.raises(SpecError, match="no head 2; valid are 0 to 1"):
+    with pytest.raises(SpecError, match="no head 2; expected 0 to 1"):
         attention_png(images, maps, head=2)

@@ -88,9 +88,9 @@ def test_any_layer_is_what_an_evaluation_sees_of_it(
         torch.testing.assert_close(reduced, found)
     torch.testing.assert_close(loaded.encode(images, features=pooling), expected[-1])
     for layer in (0, -1, depth + 1):
-        with pytest.raises(ValueError, match=f"valid are 1 to {depth}"):
+        with pytest.raises(ValueError, match=f"expected 1 to {depth}"):
             loaded.encode(images, layer=layer)
-    with pytest.raises(ValueError, match="cls, mean and tokens"):
+    with pytest.raises(ValueError, match="cls, mean or tokens"):
         loaded.encode(images, features="max")  # type: ignore[arg-type]
 
 
@@ -175,7 +175,7 @@ def test_masking_by_objects_needs_a_data_sets_images(
     )
     by_objects = pmae.load(_mae_like(loaded, tmp_path, spec), storage)
     images = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-    with pytest.raises(SpecError, match="nothing is known of the objects in these") as caught:
+    with pytest.raises(SpecError, match="segmentation needs object masks") as caught:
         by_objects.reconstruct(images)
     assert caught.value.field == ("masking", "strategy")
     assert by_objects.picture(images, patches=[0, 1]).num_masked == 2
@@ -208,11 +208,11 @@ def loaded(trained: RunDir, storage: StorageSettings) -> LoadedModel:
 def test_what_cannot_be_used_is_refused_with_what_would_be(
     loaded: LoadedModel, storage: StorageSettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"\(2, 8, 8\); valid is \(n, 1, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(2, 8, 8\); expected \(n, 1, 8, 8\)"):
         loaded.encode(torch.zeros(2, 8, 8))
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         loaded.encode(torch.full((1, 1, 8, 8), 2.0))
-    with pytest.raises(ValueError, match="int64; valid are uint8"):
+    with pytest.raises(ValueError, match="int64; expected uint8"):
         loaded.encode(torch.zeros(1, 1, 8, 8, dtype=torch.int64))
     with pytest.raises(SpecError):
         pmae.load(_mae_like(loaded, tmp_path), storage).reconstruct(

@@ -164,7 +164,7 @@ def test_names_of_former_versions_still_count() -> None:
 @pytest.mark.parametrize(
     ("name", "field", "told"),
     [
-        ("paper?dataset=cifar100", "dataset", "valid are cifar10, tiny_imagenet"),
+        ("paper?dataset=cifar100", "dataset", "expected one of cifar10, tiny_imagenet"),
         ("paper?datset=cifar10", "datset", "did you mean dataset?"),
         ("paper?ratio=1.2", "ratio", "a number above 0 and below 1 of up to six decimals, or two"),
         ("paper?ratio=1e-5", "ratio", "a number above 0"),

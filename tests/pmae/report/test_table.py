@@ -102,7 +102,7 @@ linear  MAE ocl      65.0 (1)
 linear  PMAE ocl  91.0 ± 1.4 (2)
 linear  PMAE rd      70.0 (1)
 
-In brackets: how many runs, each with a seed of its own.
+In brackets: number of runs, a seed each.
 
 NOTE
 
@@ -232,6 +232,6 @@ def test_the_published_scripts_way_stands_apart_and_chooses_on_test(tmp_path: Pa
     assert "90.0 ± 0.0 (2)" in ours
     assert "97.0 (1)" in theirs
     assert " MAE" not in theirs.partition("In brackets")[0]
-    assert "chosen on test and overstate" in theirs
+    assert "chosen on test images and too high" in theirs
     as_rows = CliRunner().invoke(app, ["table", str(tmp_path), "--format", "csv"])
     assert "measured_best_epoch,linear,pmae,ocl,digits,97" in as_rows.output

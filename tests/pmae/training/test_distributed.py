@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,26 @@ def test_two_devices_make_the_steps_of_one_and_resume_exactly(
         hashlib.sha256(_final(run).read_bytes()).digest() for run in (undisturbed, disturbed)
     ]
     assert digests[0] == digests[1]
+
+
+def test_a_scheduler_may_end_the_group_while_a_helper_imports(
+    tmp_path: Path, tiny_spec: ExperimentSpec, trainers: Trainers
+) -> None:
+    run = RunDir(tmp_path / "run")
+    two = tiny_spec.model_copy(update={"devices": 2, "accumulate_steps": 2, "evaluations": ()})
+    process = trainers.start(run, two)
+
+    def helper_started() -> bool:
+        for pid in _helpers(process.pid):
+            with suppress(OSError):  # one of the short ones that tell of the machine
+                if b"distributed_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return True
+        return False
+
+    wait_until(helper_started, "the helper's start", seconds=_SECONDS)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=_SECONDS) == 75, (run.path / "stderr").read_text()
+    wait_until(lambda: _group_is_gone(process.pid), "the helper's end", seconds=30)
+    folder, _ = newest_valid(run)
+    assert folder is not None
+    assert folder.name == "step-00000001"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -26,8 +27,9 @@ from pmae.runs.events import (
 from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, LinearProbeSpec, LossSpec, MaskingSpec, resolve
+from pmae.training.callbacks import Restore
 from pmae.training.environment import choose_precision, computes_bf16, require_compiler
-from pmae.training.process.signals import StopSignal
+from pmae.training.process.signals import StopRequested, StopSignal
 from pmae.training.run import run
 from tests.pmae.data.formats import random_pixels, write_image
 
@@ -49,8 +51,10 @@ def train(storage: StorageSettings) -> Iterator[Train]:
         lease = run_dir.lease(len(run_dir.leases()) + 1)
         lease.path.mkdir(parents=True)
         events = EventWriter(lease.events)
+        stop = StopSignal()
+        stop.install()
         try:
-            run(run_dir, lease, spec, storage, events, StopSignal())
+            run(run_dir, lease, spec, storage, events, stop)
         finally:
             events.close()
         return run_dir
@@ -321,3 +325,22 @@ def test_files_with_too_few_images_are_refused_when_training_starts(
     with pytest.raises(SpecError, match="images span at most") as caught:
         train(tmp_path / "run", few)
     assert caught.value.field == ("basis", "num_components")
+
+
+def test_a_stop_while_lightning_starts_leaves_at_the_first_step_with_its_state(
+    tmp_path: Path, spec: ExperimentSpec, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When this callback is called, Lightning would have its SIGTERM handler before ours."""
+
+    def stop_then_restore(callback: Restore, trainer: Any, module: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        restore(callback, trainer, module)
+        assert not trainer.received_sigterm
+
+    restore = Restore.on_train_start
+    monkeypatch.setattr(Restore, "on_train_start", stop_then_restore)
+    with pytest.raises(StopRequested):
+        train(tmp_path / "run", spec)
+    folder, _ = newest_valid(RunDir(tmp_path / "run"))
+    assert folder is not None
+    assert folder.name == "step-00000001"

@@ -147,5 +147,5 @@ def test_the_best_checkpoint_needs_an_accuracy_that_is_measured(
 def test_pictures_are_of_test_images(storage: StorageSettings) -> None:
     data = _digits(storage, "none")
     assert _choose(data, None, [0]).labels == data.test.labels[:1]
-    with pytest.raises(SpecError, match="valid are train and test"):
+    with pytest.raises(SpecError, match="expected train or test"):
         _choose(data, "val", [0])

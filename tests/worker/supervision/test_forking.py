@@ -105,6 +105,24 @@ def test_it_has_a_session_of_its_own_and_tells_how_it_ended(tmp_path: Path, fork
     assert again.exit_status == -signal.SIGKILL
 
 
+def test_a_stop_in_its_first_moments_is_heeded(tmp_path: Path, fork: Fork) -> None:
+    """As after a cancel that came while the supervisor waited for the trainer's process id."""
+    for number in range(20):
+        run = _run(tmp_path / str(number), 4000)
+        trainer = fork(run)
+        trainer.terminate()
+        _wait_for_end(trainer)
+        assert trainer.exit_status == 75, (run.path / "log").read_text()
+
+
+def test_it_can_be_killed_in_its_first_moments(tmp_path: Path, fork: Fork) -> None:
+    for number in range(20):
+        trainer = fork(_run(tmp_path / str(number), 4000))
+        trainer.kill()
+        _wait_for_end(trainer)
+        assert trainer.exit_status == -signal.SIGKILL
+
+
 def test_it_ends_with_its_supervisors_pipe(tmp_path: Path, fork: Fork) -> None:
     trainer = fork(_run(tmp_path / "run", 4000))
     assert isinstance(trainer, ForkedTrainer)

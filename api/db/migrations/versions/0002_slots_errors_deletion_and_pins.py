@@ -22,7 +22,7 @@ def upgrade() -> None:
         checkpoints.add_column(
             sa.Column("pinned", sa.Boolean(), nullable=False, server_default=sa.false())
         )
-    # A worker writes its row again at its next sign of life.
+    # A worker writes its row again at its next heartbeat.
     op.execute("DELETE FROM workers")
     with op.batch_alter_table("workers") as workers:
         workers.drop_column("run_id")

@@ -1,4 +1,4 @@
-"""API keys, the audit trail, idempotent submission; a run's parent, owner, notes and pin."""
+"""API keys, the audit log, idempotent submission; a run's parent, owner, notes and pin."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def downgrade() -> None:
 
 
 def _never_reuse_event_ids(*, reuse: bool) -> None:
-    """SQLite gives the id of a deleted newest row again, unless the table was made otherwise."""
+    """Make SQLite not reuse the id of the newest row after its deletion (AUTOINCREMENT)."""
     if op.get_bind().dialect.name == "sqlite":
         with op.batch_alter_table(
             "run_events", recreate="always", table_kwargs={"sqlite_autoincrement": not reuse}

@@ -1,4 +1,4 @@
-"""Summaries of the metric points, also of those that are there; what is told of deleted runs."""
+"""Block summaries of new and existing metric points; events of deleted runs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def downgrade() -> None:
 
 
 def _change_events(*, of_no_run: bool) -> None:
-    # SQLite makes the table anew; the ids of deleted events are still not to be given again.
+    # SQLite copies the table; the ids of deleted events must still not be reused.
     again = {"sqlite_autoincrement": True}
     with op.batch_alter_table("run_events", table_kwargs=again) as events:
         events.alter_column("run_number", existing_type=_ID, nullable=of_no_run)

@@ -1,4 +1,4 @@
-"""Browsers that are signed in."""
+"""Sessions of signed-in browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of presets with parameters."""
+"""Longer names of presets, for those with parameters."""
 
 from __future__ import annotations
 

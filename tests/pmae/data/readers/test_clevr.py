@@ -89,7 +89,7 @@ def test_missing_masks_are_said_so(folder: Path, storage: StorageSettings) -> No
     (folder / "masks" / "val").mkdir(parents=True)
     with pytest.raises(DataError, match=r"masks/train/CLEVR_train_\d+.png is missing"):
         load_data(SPEC, storage, object_masks=True)
-    with pytest.raises(SpecError, match="digits has no object masks; valid is clevr") as caught:
+    with pytest.raises(SpecError, match="digits has no object masks; expected clevr") as caught:
         load_data(DatasetSpec(name="digits", resolution=8), storage, object_masks=True)
     assert caught.value.field == ("dataset", "name")
 

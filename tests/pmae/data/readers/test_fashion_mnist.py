@@ -58,8 +58,8 @@ def _fewer_labels(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "harm", "sentence"),
     [
-        ("train-images-idx3-ubyte", _cut, "bytes where its header promises"),
-        ("train-images-idx3-ubyte", _cut_header, "is cut short in its header"),
+        ("train-images-idx3-ubyte", _cut, "bytes; its header says"),
+        ("train-images-idx3-ubyte", _cut_header, "is truncated in its header"),
         ("train-images-idx3-ubyte", _floats, "is not an idx file of unsigned bytes"),
         ("t10k-labels-idx1-ubyte", _gzip_cut, "cannot be read"),
         ("t10k-labels-idx1-ubyte", _fewer_labels, "the labels (7,)"),

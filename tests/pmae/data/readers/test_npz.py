@@ -97,15 +97,15 @@ def test_several_columns_are_binary_labels(storage: StorageSettings, load: Load)
         ({"train_images": None}, "has no array train_images; it has"),
         ({"train_labels": None}, "has no array train_labels"),
         ({"val_labels": None}, "has no array val_labels"),
-        ({"train_images": np.zeros((9, 16, 16), np.float32)}, "of float32; valid is"),
+        ({"train_images": np.zeros((9, 16, 16), np.float32)}, "of float32; expected"),
         ({"train_images": np.zeros((9, 16, 16, 4), np.uint8)}, "is (9, 16, 16, 4) of uint8"),
-        ({"train_images": np.zeros((9, 16), np.uint8)}, "is (9, 16) of uint8; valid is"),
-        ({"train_labels": np.zeros((9, 1))}, "train_labels is (9, 1) of float64; valid is"),
+        ({"train_images": np.zeros((9, 16), np.uint8)}, "is (9, 16) of uint8; expected"),
+        ({"train_labels": np.zeros((9, 1))}, "train_labels is (9, 1) of float64; expected"),
         ({"train_labels": np.zeros((9, 1, 1), np.uint8)}, "train_labels is (9, 1, 1)"),
         ({"train_labels": np.zeros((8, 1), np.uint8)}, "train has 9 images and 8 labels"),
         ({"train_labels": np.full((9, 1), -1)}, "train_labels has a negative label"),
-        ({"test_labels": np.full((9, 1), 9, np.uint8)}, "the test labels are 9 to 9; valid are 0"),
-        ({"train_images": np.array([{}], object)}, "of object; valid is"),
+        ({"test_labels": np.full((9, 1), 9, np.uint8)}, "the test labels are 9 to 9; expected 0"),
+        ({"train_images": np.array([{}], object)}, "of object; expected"),
         ({"val_images": np.zeros((0, 16, 16, 3), np.uint8)}, "val has 0 images and 9 labels"),
         (
             {"train_images": np.asfortranarray(random_pixels(9, 16, 16, 3))},
@@ -161,7 +161,7 @@ def test_a_cut_array_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(DataError, match="train_images is cut short"):
+    with pytest.raises(DataError, match="train_images is truncated"):
         load_npz("npz:short", path, resolution=8, memory_bytes=PLENTY)
 
 

@@ -1,0 +1,1 @@
+"""Parts of a page that refresh by themselves when something has changed."""
