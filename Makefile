@@ -7,10 +7,12 @@ N ?= 200
 JOBS ?= 2
 TESTS ?= tests
 BIN := .venv/bin
+# The order of the files is that of tests/conftest.py: the longest begin first.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-slow test-compose coverage images soak lint types format bench bench-api study clean
+.PHONY: help demo up test test-fast test-slow test-compose coverage images soak lint types format bench bench-api study clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -22,17 +24,20 @@ up: .venv/embedded  ## start the service without a run
 	@$(BIN)/pmae up
 
 test: .venv/dev  ## run the tests, JOBS (2) files at a time
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(PYTEST)
+
+test-fast: .venv/dev  ## run the tests that start no server, browser or trainer, on SQLite: under two minutes
+	$(PYTEST) -m 'not process and not slow and not compose and not gpu'
 
 test-slow: .venv/dev  ## run the tests that take minutes
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -m slow
+	$(PYTEST) -m slow
 
 test-compose: .venv/dev  ## build the images and try a lab's deployment on this machine's Docker engine
 	$(BIN)/python -m pytest -m compose tests/docker
 
 coverage: .venv/dev  ## report the lines that TESTS (all of `make test`) run, in build/coverage/
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report

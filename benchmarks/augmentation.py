@@ -1,12 +1,11 @@
-"""The input pipeline: from uint8 images to a standardised batch and its mask, on one core.
+"""Measure the input pipeline on one core: from uint8 images to a standardised batch and its mask.
 
 ``python -m benchmarks.augmentation`` prints the table; ``benchmarks.run`` records the figure at
 32 pixels.
 
-The peer is what the method's reference runs in its data loader: for each image a PIL crop
-(RandomResizedCrop, bicubic, antialiased), flip, tensor, per-pixel standardisation, and a
-permutation of all D components. Of the permutations of a batch only the first one masks anything,
-and ours draws that one only.
+The peer is the data loader of the method's reference: for each image a PIL crop (RandomResizedCrop,
+bicubic, antialiased), flip, tensor, per-pixel standardisation, and a permutation of all D
+components. Only the first permutation of a batch is used for its mask, and ours draws no other.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ PEER = f"PIL and torchvision {torchvision.__version__}, image by image"
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second."""
+    """Images a second of both pipelines."""
 
     resolution: int
     batch: int
@@ -51,7 +50,7 @@ class Speed:
 
 
 def measure(resolution: int, batch: int) -> Speed:
-    """Both pipelines in turn on one thread; medians of the processor's time."""
+    """Measure both pipelines in turns on one thread, by medians of processor time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     noise = torch.Generator().manual_seed(0)
@@ -102,9 +101,9 @@ def _per_image(images: Tensor, batch: int, pixels: PixelStatistics) -> Callable[
 
 
 def _medians(*works: Callable[[int], object]) -> list[float]:
-    """Seconds of each work on the processor, in turns after one uncounted round.
+    """Median processor time of each work in seconds, in turns after one round of warm-up.
 
-    Time spent waiting for a processor that others use does not count.
+    Waiting for a busy processor does not count.
     """
     times: list[list[float]] = [[] for _ in works]
     for turn in range(ROUNDS + 1):

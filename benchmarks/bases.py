@@ -1,7 +1,7 @@
-"""Fitting a basis: time against scikit-learn, memory, and growth with the size of an image.
+"""Measure the fit of a basis: time and memory beside scikit-learn's, and growth with image size.
 
-Memory is the peak of a process of its own less what its imports took. Ours streams its images; the
-peers' figures hold the table of all images, which they need. Threads: the machine's default.
+Memory is the peak of a separate process minus that of its imports. Ours streams its images; the
+peers need all images in memory, which counts. Threads: the machine's default.
 
 ``python -m benchmarks.bases CASE`` measures one case in this process and prints it as JSON.
 """
@@ -32,9 +32,9 @@ _SKLEARN = f"scikit-learn {sklearn.__version__}"
 
 
 def pictures(count: int, edge: int, batch: int = 128) -> Iterator[Tensor]:
-    """Synthetic images ``(batch, 3, edge, edge)`` whose spectrum decays as natural images' does.
+    """Draw synthetic images ``(batch, 3, edge, edge)`` with a spectrum like natural images'.
 
-    Noise of several resolutions, each scaled up, the finer the fainter. The same at each call.
+    They are sums of noise at several resolutions, weaker at finer ones, and equal at each call.
     """
     scales = [size for size in (2, 4, 8, 16, 32) if size < edge]
     for start in range(0, count, batch):
@@ -69,7 +69,7 @@ CASES: dict[str, Callable[[], object]] = {
 
 
 def in_a_process(case: str) -> tuple[float, float]:
-    """Seconds and peak memory in MiB above the imports of a case, in a process of its own."""
+    """Measure a case in a separate process: seconds, and peak memory in MiB above its imports."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.bases", case], capture_output=True, text=True, check=True
     )
@@ -78,7 +78,7 @@ def in_a_process(case: str) -> tuple[float, float]:
 
 
 def fit_times() -> list[Figure]:
-    """Covariance and ``eigh`` in one pass, against two of scikit-learn's solvers."""
+    """Measure covariance and ``eigh`` in one pass beside two of scikit-learn's solvers."""
     images = _table()
     table = images.numpy()
     ours, full, covariance = median_seconds(
@@ -95,7 +95,7 @@ def fit_times() -> list[Figure]:
 
 
 def fit_memory() -> list[Figure]:
-    """Peak memory of the comparison, which the number of images does not change."""
+    """Measure peak memory beside scikit-learn's; ours does not depend on the number of images."""
     _, ours = in_a_process("pca")
     figures = [_limit(f"PCA fit, {IMAGES:,} x {3 * EDGE**2:,}, memory", ours, MIB_LIMIT)]
     for solver in ("full", "covariance_eigh"):
@@ -106,7 +106,7 @@ def fit_memory() -> list[Figure]:
 
 
 def growth() -> list[Figure]:
-    """Memory of the largest exact basis and of a truncated one of 224 x 224 x 3 values."""
+    """Measure memory of the largest exact basis, and of a truncated one of 224 x 224 x 3 values."""
     seconds, mib = in_a_process("pca_12288")
     exact = f"exact PCA, {LARGE_IMAGES:,} x {3 * LARGE_EDGE**2:,} ({seconds:.0f} s), memory"
     figures = [_limit(exact, mib, LARGE_MIB_LIMIT)]
@@ -128,7 +128,7 @@ def _limit(name: str, mib: float, limit: float) -> Figure:
 
 
 def main() -> None:
-    """Measure one case here."""
+    """Measure one case in this process."""
     before = peak_bytes()
     began = time.perf_counter()
     CASES[sys.argv[1]]()

@@ -1,7 +1,7 @@
-"""Counts what a step asks of a device, on a machine that has none.
+"""Count a step's operations on a device, and copies to it, without having one.
 
-Torch's ``meta`` device has shapes and no values. What is computed there is asked for as a GPU would
-be asked, operation by operation, and what a GPU would be waited for raises.
+Torch's ``meta`` device has shapes but no values. It receives the same operations as a GPU would,
+and raises where the host would have to wait for a GPU's result.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ _COPIES = ("aten::_to_copy", "aten::copy_")
 
 
 class DeviceTraffic(TorchDispatchMode):
-    """Count operations on a device, and copies to it, while the context lasts.
+    """Count operations on a device, and copies to it, within a ``with`` block.
 
     Attributes:
-        operations: that compute something there: about the kernels that a GPU would launch, of
-            which some operations need several.
+        operations: that compute something, a lower bound on the kernels that a GPU would launch.
         copies: element type and bytes of each copy from the host.
     """
 
@@ -51,10 +50,10 @@ class DeviceTraffic(TorchDispatchMode):
 
 
 class Unread(LateLoss):
-    """Losses that are never looked at.
+    """Sink for losses that are never read.
 
     Attributes:
-        steps: whose loss came.
+        steps: whose losses it received.
     """
 
     def __init__(self) -> None:
@@ -62,13 +61,13 @@ class Unread(LateLoss):
         self.steps: list[int] = []
 
     def put(self, step: int, loss: Tensor) -> None:  # noqa: ARG002 - it has no value
-        """Note that a step's loss came."""
+        """Record that a step's loss was received."""
         self.steps.append(step)
 
 
 def _is_view(func: Any) -> bool:
-    """Tell views, which compute nothing, from other operations."""
+    """True for a view, which computes nothing."""
     return any(
         returned.alias_info is not None and not returned.alias_info.is_write
-        for returned in func._schema.returns  # noqa: SLF001 - torch has no other name for it
+        for returned in func._schema.returns  # noqa: SLF001 - torch has no public name for it
     )

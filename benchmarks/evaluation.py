@@ -1,4 +1,4 @@
-"""Evaluations: a probe on cached features against one that encodes every epoch, and k-NN."""
+"""Measure evaluations: a probe on cached features beside one that encodes every epoch, and k-NN."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pmae.spec.parts.evaluation import resolve_evaluation
 
 EPOCHS = 100
 MEASURED_EPOCHS = 3
-"""Encoding takes the same time in every epoch: so many are measured and scaled up."""
+"""Epochs to measure; encoding takes the same time in every epoch, so the result is scaled up."""
 IMAGES, DIM, QUERIES, CLASSES = 20_000, 192, 1_000, 10
 KS = tuple(range(2, 20))
 KNN_PEER = f"scikit-learn {sklearn.__version__} KNeighborsClassifier, one fit and query for each k"
@@ -40,9 +40,9 @@ KNN_PEER = f"scikit-learn {sklearn.__version__} KNeighborsClassifier, one fit an
 
 @dataclass(frozen=True)
 class ProbeTimes:
-    """Seconds of a linear probe of 100 epochs, encoder passes included; accuracies 0 to 1.
+    """Seconds of a linear probe of 100 epochs, including the encoder; accuracies from 0 to 1.
 
-    Accuracies are after fewer epochs, the same number for both.
+    Both accuracies are after ``accuracy_epochs`` epochs.
     """
 
     cached: float
@@ -53,7 +53,7 @@ class ProbeTimes:
 
 
 def probe(accuracy_epochs: int = 10) -> ProbeTimes:
-    """A ViT on the digits' 1,258 training images, one thread."""
+    """Measure a linear probe of a ViT on the digits' 1,258 training images, on one thread."""
     torch.set_num_threads(1)
     subject = _subject()
     cached = LinearProbeSpec(epochs=EPOCHS)
@@ -73,7 +73,7 @@ def probe(accuracy_epochs: int = 10) -> ProbeTimes:
 
 
 def _subject() -> Subject:
-    """Six blocks of width 96 with drawn weights: the time does not depend on them."""
+    """Make an encoder of six blocks of width 96 with random weights, which do not affect time."""
     spec = resolve(
         ExperimentSpec(
             dataset=DatasetSpec(name="digits", std_floor=0.2),
@@ -99,7 +99,7 @@ def _measure(subject: Subject, spec: LinearProbeSpec) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class KnnTimes:
-    """Seconds for every k; the share of predictions in which the two agree."""
+    """Seconds for all k together; fraction of predictions that agree."""
 
     ours: float
     peer: float
@@ -107,7 +107,7 @@ class KnnTimes:
 
 
 def knn() -> KnnTimes:
-    """1,000 queries among 20,000 features of 192 numbers, k = 2 to 19, one thread."""
+    """Measure 1,000 queries among 20,000 features of 192 numbers, k = 2 to 19, on one thread."""
     torch.set_num_threads(1)
     noise = torch.Generator().manual_seed(0)
     labels = torch.randint(0, CLASSES, (IMAGES,), generator=noise)
@@ -132,7 +132,7 @@ def knn() -> KnnTimes:
 
 
 def _median_cpu_seconds(rounds: int, work: Callable[[], object]) -> float:
-    """Of the processor's time: waiting for one that others use does not count."""
+    """Median of processor time: waiting for a busy processor does not count."""
     times = []
     for _ in range(rounds):
         began = time.process_time()
@@ -142,7 +142,7 @@ def _median_cpu_seconds(rounds: int, work: Callable[[], object]) -> float:
 
 
 def probe_figures() -> list[Figure]:
-    """One line of the table."""
+    """Measure the linear probe, for one line of the table."""
     found = probe()
     ratio = found.encoding / found.cached
     figure = Figure(
@@ -161,7 +161,7 @@ def probe_figures() -> list[Figure]:
 
 
 def knn_figures() -> list[Figure]:
-    """One line of the table."""
+    """Measure k-NN, for one line of the table."""
     times = knn()
     ratio = times.peer / times.ours
     figure = Figure(

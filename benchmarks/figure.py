@@ -1,4 +1,4 @@
-"""One line of the table that ``make bench`` prints, and how durations are taken."""
+"""Figures: lines of the table that ``make bench`` prints, and measurement of time and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Figure:
-    """A comparison, ``ratio`` above 1 where ours is ahead; without a peer, what something costs."""
+    """A comparison, with ``ratio`` above 1 if ours is better; or without a peer, a cost."""
 
     name: str
     unit: str
@@ -27,7 +27,7 @@ class Figure:
     note: str = ""
 
     def row(self) -> str:
-        """A row of the table ``figure | ours | peer | ratio | goal``."""
+        """Format as a row of the table ``figure | ours | peer | ratio | goal``."""
         note = f" ({self.note})" if self.note else ""
         line = f"| {self.name} | {self.ours:,.3g} {self.unit} |"
         if self.peer is None or self.ratio is None:
@@ -38,12 +38,12 @@ class Figure:
 
 
 def median_seconds(runs: int, *works: Callable[[], object]) -> list[float]:
-    """Median of each work's duration, the works taking turns after one uncounted round."""
+    """Median duration of each work, in turns after one round of warm-up."""
     return _medians(runs, works, time.perf_counter)
 
 
 def median_cpu_seconds(runs: int, *works: Callable[[], object]) -> list[float]:
-    """The same of the processor's time: waiting for a processor that others use does not count."""
+    """Median processor time of each work, likewise; waiting for a busy processor does not count."""
     return _medians(runs, works, time.process_time)
 
 
@@ -61,10 +61,10 @@ def _medians(
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held.
+    """Peak memory of this process.
 
-    Linux's ``ru_maxrss`` counts what the process that started this one held before, so the figure
-    is the kernel's own for this program where there is one.
+    Linux's ``ru_maxrss`` includes the memory of the parent process before ``exec``, so the kernel's
+    ``VmHWM`` is used if there is one.
     """
     status = Path("/proc/self/status")
     if status.exists():

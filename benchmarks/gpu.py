@@ -1,10 +1,10 @@
-"""Our steps on a GPU beside other libraries': speed, memory, share of the card's peak, what waits.
+"""Measure training steps on a GPU beside other libraries': speed, memory, fraction of peak, waits.
 
     python -m benchmarks.gpu                     # one GPU, no network, under eight minutes
-    python -m benchmarks.gpu --toy --out x.json  # the same on a CPU in seconds, which says nothing
+    python -m benchmarks.gpu --toy --out x.json  # on a CPU in seconds, to test the benchmark
 
-All steps are whole ones (crops, masks, model, loss, optimiser) in the same precision; peers get
-images that are cropped already. Random pixels stand for images: they cost the same.
+All steps are complete (crops, masks, model, loss, optimiser) and in the same precision; peers get
+images that are already cropped. Images are random pixels, which cost the same.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ OUT = Path(__file__).parent / "gpu.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Sizes and durations of a measurement.
 
     Attributes:
         sizes: of the models.
-        seconds: for which each step is repeated.
-        square: edge length of the product that the peak is measured by.
-        fit: images and their values, of the basis fit.
+        seconds: to repeat each step for.
+        square: edge length of the matrix product that measures the peak.
+        fit: number of images, and values of each, for the basis fit.
     """
 
     sizes: tuple[Size, ...]
@@ -83,7 +83,7 @@ TOY = Plan(
 
 
 def measure(plan: Plan, device: torch.device) -> list[Figure]:
-    """All figures; says on standard output what is left out."""
+    """Measure all figures; prints a line for a peer that is not installed."""
     bf16 = computes_bf16(device)
     precision = "bf16" if bf16 else "fp32"
     peak = _peak(plan.square, device, bf16=bf16)
@@ -98,7 +98,7 @@ def measure(plan: Plan, device: torch.device) -> list[Figure]:
 def _of_step(
     plan: Plan, size: Size, method: str, device: torch.device, peak: float, *, bf16: bool
 ) -> list[Figure]:
-    """Speed beside the peers', share of the peak, memory, and what is asked of the device."""
+    """Measure a step: speed beside the peers', fraction of the peak, memory, device traffic."""
     name = f"{method.upper()} step, {size.name}, {'bf16' if bf16 else 'fp32'}"
     module = step_module(size, method, bf16=bf16)
     operations, copies = asked(step_module(size, method, bf16=False))
@@ -135,7 +135,7 @@ def _peers(size: Size, device: torch.device, *, bf16: bool) -> list[tuple[str, S
 
 
 def _peak(edge: int, device: torch.device, *, bf16: bool) -> float:
-    """FLOP/s of a square product: the best of some repetitions."""
+    """FLOP/s of a square matrix product: the best of ten repetitions."""
     dtype = torch.bfloat16 if bf16 else torch.float32
     left, right = (torch.randn(edge, edge, device=device, dtype=dtype) for _ in range(2))
     return 2 * edge**3 / min(seconds(lambda: left @ right, device) for _ in range(10))
@@ -151,7 +151,7 @@ def _basis_fit(size: tuple[int, int], device: torch.device) -> Figure:
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--toy", action="store_true", help="a tiny size, on whatever there is")
+    parser.add_argument("--toy", action="store_true", help="a tiny size, on a GPU or the CPU")
     parser.add_argument("--out", type=Path, default=OUT, help="JSON file (default: %(default)s)")
     options = parser.parse_args(arguments)
     if not options.toy and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""One model's step on a device: made, run, timed, and what it asks of the device."""
+"""A training step on a device: make it, time it, and count its traffic with the device."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Size:
 
 
 def step_spec(size: Size, method: str, *, bf16: bool) -> ExperimentSpec:
-    """Write the spec of a size out, resolved."""
+    """Make the resolved spec of a size."""
     fields: dict[str, Any] = {
         "method": method,
         "dataset": {"name": "npz:random", "resolution": size.pixels},
@@ -60,7 +60,7 @@ def step_spec(size: Size, method: str, *, bf16: bool) -> ExperimentSpec:
 
 
 def step_module(size: Size, method: str, *, bf16: bool) -> PretrainModule:
-    """A module on the CPU."""
+    """Make a module on the CPU."""
     spec, noise = step_spec(size, method, bf16=bf16), generator(0, "order")
     shape = CHANNELS, size.pixels, size.pixels
     count = 4 * size.batch
@@ -74,7 +74,7 @@ def step_module(size: Size, method: str, *, bf16: bool) -> PretrainModule:
 
 @lru_cache(maxsize=1)
 def _basis(pixels: int, components: int | None) -> Basis:
-    """Any orthonormal one."""
+    """Make a random orthonormal basis."""
     count = components or pixels
     square = torch.randn(pixels, count, generator=generator(0, "basis"))
     spectrum = 0.999 ** torch.arange(count, dtype=torch.float64)
@@ -82,7 +82,7 @@ def _basis(pixels: int, components: int | None) -> Basis:
 
 
 def our_step(module: PretrainModule, device: torch.device) -> Step:
-    """Move a module to a device, and make what computes its next whole step there."""
+    """Move a module to a device, and make a function that computes its next complete step."""
     _move(module, device)
     optimizer, step = module.configure_optimizers(), iter(range(10**9))
 
@@ -102,7 +102,7 @@ def _move(module: PretrainModule, device: torch.device) -> None:
 
 
 def asked(module: PretrainModule) -> tuple[int, int]:
-    """Operations that a step asks of a device, without the optimiser, and copies to it."""
+    """Count a step's operations on a device, without the optimiser, and copies to it."""
     device = torch.device("meta")
     _move(module, device)
     module.loss = Unread()
@@ -113,7 +113,7 @@ def asked(module: PretrainModule) -> tuple[int, int]:
 
 
 def timed(step: Step, batch: int, seconds: float, device: torch.device) -> tuple[float, int | None]:
-    """Images a second, and the most memory of the card that was held."""
+    """Measure images a second, and peak memory of the card in bytes (None on a CPU)."""
     for _ in range(3):
         step()
     wait(device)
@@ -130,7 +130,7 @@ def timed(step: Step, batch: int, seconds: float, device: torch.device) -> tuple
 
 
 def waits(name: str, step: Step, device: torch.device) -> list[Figure]:
-    """Kernels, copies and waits of a step as torch's profiler counts them; nothing on a CPU."""
+    """Count kernels, copies and waits of a step by torch's profiler; nothing on a CPU."""
     if device.type != "cuda":
         return []
     step()
@@ -156,7 +156,7 @@ def waits(name: str, step: Step, device: torch.device) -> list[Figure]:
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Duration of some work until the device has ended it."""
+    """Measure the duration of some work, until the device has finished it."""
     wait(device)
     began = time.perf_counter()
     work()
@@ -165,6 +165,6 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Wait until a GPU has done what it was asked for."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""MAE's step of other libraries, of the same size as ours."""
+"""Training steps of other libraries' MAE, of the same size as ours."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ Step = Callable[[], object]
 
 
 def autocast(device: torch.device, *, bf16: bool) -> AbstractContextManager[object]:
-    """Compute the model in bf16, or as it is."""
+    """Autocast to bf16, or do nothing."""
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
-    """The same optimiser for everyone."""
+    """Make the optimiser that all steps use."""
     trained = [value for value in model.parameters() if value.requires_grad]
     return torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
 
 
 def transformers_step(spec: ModelSpec, images: Tensor, ratio: float, *, bf16: bool) -> Step:
-    """``transformers``' step with its own loss.
+    """Make the step of ``transformers``' ViTMAE, with its own loss.
 
     Args:
         spec: resolved.
         images: ``(batch, channels, size, size)`` float, on the device that computes.
-        ratio: of the patches that are masked, above 0.
-        bf16: compute the model in bf16.
+        ratio: fraction of patches to mask, above 0.
+        bf16: True = compute the model in bf16.
     """
     assert spec.embed_dim
     assert spec.depth
@@ -66,10 +66,10 @@ def transformers_step(spec: ModelSpec, images: Tensor, ratio: float, *, bf16: bo
 def stable_pretraining_step(
     spec: ModelSpec, images: Tensor, ratio: float, *, bf16: bool
 ) -> tuple[str, Step] | None:
-    """``stable-pretraining``'s step and its name; None where it is not installed.
+    """Make the step of ``stable-pretraining``'s MAE, and its name; None if it is not installed.
 
-    Its decoder leaves the CLS token out, and so computes on one token fewer than ours. Arguments as
-    of :func:`transformers_step`.
+    Its decoder has no CLS token, and so one token fewer than ours. Arguments as in
+    :func:`transformers_step`.
     """
     if find_spec("stable_pretraining") is None:
         return None

@@ -1,10 +1,10 @@
-"""Host time of a step's masks where each image has its own: ``masking.scope: image``.
+"""Measure the host time of drawing a mask for each image (``masking.scope: image``).
 
     python -m benchmarks.masks       # prints the rows; benchmarks.run records them
 
-One thread, 512 images, ratio 0.2 of the variance, medians of the processor's time, in turns. The
-peer is the same draw as one reads it off the definition: torch sorts the noise of all images at
-once, and the shares in that order are added up.
+One thread, 512 images, ratio 0.2 of the variance, medians of processor time, in turns. The peer
+draws the same masks straight from the definition: torch sorts the noise of all images at once, and
+sums the variances in that order.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pmae.seeding import generator
 
 IMAGES, RATIO = 512, 0.2
 COMPONENTS = (3_072, 12_288)
-"""Of colour images of 32 and of 64 pixels."""
+"""Components of colour images of 32 and of 64 pixels."""
 PEER = "torch.argsort and cumsum"
 ROUNDS = 5
 
 
 def figures(components: Sequence[int] = COMPONENTS, images: int = IMAGES) -> list[Figure]:
-    """A row for each number of components, in milliseconds for the whole batch."""
+    """Measure a row for each number of components, in milliseconds for the whole batch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -64,8 +64,8 @@ def _plain(shares: Tensor, images: int) -> Tensor:
     """Mask the components whose sum comes nearest to the ratio, the smaller of two equal numbers.
 
     Args:
-        shares: ``(num_components,)`` float64 of the variance.
-        images: how many masks.
+        shares: ``(num_components,)`` float64, explained variance ratios.
+        images: number of masks.
 
     Returns:
         bool ``(images, num_components)``.

@@ -1,9 +1,9 @@
-"""Cost of the figures of a run's features, as a share of an epoch.
+"""Measure the cost of monitoring a run's features, as a fraction of an epoch.
 
     python -m benchmarks.monitor
 
-One thread; medians of the processor's time. The images are noise, which changes no time, and the
-method is MAE at 0.75, whose steps are the cheapest: the shares are the greatest.
+One thread; medians of processor time. Images are noise, which does not affect time, and the method
+is MAE at 0.75, whose steps are the cheapest, so that the fractions are upper bounds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Variance of augmented images with and without a floor that follows the data.
+"""Measure the variance of augmented images with and without a floor chosen from the data.
 
     python -m benchmarks.pixel_floor
 
 Prints the table of docs/datasets.md: the mean square of standardised training images under the
-default crops, divided by standard deviations of at least 0.02 and of at least the floor that
+default crops, for a floor of the standard deviation of 0.02, and for the one that
 :mod:`pmae.data.transforms.floor` chooses. Natural images, borders and cells are synthetic.
 """
 
@@ -27,7 +27,7 @@ _IMAGES = 4000
 
 
 def natural_images(count: int, size: int, seed: int = 0) -> np.ndarray:
-    """Noise with the spectrum of natural images: ``(count, size, size, 3)`` uint8.
+    """Draw noise with the spectrum of natural images: ``(count, size, size, 3)`` uint8.
 
     Amplitudes fall as 1 / frequency (Field 1987), and channels share most of their content.
     """
@@ -43,7 +43,7 @@ def natural_images(count: int, size: int, seed: int = 0) -> np.ndarray:
 
 
 def bordered_images(count: int, size: int, inner: int, fill: int, seed: int = 0) -> np.ndarray:
-    """Natural ones of ``inner`` pixels within a border of the value ``fill``."""
+    """Draw natural images of ``inner`` pixels within a border of the value ``fill``."""
     images = np.full((count, size, size, 3), fill, dtype=np.uint8)
     start = (size - inner) // 2
     inside = slice(start, start + inner)
@@ -52,7 +52,7 @@ def bordered_images(count: int, size: int, inner: int, fill: int, seed: int = 0)
 
 
 def cell_images(count: int, seed: int = 0) -> np.ndarray:
-    """A dark disk about the middle of a light ground that hardly varies, 28 pixels, RGB."""
+    """Draw dark disks near the centre of a light, nearly constant ground: 28 pixels, RGB."""
     noise = np.random.default_rng(seed)
     rows, columns = np.mgrid[:28, :28]
     centre = 14 + 1.5 * noise.normal(size=(2, count, 1, 1))
@@ -69,7 +69,7 @@ def cell_images(count: int, seed: int = 0) -> np.ndarray:
 def augmented_variance(
     train: Split, floor: float | None, augmentation: AugmentationSpec
 ) -> tuple[float, float]:
-    """Mean square of standardised, augmented training images, and the floor they were given."""
+    """Measure the mean square of standardised, augmented training images; also return the floor."""
     statistics, used = train_statistics(train, floor, augmentation)
     images, noise = train.in_memory().images, torch.Generator().manual_seed(99)
     drawn = [augment(images, augmentation, noise) for _ in range(1 + 2000 // len(images))]
@@ -77,7 +77,7 @@ def augmented_variance(
 
 
 def as_split(images: np.ndarray) -> MemorySplit:
-    """``(n, height, width, 3)`` uint8 as a split whose images all have one class."""
+    """Make a split of images ``(n, height, width, 3)`` uint8, all of one class."""
     pixels: Tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     return MemorySplit(pixels, torch.zeros(len(images), dtype=torch.int64))
 

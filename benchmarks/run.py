@@ -1,11 +1,11 @@
 """Measure the figures of docs/performance.md: ``make bench``, ``make bench NAME=pca`` for some.
 
-    python -m benchmarks.run               # all of them but the API's
-    python -m benchmarks.run probe knn     # only these; the others stay as they were recorded
-    python -m benchmarks.run api           # the API's: ``make bench-api``, which installs the peer
+    python -m benchmarks.run               # all but the API's
+    python -m benchmarks.run probe knn     # only these; others keep their recorded figures
+    python -m benchmarks.run api           # the API's; ``make bench-api`` also installs the peer
 
-Ours and a peer run in turn, several times each; the table gives medians and their ratio. One
-thread for the input pipeline, the machine's default for PCA.
+Ours and a peer run in turns, several times each; the table gives medians and their ratio. The input
+pipeline has one thread, PCA the machine's default.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "api": api_figures,
 }
 _NEEDS_PEERS = "api"
-"""Measured only when it is named: it wants servers that pip does not bring into our environment."""
+"""Measured only when named: it needs servers that are not installed into our environment."""
 
 
 def main() -> None:
@@ -67,7 +67,8 @@ def main() -> None:
     names = parser.parse_args().names
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
-        parser.error(f"unknown measurement {unknown[0]!r}; valid are {', '.join(MEASUREMENTS)}")
+        valid = ", ".join(MEASUREMENTS)
+        parser.error(f"unknown measurement {unknown[0]!r}; expected one of {valid}")
     facts = {
         "commit": _commit(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",

@@ -1,10 +1,10 @@
-"""Accuracy of the small presets: test top-1 over five seeds, by the trainer itself.
+"""Measure the accuracy of the small presets: test top-1 over five seeds.
 
     python -m benchmarks.small                            # quickstart and fashion_mnist_small
     python -m benchmarks.small quickstart --seeds 3 --folder /tmp/small
 
-Every run is a process of its own, as ``pmae demo`` starts it. A run that has ended is not done
-again, so a command that was stopped goes on. Choices between features are made on validation.
+Every run is a separate trainer process, as ``pmae demo`` starts it. Finished runs are not repeated,
+so an interrupted command continues. Choose between features by their validation accuracy.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _FACTS = "small.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that has ended.
+    """Result of a finished run.
 
     Attributes:
-        cpu_seconds: of its processes, whatever else the machine did.
+        cpu_seconds: processor time of its processes.
         test: top-1 by the evaluation's key, for example ``linear/encoder``.
-        val: the same on validation.
+        val: the same on validation images.
     """
 
     cpu_seconds: float
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def train(spec: ExperimentSpec, folder: Path) -> Outcome:
-    """Train a spec in a process of its own, unless it has been.
+    """Train a spec in a separate process, unless its run has finished before.
 
     Raises:
         RuntimeError: the run failed.
@@ -62,7 +62,7 @@ def train(spec: ExperimentSpec, folder: Path) -> Outcome:
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{folder} failed: {folder / 'output.log'} says why")
+        raise RuntimeError(f"{folder} failed; see {folder / 'output.log'}")
     outcome = _outcome(run, usage.ru_utime + usage.ru_stime)
     write_file(facts, json.dumps(asdict(outcome)).encode())
     return outcome
@@ -79,7 +79,7 @@ def _outcome(run: RunDir, cpu_seconds: float) -> Outcome:
 
 
 def rows(name: str, outcomes: Sequence[Outcome]) -> list[str]:
-    """Lines of the table: mean and sample standard deviation over the seeds, in per cent."""
+    """Format lines of the table: mean and sample standard deviation over the seeds, in percent."""
     seconds = sum(outcome.cpu_seconds for outcome in outcomes) / len(outcomes)
     return [
         f"| {name} | {key} | {_percent([outcome.val[key] for outcome in outcomes])} | "

@@ -1,4 +1,4 @@
-"""The step that the CPU's benchmarks take: ViT on 32 px RGB, patches of 8, MAE's decoder."""
+"""Training step of the CPU benchmarks: ViT on 32 px RGB, patches of 8, MAE's decoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pmae.seeding import generator
 from pmae.spec import DatasetSpec, ExperimentSpec, ModelSpec, resolve
 
 ROUNDS = 5
-"""Turns that a median is of."""
+"""Repetitions behind a median."""
 BATCH = 64
 PIXELS, PATCH, CHANNELS = 32, 8, 3
 PATCHES = (PIXELS // PATCH) ** 2
@@ -32,18 +32,18 @@ def step_model(preset: str) -> MaskedAutoencoder:
 
 
 def step_images(batch: int = BATCH) -> Tensor:
-    """Draw normal values ``(batch, channels, 32, 32)`` in place of images."""
+    """Draw Gaussian noise ``(batch, channels, 32, 32)`` in place of images."""
     return torch.randn(batch, CHANNELS, PIXELS, PIXELS, generator=generator(0, "order"))
 
 
 def step_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """AdamW as pretraining has it."""
+    """Make AdamW as in pretraining."""
     trained = [value for value in model.parameters() if value.requires_grad]
     return torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
 
 
 def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Backward, and a step of the optimiser."""
+    """Do the backward pass and an optimiser step."""
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()

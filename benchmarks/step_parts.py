@@ -1,4 +1,4 @@
-"""Parts of PMAE's training step on a CPU, each timed by itself."""
+"""Time each part of PMAE's training step on a CPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pmae.seeding import generator
 
 
 def profile() -> dict[str, float]:
-    """Seconds of each part of PMAE's step, ViT-T, fp32: medians."""
+    """Measure the median seconds of each part of PMAE's step, ViT-T, fp32."""
     spec, model = step_spec("vit_tiny"), step_model("vit_tiny")
     noise = generator(0, "order")
     pixels = torch.randint(0, 256, (512, CHANNELS, PIXELS, PIXELS), dtype=torch.uint8)
@@ -75,7 +75,7 @@ def profile() -> dict[str, float]:
 
 
 def print_parts() -> None:
-    """Print the share of each part."""
+    """Print the fraction of each part."""
     parts = profile()
     total = sum(parts.values())
     print(f"| part of a step (batch {BATCH}, {total:.2f} s) | share |\n|---|---|")

@@ -1,10 +1,10 @@
-"""A training step: ours beside ``transformers``' ViTMAE, bf16 beside fp32, each size, its parts.
+"""Measure a training step beside ``transformers``' ViTMAE, in bf16 and fp32, by size and by part.
 
-    python -m benchmarks.training_step                  # all of it
-    python -m benchmarks.training_step peer bf16        # of peer, bf16, shares, sizes, profile
+    python -m benchmarks.training_step                  # all measurements
+    python -m benchmarks.training_step peer bf16        # some of peer, bf16, shares, sizes, profile
 
-One thread, 32 px RGB, patches of 8, MAE's decoder. Works take turns; times are medians of the
-processor's time, so that time spent waiting for a processor that others use does not count.
+One thread, 32 px RGB, patches of 8, MAE's decoder. Works take turns; times are medians of processor
+time, so that waiting for a busy processor does not count.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PEER = f"transformers {transformers.__version__} ViTMAE"
 
 
 def peer() -> list[Figure]:
-    """The step with every patch (PMAE's) and with a quarter of them (MAE's), fp32."""
+    """Compare the step with every patch (PMAE's) and with a quarter of them (MAE's), in fp32."""
     found = []
     for ratio, what in ((0.0, "every patch"), (0.75, "a quarter of the patches")):
         ours, theirs = median_cpu_seconds(ROUNDS, our_step("vit_tiny", ratio), _peer_step(ratio))
@@ -55,7 +55,7 @@ def peer() -> list[Figure]:
 
 
 def _stable_pretraining() -> list[Figure]:
-    """MAE's step beside stable-pretraining's; nothing, and a line that says so, without it."""
+    """Compare MAE's step with stable-pretraining's; prints a line if that is not installed."""
     theirs = stable_pretraining_step(step_spec("vit_tiny").model, step_images(), 0.75, bf16=False)
     if theirs is None:
         print(MISSING)
@@ -68,10 +68,10 @@ def _stable_pretraining() -> list[Figure]:
 
 
 def shares() -> list[Figure]:
-    """How near MAE's step comes to the processor's peak, a square matrix product, in its type.
+    """Measure MAE's step as a fraction of the processor's peak, that of a square matrix product.
 
-    In bf16 there is a goal only where the processor is faster in it: with AVX512-BF16 and without
-    AMX it is not.
+    In bf16 there is a goal only if the processor is faster than in fp32, which it is not with
+    AVX512-BF16 alone, without AMX.
     """
     steps = {bf16: our_step("vit_tiny", 0.75, bf16=bf16) for bf16 in (False, True)}
     products = {bf16: _square_product(bf16=bf16) for bf16 in (False, True)}
@@ -79,7 +79,7 @@ def shares() -> list[Figure]:
         steps[False]()
     work = counter.get_total_flops()
     if not computes_bf16(torch.device("cpu")):
-        print("this CPU emulates bf16: the step's share of the peak is judged in fp32 only")
+        print("this CPU emulates bf16: the fraction of the peak is measured in fp32 only")
         steps.pop(True)
     found: list[Figure] = []
     peaks: dict[bool, float] = {}
@@ -109,7 +109,7 @@ def _square_product(*, bf16: bool) -> Callable[[], object]:
 
 
 def bf16() -> list[Figure]:
-    """Our step in bf16 beside our step in fp32; nothing where it is emulated."""
+    """Compare our step in bf16 with fp32; nothing if the CPU emulates bf16."""
     if not computes_bf16(torch.device("cpu")):
         return []
     fast, plain = median_cpu_seconds(
@@ -125,12 +125,12 @@ def _figure(name: str, ours: float, peer_name: str, theirs: float, goal: float) 
 
 
 def figures() -> list[Figure]:
-    """What is compared with something else."""
+    """Measure all comparisons."""
     return peer() + bf16() + shares()
 
 
 def _peer_step(ratio: float) -> Callable[[], object]:
-    # At mask ratio 0 the peer's own loss is 0/0, so both take one on every patch.
+    # At mask ratio 0 the peer's own loss is 0/0, so both steps use a loss on every patch.
     config = ViTMAEConfig(
         hidden_size=192,
         num_hidden_layers=12,
@@ -150,7 +150,7 @@ def _peer_step(ratio: float) -> Callable[[], object]:
 
 
 def size(preset: str) -> dict[str, float]:
-    """Speed and memory of one size; in a process of its own, whose peak is the size's."""
+    """Measure speed and memory of one size; run it in a separate process, for its peak memory."""
     step = our_step(preset, 0.0)
     (seconds,) = median_cpu_seconds(ROUNDS, step)
     parameters = sum(value.numel() for value in step_model(preset).parameters())
@@ -162,7 +162,7 @@ def size(preset: str) -> dict[str, float]:
 
 
 def sizes() -> list[Figure]:
-    """Speed and memory of each preset size."""
+    """Measure speed and memory of each preset size."""
     found = []
     for preset in MODEL_PRESETS:
         command = [sys.executable, "-m", "benchmarks.training_step", "--size", preset]

@@ -1,11 +1,11 @@
-"""Measure for how long migrations hold their locks, and what a backup and a restore take.
+"""Measure how long migrations hold their locks, and the duration of a backup and a restore.
 
     python -m benchmarks.upgrade                      # 1,000 runs, 1 million points
     python -m benchmarks.upgrade --points 10000000 --rounds 1
 
-On a PostgreSQL that waits for its disk, filled at the first schema. Each migration is measured by
-itself, and all of them as `python -m api.db.migrate` runs them, in one transaction: nobody reads or
-writes the tables that it changes until it is committed. docs/upgrade.md has the medians.
+The database is a PostgreSQL with durable writes, filled at the first schema. Each migration is
+measured by itself, and all of them in one transaction, as `python -m api.db.migrate` runs them: the
+tables that it changes are locked until it commits. docs/upgrade.md has the medians.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Databases:
 
     @contextmanager
     def copy(self) -> Iterator[str]:
-        """The URL of a fresh copy, at the first schema."""
+        """Make a fresh copy, at the first schema, and yield its URL."""
         self._create("copied", "TEMPLATE filled")
         with psycopg.connect(self._address("copied"), autocommit=True) as connection:
             connection.execute("CHECKPOINT")
@@ -81,13 +81,13 @@ class Databases:
 
     @contextmanager
     def empty(self) -> Iterator[str]:
-        """The URL of one without tables."""
+        """Make a database without tables, and yield its URL."""
         self._create("empty")
         yield self.url("empty")
         self._execute("DROP DATABASE empty WITH (FORCE)")
 
     def url(self, name: str) -> str:
-        """SQLAlchemy's."""
+        """The SQLAlchemy URL of a database."""
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
     def _create(self, name: str, options: str = "") -> None:
@@ -102,7 +102,7 @@ class Databases:
 
 
 def migrations(databases: Databases, rounds: int) -> dict[str, float]:
-    """Median seconds of each migration by its revision, and of all in one transaction."""
+    """Measure the median seconds of each migration by revision, and of all in one transaction."""
     first, *later = revisions()
     taken: dict[str, list[float]] = {revision: [] for revision in later}
     together: list[float] = []
@@ -123,7 +123,7 @@ def _seconds_of_upgrade(url: str, revision: str) -> float:
 
 
 def backups(databases: Databases, folder: Path) -> dict[str, float]:
-    """Seconds of the commands with no artifacts, the dump's MB and the memory that they took."""
+    """Measure seconds of both commands without artifacts, the dump's MB, and peak memory in MB."""
     environment = {**os.environ, **installed_metadata(folder / "site")}
     generations = folder / "backups"
     generations.mkdir()
@@ -137,7 +137,7 @@ def backups(databases: Databases, folder: Path) -> dict[str, float]:
     with databases.empty() as url:
         settings = {"PMAE_DATABASE_URL": url, "PMAE_HOME": str(folder / "restored")}
         found["pmae restore"] = _seconds(["restore", str(generations)], environment | settings)
-    # The greatest of both commands, in kilobytes.
+    # The maximum over both commands, in kilobytes.
     found["MB of memory"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
     return found
 

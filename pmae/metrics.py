@@ -12,6 +12,8 @@ from typing import Literal
 
 BANDS = ("0_50", "50_80", "80_95", "95_100")
 """Bands of a spectrum: from which to which per cent of the total variance they go."""
+EXPLAINED_VARIANCE = "explained_variance"
+"""Name of the metric after ``train_`` or ``val_``; ``_<band>`` may follow."""
 Better = Literal["higher", "lower"]
 Split = Literal["train", "val", "test"]
 When = Literal["step", "epoch", "end"]
@@ -99,12 +101,12 @@ METRICS: Mapping[str, Metric] = {
             unit="fraction",
         ),
         *_of_both_splits("loss", "Loss", "lower"),
-        *_of_both_splits("explained_variance", "Explained variance", "higher", "fraction"),
+        *_of_both_splits(EXPLAINED_VARIANCE, "Explained variance", "higher", "fraction"),
         *(
             metric
             for band in BANDS
             for metric in _of_both_splits(
-                f"explained_variance_{band}",
+                f"{EXPLAINED_VARIANCE}_{band}",
                 f"Explained variance from {band_title(band)}",
                 "higher",
                 "fraction",
@@ -134,7 +136,7 @@ METRICS: Mapping[str, Metric] = {
 have several binary labels: the fraction of labels that are right."""
 
 BAND_METRICS = frozenset(
-    f"{split}_explained_variance_{band}" for split, _ in _SPLITS for band in BANDS
+    f"{split}_{EXPLAINED_VARIANCE}_{band}" for split, _ in _SPLITS for band in BANDS
 )
 """Those of one band of the spectrum; of use in charts, too many for a line of text."""
 
@@ -148,6 +150,38 @@ SPECTRUM_METRICS = (
 """What is measured of the spectrum of the features, by what follows the split in a name."""
 BEST_METRICS = tuple(m.name for m in METRICS.values() if m.when == "epoch" and m.better)
 """Those that choose the best checkpoint of a run."""
+
+
+ONLINE_PROBE = ("val_online_probe_top1", "val_online_probe_accuracy")
+"""A run has one of these: its data have classes, or several binary labels."""
+EPOCH_LOSS = "train_loss"
+"""A run has a point of it after each epoch."""
+LOSSES = ("val_loss", EPOCH_LOSS, "loss")
+"""The loss of a run in a list is the first of these that it has."""
+FIGURES = ("loss", EPOCH_LOSS, "val_loss", "val_explained_variance", *ONLINE_PROBE)
+"""Those whose newest values stand above the charts of a run."""
+RANKING = (*ONLINE_PROBE, "val_knn_top1", "val_explained_variance", "val_loss")
+"""Those that people put runs in order by, the best first."""
+CHARTS: Mapping[str, tuple[str, ...]] = {
+    "loss": ("loss", EPOCH_LOSS, "val_loss"),
+    "explained": ("train_explained_variance", "val_explained_variance"),
+    "probe": ("val_knn_top1", "train_online_probe_top1", "val_online_probe_top1"),
+    "label_probe": (
+        "val_knn_accuracy",
+        "train_online_probe_accuracy",
+        "val_online_probe_accuracy",
+    ),
+    "bands": tuple(f"val_{EXPLAINED_VARIANCE}_{band}" for band in BANDS),
+    "probe_loss": ("train_online_probe_loss", "val_online_probe_loss"),
+    "rank": ("val_rankme", "val_feature_rank", "train_rankme", "train_feature_rank"),
+    "share": (
+        "val_feature_ten_share",
+        "val_feature_first_share",
+        "train_feature_ten_share",
+        "train_feature_first_share",
+    ),
+}
+"""The metrics of each chart of a run; what a chart looks like is the dashboard's."""
 
 
 def unknown_metric(name: str, valid: Iterable[str] = METRICS) -> str:

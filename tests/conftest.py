@@ -10,16 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pmae.up import broker
 from tests.stack import RunningStack, start_stack
 from tests.support.databases import Databases
 from tests.support.postgres import postgres_server
+from tests.support.selection import longest_first, mark_processes
 from tests.support.waiting import wait_until
 
 # Two torch threads beside other work are far slower than one; trainers inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
+# No test times anything: a loaded machine would fail those that draw their examples.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -27,6 +32,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("PMAE_REQUIRE_ALL") == "1" and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    mark_processes(items)
+    yield  # those that were not asked for are dropped
+    longest_first(items)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from api.db.opening import describe, opened, wait_for_database
-from api.db.revision import MIGRATIONS, check_not_newer, hold_revision
+from api.db.revision import MIGRATIONS, check_not_newer, hold_revision, revisions
 from api.db.settings import ServiceSettings
 from pmae.errors import PmaeError
 from pmae.runtime.logging import configure_logging
@@ -35,8 +35,10 @@ def upgrade(url: str, revision: str = "head") -> None:
         DatabaseAwayError: it does not answer.
     """
     with opened(url) as engine, engine.connect() as connection:
-        check_not_newer(begin_migration(connection), describe(url))
-        run_migrations(connection, revision)
+        found = begin_migration(connection)
+        check_not_newer(found, describe(url))
+        if found != revisions()[-1]:
+            run_migrations(connection, revision)
         connection.commit()
 
 

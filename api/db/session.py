@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 MOST_THREADS = 64
-"""Threads of an application: 40 serve requests; others check keys, write the audit log, feed
+"""Threads of an application: 40 serve requests; others check keys, write the audit trail, feed
 streams and clean up. Each needs at most one connection."""
 CONNECT_TIMEOUT_SECONDS = 10
 """For a PostgreSQL server that is unreachable: a request must not wait for minutes."""

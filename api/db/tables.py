@@ -282,7 +282,7 @@ class SignInSessionRow(Base):
 
 
 class AuditRow(Base):
-    """An entry of the audit log: a request that changed something, or tried to."""
+    """An entry of the audit trail: a request that changed something, or tried to."""
 
     __tablename__ = "audit_log"
 

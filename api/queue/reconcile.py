@@ -1,4 +1,4 @@
-"""What puts right what nobody told: ended leases, and runs that wait while nobody was rung."""
+"""Reconciler: expire leases and repeat lost wake-ups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pmae.schema import RUN_KINDS, RunKind
 
 
 def take_back_lost(sessions: sessionmaker[Session]) -> list[str]:
-    """Expire leases; the ids of the runs whose leases had ended. Safe to run twice at once."""
+    """Expire leases; return the ids of their runs. Concurrent calls are safe."""
     with sessions.begin() as session:
         return expire_leases(session)
 
@@ -26,15 +26,15 @@ def ring_once(
     waiting_messages: Callable[[RunKind], int],
     worker_silence_seconds: float,
 ) -> None:
-    """Ring while runs wait and fewer rings are in the queues than can be used.
+    """Send wake-ups until there are as many messages as workers that could take a queued run.
 
-    Safe to run twice at once: a ring too many is a no-op.
+    Concurrent calls are safe: a surplus wake-up does nothing.
 
     Args:
         sessions: of the run database.
         ring: puts one message into the queue of a kind.
-        waiting_messages: how many are in it.
-        worker_silence_seconds: a worker not heard of for so long is not there.
+        waiting_messages: counts the messages in it.
+        worker_silence_seconds: a worker without a heartbeat for this long is considered down.
     """
     with sessions() as session:
         wanted = {kind: _rings(session, kind, worker_silence_seconds) for kind in RUN_KINDS}
@@ -45,9 +45,9 @@ def ring_once(
 
 
 def _rings(session: Session, kind: RunKind, silence_seconds: float) -> int:
-    """How many slots could take a run of ``kind`` now.
+    """Count the idle slots that could take a queued run of ``kind``.
 
-    One at least while runs wait: a worker that is about to come up is not in the table yet.
+    At least 1 while runs wait: a worker that is starting is not in the table yet.
     """
     waiting = session.scalars(
         select(RunRow.devices)
@@ -62,16 +62,16 @@ def _rings(session: Session, kind: RunKind, silence_seconds: float) -> int:
         if kind in worker.kinds and worker.devices >= waiting[0] and not worker.drain_requested
     ]
     fitting = min(len(waiting), len(idle))
-    # A slot that is too small for some of them may take the message of one that is not: ring all.
+    # With runs of different sizes a slot too small for a run may take its message: wake them all.
     return max(1, fitting if waiting[0] == waiting[-1] else len(idle))
 
 
 def present(silence_seconds: float) -> ColumnElement[bool]:
-    """The condition that a worker was heard of within ``silence_seconds``."""
+    """Return the condition that a worker sent a heartbeat within ``silence_seconds``."""
     return WorkerRow.last_seen_at > database_now() - silence_seconds
 
 
 def idles() -> ColumnElement[bool]:
-    """The condition that a worker runs nothing."""
+    """Return the condition that a worker has no running run."""
     busy = select(RunRow.number).where(RunRow.state == "running", RunRow.worker == WorkerRow.name)
     return ~busy.correlate(WorkerRow).exists()

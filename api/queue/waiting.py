@@ -1,4 +1,4 @@
-"""The queue: in which order runs start, and why one that waits does so."""
+"""The order in which queued runs start, and the reason why each waits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from api.queue.reconcile import idles, present
 from api.runs.views import moment
 from pmae.schema import Queue, QueuedRun
 
-_MOST_LISTED = 500
+_MAX_LISTED = 500
 
 
 class Slots:
-    """The workers that are up, as a run that waits sees them."""
+    """The workers that are up: which of them could take a queued run."""
 
     def __init__(self, session: Session, *, silence_seconds: float) -> None:
         rows = session.execute(
@@ -25,14 +25,14 @@ class Slots:
         self._workers = [(row.WorkerRow, bool(row.idle)) for row in rows]
 
     def why_none(self, kind: str, devices: int) -> str | None:
-        """Why no worker can take a run; None: one can."""
+        """Explain why no worker can take a run; None if one can."""
         if not self._workers:
             return "no worker is up"
         if self._fitting(kind, devices):
             return None
         what = f"{kind} runs" + (f" on {devices} devices" if devices > 1 else "")
-        up = "; ".join(_described(worker) for worker, _ in self._workers)
-        return f"no worker that is up takes {what}. Up are {up}"
+        up = "; ".join(_describe(worker) for worker, _ in self._workers)
+        return f"no worker that is up takes {what}; up: {up}"
 
     def _fitting(self, kind: str, devices: int) -> list[tuple[WorkerRow, bool]]:
         return [
@@ -42,7 +42,7 @@ class Slots:
         ]
 
     def why_waits(self, run: RunRow, ahead: int) -> str:
-        """Why ``run``, with ``ahead`` runs of its kind before it in the queue, has not begun."""
+        """Explain why ``run``, with ``ahead`` runs of its kind before it, has not started."""
         why_none = self.why_none(run.kind, run.devices)
         if why_none is not None:
             return f"waits: {why_none}"
@@ -62,13 +62,13 @@ class Slots:
         return f"waits to be picked up{before}"
 
 
-def _described(worker: WorkerRow) -> str:
+def _describe(worker: WorkerRow) -> str:
     devices = f"{worker.devices} device{'s' if worker.devices > 1 else ''}"
     return f"{worker.name} ({', '.join(worker.kinds)}; {devices})"
 
 
 def why_waits(session: Session, run: RunRow, *, silence_seconds: float) -> str:
-    """Why a queued run has not begun."""
+    """Explain why a queued run has not started."""
     before = or_(
         RunRow.priority > run.priority,
         and_(
@@ -85,7 +85,7 @@ def why_waits(session: Session, run: RunRow, *, silence_seconds: float) -> str:
 
 
 def list_queue(session: Session, *, silence_seconds: float) -> Queue:
-    """What waits, in the order in which it starts."""
+    """List the queued runs in the order in which they start."""
     slots = Slots(session, silence_seconds=silence_seconds)
     columns = (
         RunRow.number, RunRow.id, RunRow.name, RunRow.kind, RunRow.devices, RunRow.priority,
@@ -96,7 +96,7 @@ def list_queue(session: Session, *, silence_seconds: float) -> Queue:
         .options(load_only(*columns, raiseload=True))
         .where(RunRow.state == "queued")
         .order_by(RunRow.priority.desc(), RunRow.queued_at, RunRow.number)
-        .limit(_MOST_LISTED)
+        .limit(_MAX_LISTED)
     ).all()
     total = session.scalar(select(func.count()).where(RunRow.state == "queued")) or 0
     ahead_of_kind: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The API's side of the broker: ringing the doorbell that tells workers that something waits."""
+"""Wake-ups: the API's side of the broker, which wakes workers when a run is queued."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from api.settings import ApiSettings
 from pmae.schema import RunKind
 
 MOST_RINGS = 32
-"""Messages that wait at the same time; workers go on by themselves once they are awake."""
+"""Maximum number of messages in a queue; a worker that is awake needs no further message."""
 PAUSE_SECONDS = 0.1
-"""Between two rounds of ringing, so that a burst of submissions is one of them."""
+"""Time between two rounds, so that a burst of submissions is sent as one."""
 BROKER_ERRORS = (KombuError, OSError)
-"""What a broker that is away, slow or full makes the producer raise."""
+"""Errors of the producer when the broker is down, slow or full."""
 _logger = logging.getLogger(__name__)
 
 
 class Doorbell:
-    """Sends the empty message "something waits". Use it in a ``with`` block.
+    """Sends wake-ups: empty messages "a run is queued". Use it in a ``with`` block.
 
-    SQL is the truth and the broker only delivers: a ring that gets lost is rung again by the
-    reconciler. So :meth:`ring_soon` never fails and never waits for the broker: a thread rings.
+    SQL holds the queue, and the reconciler repeats lost wake-ups. So :meth:`ring_soon` never fails
+    and never waits for the broker: a thread sends the messages.
     """
 
     def __init__(self, settings: ApiSettings) -> None:
@@ -56,13 +56,13 @@ class Doorbell:
         self._celery.close()
 
     def ring_soon(self, kind: RunKind) -> None:
-        """Ring within moments, from another thread. Call it after the commit."""
+        """Send a wake-up soon, from another thread. Call it after the commit."""
         with self._changed:
             self._wanted[kind] += 1
             self._changed.notify()
 
     def ring(self, kind: RunKind) -> None:
-        """Tell a worker that takes runs of ``kind``, now.
+        """Wake a worker that takes runs of ``kind``, now.
 
         Raises:
             One of :data:`BROKER_ERRORS`: the broker did not take the message.
@@ -72,13 +72,13 @@ class Doorbell:
         )
 
     def waiting_messages(self, kind: RunKind) -> int:
-        """How many rings for ``kind`` no worker has taken yet.
+        """Count the wake-ups for ``kind`` that no worker has taken yet.
 
         Raises:
             One of :data:`BROKER_ERRORS`: the broker did not answer.
         """
         with self._celery.pool.acquire(block=True) as connection:
-            # The transport's own count: it also knows the lists of the queue's priorities.
+            # The transport's own count includes all priorities of the queue.
             length: int = connection.default_channel._size(DOORBELL_QUEUES[kind])  # noqa: SLF001
         return length
 
@@ -94,13 +94,13 @@ class Doorbell:
                     for _ in range(min(count, MOST_RINGS - self.waiting_messages(kind))):
                         self.ring(kind)
             except BROKER_ERRORS as error:
-                _logger.warning("the doorbell was not rung, the reconciler will: %s", error)
+                _logger.warning("a wake-up was not sent; the reconciler will repeat it: %s", error)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, PAUSE_SECONDS)
 
 
 def _producer(url: str, timeout_seconds: float) -> Celery:
-    """A Celery application that only sends, and gives up after ``timeout_seconds``."""
+    """Create a Celery application that only sends, and gives up after ``timeout_seconds``."""
     app = Celery("pmae", broker=url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
@@ -111,7 +111,7 @@ def _producer(url: str, timeout_seconds: float) -> Celery:
             "visibility_timeout": BROKER_VISIBILITY_TIMEOUT_SECONDS,
             "socket_connect_timeout": timeout_seconds,
             "socket_timeout": timeout_seconds,
-            "max_retries": 0,  # of the connection: kombu would wait 2 s before the next try
+            "max_retries": 0,  # of the connection; by default kombu waits 2 s between attempts
         },
     )
     return app

@@ -18,6 +18,7 @@ from api.runs.sources import prepare
 from api.settings import ApiSettings
 from pmae.data.locate import locate
 from pmae.errors import SpecError
+from pmae.metrics import EPOCH_LOSS
 from pmae.schema.runs import (
     Estimate,
     MeasuredSpeed,
@@ -39,8 +40,6 @@ from pmae.spec.sizes import check_sizes, known_train_images
 from pmae.spec.versions import SPEC_VERSION
 
 _ASSUMED_CHANNELS = 3
-_EPOCH_METRIC = "train_loss"
-"""A metric with one point at the end of each epoch."""
 _MAX_EPOCHS = 200
 _MIN_SPANS = 3
 """Epochs needed for a median: with fewer, one slow epoch (such as the first) decides it."""
@@ -175,7 +174,7 @@ def _seconds_per_epoch(session: Session, run_number: int) -> float | None:
     """Return the median over the last epochs, which pauses and resumes do not affect."""
     points = session.execute(
         select(MetricRow.epoch, MetricRow.time)
-        .where(MetricRow.run_number == run_number, MetricRow.name == _EPOCH_METRIC)
+        .where(MetricRow.run_number == run_number, MetricRow.name == EPOCH_LOSS)
         .order_by(MetricRow.step.desc())
         .limit(_MAX_EPOCHS + 1)
     ).all()

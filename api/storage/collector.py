@@ -1,4 +1,4 @@
-"""Removing what nothing needs any more: ``pmae gc``. Safe beside a running service, and twice."""
+"""Remove files that nothing needs: ``pmae gc``. Safe while the service runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from api.storage.garbage import (
 from pmae.schema import TERMINAL_STATES
 
 MIN_AGE_SECONDS = 86_400.0
-"""What was changed since may have a writer that is slow, or be part of a restored backup."""
+"""Younger files may still be written, or be part of a backup that is being restored."""
 _log = logging.getLogger(__name__)
 
 
@@ -34,18 +34,18 @@ def find_garbage(
     min_age_seconds: float = MIN_AGE_SECONDS,
     keep_bases: bool = False,
 ) -> list[Garbage]:
-    """What can go. Nothing is changed.
+    """List the files that can be removed. Changes nothing.
 
     Args:
         sessions: of the run database.
-        settings: where the files lie.
-        min_age_seconds: what was changed since is left.
-        keep_bases: name no basis.
+        settings: name the folders.
+        min_age_seconds: files changed more recently are kept.
+        keep_bases: list no basis.
 
     Raises:
-        GarbageError: it is not the database of these files.
+        GarbageError: the database and the files do not belong together.
     """
-    # The folders first: a run's row is there before its folder.
+    # List the folders first: a run's row exists before its folder.
     folders = _folders(settings.runs_dir)
     runs = _known(sessions)
     found = find_in_runs(folders, runs, min_age_seconds)
@@ -61,10 +61,10 @@ def remove_garbage(
     settings: ServiceSettings,
     garbage: list[Garbage],
 ) -> list[Garbage]:
-    """Remove what :func:`find_garbage` named and is garbage still.
+    """Remove what :func:`find_garbage` listed, if it is still garbage.
 
     Returns:
-        What is gone. What could not be removed is left for the next time, and the log says why.
+        What was removed. Failures are logged and left for the next call.
     """
     gone = set(finish_deletions(sessions, settings.runs_dir))
     removed: list[Garbage] = []
@@ -95,7 +95,7 @@ def _remove_unknown_run(
 def _remove_of_run(
     sessions: sessionmaker[Session], _settings: ServiceSettings, found: Garbage
 ) -> bool:
-    """A part of a run's folder, unless the run was resumed meanwhile."""
+    """Remove a part of a run's folder, unless the run was resumed meanwhile."""
     if found.run_id is not None:
         at_rest = RunRow.state.in_(TERMINAL_STATES)
         with sessions() as session:
@@ -131,9 +131,10 @@ def _remove_rolling(
 def _remove_basis(
     sessions: sessionmaker[Session], settings: ServiceSettings, found: Garbage
 ) -> bool:
-    """Look again first: a trainer needs seconds from its claim to its basis, this takes none.
+    """Remove a basis if it is still unused.
 
-    The pointers go before the basis, so that a trainer fits it anew rather than miss it.
+    A trainer needs seconds from its claim to its basis, and this check none. The pointers are
+    removed first, so that a trainer fits the basis again instead of finding it missing.
     """
     folders = _folders(settings.runs_dir)
     still = find_unused_bases(settings.bases_dir, folders, _known(sessions), 0)
@@ -145,7 +146,7 @@ def _remove_basis(
     try:
         found.path.rename(hidden)
     except FileNotFoundError:
-        return True  # another gc was faster
+        return True  # removed by another process
     remove_tree(hidden)
     return True
 

@@ -1,4 +1,4 @@
-"""What the API adds to the ``pmae`` command line: work on its database and files."""
+"""``pmae gc``, and the groups ``keys``, ``db`` and so on: commands on the database and files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ explaining = Console(stderr=True)
 @gc.command()
 def collect_garbage(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would go; nothing is changed.")
+        bool, typer.Option("--dry-run", help="Only list what would be removed.")
     ] = False,
     min_age_hours: Annotated[
-        float, typer.Option(min=0, help="Leave what was changed since.")
+        float, typer.Option(min=0, help="Keep files that changed more recently.")
     ] = 24.0,
     keep_bases: Annotated[
         bool,
         typer.Option(
             "--keep-bases",
-            help="Leave every basis: trainings outside of the service, which it does not know of, "
-            "may need one.",
+            help="Keep all bases; trainings outside of the service may need them.",
         ),
     ] = False,
     audit_days: Annotated[
@@ -39,16 +38,16 @@ def collect_garbage(
             "--audit-days",
             min=1,
             envvar="PMAE_AUDIT_RETENTION_DAYS",
-            help="Entries of the audit trail that are older go too.",
+            help="Also remove older entries of the audit trail.",
         ),
     ] = 365,
 ) -> None:
-    """Remove files that nothing needs: safe while the service runs, and to run again.
+    """Remove files that nothing needs. Safe while the service runs.
 
-    What is left of deleted runs; folders of runs that the database does not know; half-written
-    checkpoints and bases; rolling checkpoints of ended runs that no resume can need; bases that no
-    run uses; old entries of the audit trail. Settings are those of the API (PMAE_HOME,
-    PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT).
+    Removes remains of deleted runs; folders of runs that are not in the database; half-written
+    checkpoints and bases; rolling checkpoints of ended runs that no resume needs; bases that no run
+    uses; old entries of the audit trail. Uses the API's settings (PMAE_HOME, PMAE_DATABASE_URL,
+    PMAE_ARTIFACT_ROOT).
     """
     settings = command_settings()
     with command_database(settings) as engine:

@@ -1,9 +1,9 @@
-"""Deleting a run: a tombstone hides it at once, then its files go, then its rows.
+"""Delete a run: a tombstone hides it at once; then its files are removed, then its rows.
 
-The points of a long run are millions: they go in pieces, so that others write in between.
+A long run has millions of points; they are deleted in batches, so that others can write in between.
 
-A process that dies in between leaves a tombstone, and the next round goes on from there. What stays
-is one event of no run, so that who follows runs and was away learns of it.
+If the process dies, the tombstone stays and the next round continues. One event without a run is
+kept, so that clients that follow runs and were offline learn of the deletion.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from pmae.runs.layout import RunDir
 from pmae.runtime.logging import log_context
 
 PIECE_ROWS = 10_000
-"""Of one transaction: SQLite has one writer at a time, and the others wait for it."""
+"""Rows of one transaction: SQLite has one writer at a time, and the others wait for it."""
 _PAUSE_SECONDS = 0.05
-"""After each: other processes look that often, or more often, whether they may write."""
+"""Pause after each transaction; other processes retry their writes at least this often."""
 _Keys = tuple[InstrumentedAttribute[Any], ...]
 _LONG_TABLES: tuple[_Keys, ...] = (
     (MetricRow.name, MetricRow.step),
     (MetricBlockRow.name, MetricBlockRow.block),
 )
-"""The primary keys, after the run's number, of what a run can have millions of."""
+"""Tables with millions of rows for a run: their primary keys after the run's number."""
 _logger = logging.getLogger(__name__)
 
 
 def tombstones(session: Session) -> list[tuple[int, str]]:
-    """Number and id of each run that is deleted but for what is left of it."""
+    """List number and id of each deleted run whose files or rows are not all removed."""
     rows = session.execute(
         select(RunRow.number, RunRow.id)
         .where(RunRow.deleted_at.is_not(None))
@@ -47,16 +47,16 @@ def tombstones(session: Session) -> list[tuple[int, str]]:
 def finish_deletions(
     sessions: sessionmaker[Session], runs_dir: Path, stopping: Event | None = None
 ) -> list[str]:
-    """Remove the files, then the rows, of every run with a tombstone. Safe to run twice at once.
+    """Remove the files, then the rows, of every run with a tombstone. Concurrent calls are safe.
 
     Args:
         sessions: of the run database.
-        runs_dir: where the files lie.
-        stopping: set when the process is to end: the next round goes on from there.
+        runs_dir: the folder of all runs.
+        stopping: set when the process shuts down; the next round continues.
 
     Returns:
-        The ids of the runs that are gone. One whose files cannot be removed is left for the next
-        round, and the log says why.
+        The ids of the removed runs. A run whose files cannot be removed is logged and left for the
+        next round.
     """
     stopping = stopping or Event()
     with sessions() as session:
@@ -67,7 +67,7 @@ def finish_deletions(
             remove_tree(RunDir(runs_dir / run_id).path)
         except OSError as error:
             with log_context(run_id=run_id):
-                _logger.warning("its files cannot be removed: %s", error)
+                _logger.warning("the files of the run cannot be removed: %s", error)
             continue
         for keys in _LONG_TABLES:
             _remove_rows(sessions, number, keys, stopping)
@@ -82,13 +82,13 @@ def finish_deletions(
 def _remove_rows(
     sessions: sessionmaker[Session], run_number: int, keys: _Keys, stopping: Event
 ) -> None:
-    """Remove a run's rows of one table in pieces, each a transaction; others write in between.
+    """Remove a run's rows of one table in batches, each a transaction; others write in between.
 
     Args:
         sessions: of the run database.
         run_number: of the run.
         keys: the columns of the primary key after the run's number.
-        stopping: ends it after a piece.
+        stopping: when set, stop after the current batch.
     """
     of_run, place = keys[0].class_.run_number == run_number, tuple_(*keys)
     after: tuple[Any, ...] | None = None
@@ -112,10 +112,10 @@ def remove_tree(folder: Path) -> None:
     """Remove a folder, which another process may be removing too.
 
     Raises:
-        OSError: a file of it cannot be removed.
+        OSError: a file in it cannot be removed.
     """
     while folder.exists():
         try:
             shutil.rmtree(folder)
         except FileNotFoundError:
-            continue  # the other process was faster with a part of it
+            continue  # removed by another process

@@ -1,7 +1,7 @@
-"""Find what nothing needs any more on the artifact disk; :mod:`api.storage.collector` removes it.
+"""Find unneeded files on the artifact disk; :mod:`api.storage.collector` removes them.
 
-Nothing of a run that is queued or running is ever named, and nothing that is younger than a given
-age, since its writer may still be at work. Logs and events of leases stay as long as their run.
+Files of queued and running runs, and files younger than a given age, whose writer may still be
+active, are never listed. Logs and events of leases stay as long as their run.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _FITS = "fits"
 
 
 class GarbageError(PmaeError):
-    """What is garbage cannot be told; nothing was removed."""
+    """Database and files do not belong together; nothing was removed."""
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file or folder that can go.
+    """A file or folder that can be removed.
 
     Attributes:
-        kind: why.
-        path: of it.
+        kind: why it can be removed.
+        path: of the file or folder.
         size: in bytes.
-        run_id: the run whose files it is among; None: of no run that is known.
+        run_id: the run that it belongs to; None: no known run.
     """
 
     kind: Kind
@@ -52,7 +52,7 @@ class Garbage:
 
 @dataclass(frozen=True)
 class KnownRun:
-    """What the database says of a run."""
+    """The facts of a run that decide which of its files are needed."""
 
     number: int
     state: str
@@ -62,17 +62,17 @@ class KnownRun:
 
     @property
     def is_at_rest(self) -> bool:
-        """Nobody writes its files."""
+        """True if no process writes its files."""
         return self.state in TERMINAL_STATES and not self.is_deleted
 
     @property
     def is_choosing_a_basis(self) -> bool:
-        """It runs, and has not said yet which basis it uses."""
+        """True if it runs and has not recorded its basis yet."""
         return self.state == "running" and self.needs_basis and self.basis_digest is None
 
 
 def known_runs(session: Session) -> dict[str, KnownRun]:
-    """Every run by id, those included that are deleted but for what is left of them."""
+    """Read every run by id, including deleted ones that are not removed completely."""
     columns = (RunRow.id, RunRow.number, RunRow.state, RunRow.deleted_at, RunRow.basis_digest)
     rows = session.execute(select(*columns, RunRow.spec)).all()
     return {
@@ -90,20 +90,20 @@ def known_runs(session: Session) -> dict[str, KnownRun]:
 def find_in_runs(
     folders: Sequence[Path], runs: dict[str, KnownRun], min_age_seconds: float
 ) -> list[Garbage]:
-    """What can go of the runs' folders.
+    """List what can be removed from the runs' folders.
 
     Args:
-        folders: of runs; listed before ``runs`` was read, since a run's row is there first.
+        folders: of runs; listed before ``runs`` was read, since a run's row exists first.
         runs: by id.
-        min_age_seconds: what was changed since is left.
+        min_age_seconds: files changed more recently are kept.
 
     Raises:
-        GarbageError: none of the folders is of a known run: it is the wrong database, or folder.
+        GarbageError: no folder belongs to a known run: database or folder is the wrong one.
     """
     if folders and not any(folder.name in runs for folder in folders):
         raise GarbageError(
-            f"the database knows none of the {len(folders)} runs in {folders[0].parent}: is "
-            "PMAE_DATABASE_URL the one that belongs to PMAE_HOME and PMAE_ARTIFACT_ROOT?"
+            f"none of the {len(folders)} runs in {folders[0].parent} is in the database; expected "
+            "PMAE_DATABASE_URL to name the database of PMAE_HOME and PMAE_ARTIFACT_ROOT"
         )
     found: list[Garbage] = []
     for folder in folders:
@@ -125,15 +125,15 @@ def find_unused_bases(
     runs: dict[str, KnownRun],
     min_age_seconds: float,
 ) -> list[Garbage]:
-    """The bases that no run and no checkpoint names, and what was left of half-written ones.
+    """List the bases that no run and no checkpoint names, and half-written ones.
 
-    Empty while a running run has not said yet which basis it uses.
+    Empty while a running run has not recorded its basis yet.
 
     Args:
-        bases_dir: of all bases.
-        run_folders: whose checkpoints count.
+        bases_dir: the folder of all bases.
+        run_folders: folders of the runs whose checkpoints may name a basis.
         runs: by id.
-        min_age_seconds: what was changed since is left.
+        min_age_seconds: files changed more recently are kept.
     """
     if not bases_dir.is_dir():
         return []
@@ -157,32 +157,32 @@ def find_unused_bases(
 
 
 def pointers_to(basis: Path) -> list[Path]:
-    """The files that say which fit gave a basis."""
+    """List the files that map a fit to this basis."""
     fits = basis.parent / _FITS
     return [path for path in fits.glob("*.json") if _pointed_at(path) == basis.name]
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; what vanishes meanwhile counts nothing."""
+    """Return the bytes of a file or of all files in a folder; files that vanish count 0."""
     return sum(_size(file) for file in (path.rglob("*") if path.is_dir() else [path]))
 
 
 def _half_written(run: Path, min_age_seconds: float) -> Iterator[Garbage]:
-    """Temporary names (they begin with a dot) whose writer is gone."""
+    """Yield temporary files (their names begin with a dot) whose writer is gone."""
     folders = [run]
     for lease in RunDir(run).leases():
         folders += [lease.path, lease.checkpoints, lease.latest]
     for folder in folders:
         for path in folder.glob(".*"):
-            # A trainer that was killed just now may have hidden a checkpoint that is marked.
+            # A trainer that was just killed may have hidden a marked checkpoint.
             if _age(path) > min_age_seconds and not is_marked(path):
                 yield Garbage("half-written", path, size_of(path), run.name)
 
 
 def _old_rolling(run_dir: RunDir, run: KnownRun) -> Iterator[Garbage]:
-    """The rolling checkpoints that no resume of a run that has ended can need.
+    """Yield the rolling checkpoints of an ended run that no resume can need.
 
-    Of a run that succeeded all of them; of another one those before the newest valid checkpoint.
+    All of them if the run succeeded, otherwise those before the newest valid checkpoint.
     """
     rolling = [
         folder
@@ -210,7 +210,7 @@ def _named_by_checkpoints(run: Path) -> Iterator[str]:
         try:
             digest = json.loads(config.read_bytes()).get("basis_digest")
         except (FileNotFoundError, ValueError):
-            continue  # replaced meanwhile by one that names the same; or broken, of no use to a run
+            continue  # replaced by one that names the same basis, or damaged and unusable
         if digest:
             yield str(digest)
 
@@ -223,7 +223,7 @@ def _pointed_at(pointer: Path) -> str | None:
 
 
 def _age(path: Path) -> float:
-    """Seconds since anything in it was changed; 0 if it is gone."""
+    """Return the seconds since anything in it changed; 0 if it is gone."""
     try:
         newest = max(
             path.stat().st_mtime,

@@ -1,1 +1,1 @@
-"""What the REST API promises, measured on real servers beside what a lab would otherwise use."""
+"""Measure the REST API on real servers beside MLflow and nginx."""

@@ -1,6 +1,6 @@
-"""What the databases hold while they are measured: many runs, and some of them with long series.
+"""Contents of the measured databases: many runs, some of them with long series.
 
-The same of ours and of a peer: the values come from one SQL expression that all databases know.
+Ours and a peer's are the same: one SQL expression, which all databases support, gives the values.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _LAST_METRICS = {METRIC: 0.21, "val_loss": 0.23, "lr": 1e-6, "grad_norm": 0.8}
 
 
 def values_of_series(run: int | str) -> str:
-    """SQL of the numbers ``i`` of steps and the values ``v`` of one run's loss.
+    """SQL that gives the steps ``i`` and the values ``v`` of one run's loss.
 
-    It falls, with noise that differs from run to run: no two neighbours are equal.
+    The loss falls, with noise that differs between runs, so that no two neighbours are equal.
     """
     return (
         "WITH RECURSIVE steps(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM steps "  # noqa: S608 - of constants
@@ -42,7 +42,7 @@ def values_of_series(run: int | str) -> str:
 
 
 def fill(database_url: str) -> list[str]:
-    """Add the runs and the points; ids of the runs with points."""
+    """Add the runs and the points, and return the ids of the runs with points."""
     engine = make_engine(database_url)
     sessions = make_sessions(engine)
     try:
@@ -53,7 +53,7 @@ def fill(database_url: str) -> list[str]:
                 session.execute(text(_insert_series(number)))
                 summarise(session, number, [METRIC], 1, NUM_STEPS)
         with engine.connect() as connection:
-            # What PostgreSQL does by itself a minute after so many rows came.
+            # PostgreSQL's autovacuum does this within a minute of so many new rows.
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql("ANALYZE" if engine.name == "sqlite" else "VACUUM ANALYZE")
         with sessions() as session:
@@ -88,7 +88,7 @@ def _insert_series(number: int) -> str:
 
 
 def add_checkpoint(database_url: str, runs_dir: Path, run_id: str) -> Path:
-    """Add a checkpoint of one file to a run; the file, which is ``CHECKPOINT_BYTES`` long."""
+    """Add a checkpoint of one file of ``CHECKPOINT_BYTES`` to a run, and return the file."""
     name = "step-00100000"
     folder = RunDir(runs_dir / run_id).lease(1).checkpoints / name
     folder.mkdir(parents=True)

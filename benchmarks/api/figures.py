@@ -1,7 +1,7 @@
-"""The API on SQLite and on PostgreSQL, beside MLflow, and its downloads beside nginx.
+"""Measure the API on SQLite and on PostgreSQL beside MLflow, and its downloads beside nginx.
 
-Every server holds the same: 10,000 runs, 100 of which have a series of 100,000 points each. All of
-them run at once, and are asked in turn, so that what else the machine does falls on each alike.
+Every server holds the same 10,000 runs, 100 of them with a series of 100,000 points. All servers
+run at once and are asked in turns, so that other load on the machine affects them equally.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks.figure import Figure
 ROUNDS = 5
 NUM_CLIENTS = 20
 NUM_COMPARED = 20
-"""Runs whose series one request asks for."""
+"""Number of runs whose series one request reads."""
 NUM_POINTS = 320
 AHEAD = 5
 """The goal against MLflow."""
@@ -40,12 +40,12 @@ Work = Callable[[Client], object]
 
 @dataclass(frozen=True)
 class Question:
-    """What every server is asked, each in its own words.
+    """A request to compare, in each server's own API.
 
     Attributes:
         name: of the figure.
-        works: by server, what one client does once.
-        clients: how many do it at the same time.
+        works: by server, a function with which a client sends the request once.
+        clients: number of concurrent clients.
         requests: of each client in a round.
     """
 
@@ -57,7 +57,7 @@ class Question:
 
 @dataclass
 class Answers:
-    """How long the answers to a question took, by server."""
+    """Durations of the answers to a question, by server."""
 
     loads: dict[Server, list[Load]] = field(default_factory=dict)
 
@@ -98,7 +98,7 @@ def figures() -> list[Figure]:
 
 
 def _ask(addresses: Mapping[Server, Address], question: Question) -> Answers:
-    """Ask each server in turn; a first, shorter round is not counted."""
+    """Ask the servers in turns, after a shorter round of warm-up."""
     answers = Answers()
     for turn in range(ROUNDS + 1):
         requests = question.requests if turn else max(question.requests // 5, 1)
@@ -140,7 +140,7 @@ def _lists(addresses: Mapping[Server, Address], peer: str) -> list[Figure]:
 def _series(
     addresses: Mapping[Server, Address], run_ids: Mapping[Server, list[str]], peer: str
 ) -> list[Figure]:
-    def thinned(kind: Server, number: int) -> Work:
+    def downsampled(kind: Server, number: int) -> Work:
         runs = ",".join(run_ids[kind][:number])
         path = f"/metrics?runs={runs}&names={METRIC}&max_points={NUM_POINTS}"
         return lambda client: client.get(path)
@@ -158,7 +158,7 @@ def _series(
     questions = [
         Question(
             f"{NUM_POINTS} of the {NUM_STEPS:,} points of {number} run{'s' if number > 1 else ''}",
-            {kind: thinned(kind, number) for kind in DATABASES} | {peer: sampled(number)},
+            {kind: downsampled(kind, number) for kind in DATABASES} | {peer: sampled(number)},
             requests=requests,
         )
         for number, requests in ((1, 5), (NUM_COMPARED, 1))
@@ -202,7 +202,7 @@ def _durations(
     percentiles: tuple[int, ...],
     limits: Mapping[int, float] | None = None,
 ) -> list[Figure]:
-    """Each percentile on each database against the peer's, and against the limit it has."""
+    """Compare each percentile on each database with the peer's, and with its limit if any."""
     found = []
     for kind in DATABASES:
         for percentile in percentiles:

@@ -1,8 +1,8 @@
-"""Clients in a closed loop: each sends its next request when it has the answer to the last.
+"""Load of clients in a closed loop: each sends its next request after the answer to the last.
 
-One thread and one connection that is kept for each client, by the standard library: a request costs
-the client about 0.2 ms, so that what is measured is the server although both share the machine's
-cores. Servers that are compared are asked by the same code.
+A client is one thread with a persistent connection of the standard library. A request costs it
+about 0.2 ms, so that the server dominates although both share the machine's cores. All servers are
+measured by the same code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHUNK_BYTES = 1_048_576
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens, and what each request to it carries."""
+    """Address of a server: port, and path prefix and headers of each request."""
 
     port: int
     prefix: str = ""
@@ -53,19 +53,19 @@ class Client:
         self._connection.close()
 
     def get(self, path: str) -> bytes:
-        """The body of an answer.
+        """Send a GET request and return the body of the answer.
 
         Raises:
-            RuntimeError: it is no success.
+            RuntimeError: the status is 400 or above.
         """
         return self._ask("GET", path, None)
 
     def post(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """The same of a request with a JSON body."""
+        """Send a POST request with a JSON body, likewise."""
         return self._ask("POST", path, json.dumps(body).encode())
 
     def count_bytes(self, path: str) -> int:
-        """How long a body is, which is thrown away as it comes."""
+        """Count the bytes of a body, without keeping it."""
         buffer = bytearray(_CHUNK_BYTES)
         self._connection.request("GET", self._prefix + path, headers=self._headers)
         response = self._connection.getresponse()
@@ -96,7 +96,7 @@ Work = Callable[[Client], object]
 
 @dataclass(frozen=True)
 class Load:
-    """What a closed loop took.
+    """Durations of a closed loop.
 
     Attributes:
         seconds: of each request, in any order.
@@ -108,7 +108,7 @@ class Load:
 
     @classmethod
     def together(cls, loads: Sequence[Load]) -> Load:
-        """Several loops, one after the other, as one."""
+        """Combine loops that ran one after the other."""
         return cls(
             tuple(seconds for load in loads for seconds in load.seconds),
             sum(load.elapsed for load in loads),
@@ -139,7 +139,7 @@ def closed_loop(address: Address, work: Work, *, clients: int, requests: int) ->
                     began = time.perf_counter()
                     work(client)
                     own.append(time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001 - raised again below, by who waits
+        except Exception as error:  # noqa: BLE001 - raised again below, by the waiting thread
             start.abort()
             faults.append(error)
         seconds.extend(own)

@@ -1,6 +1,6 @@
-"""An MLflow server with the same contents: two workers on SQLite, as its documentation starts it.
+"""MLflow server with the same contents: two workers on SQLite, started as in its documentation.
 
-It is installed into an environment of its own, beside ours: ``make bench-api`` does that.
+``make bench-api`` installs it into a separate environment.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 _COPIED = ("runs", "params", "tags", "latest_metrics")
-"""Tables with a row, or several, for each run."""
+"""Tables with one or more rows for each run."""
 
 
 @dataclass(frozen=True)
 class Mlflow:
-    """A server that answers.
+    """A running MLflow server.
 
     Attributes:
         address: for clients.
@@ -55,10 +55,10 @@ class Mlflow:
 
 @contextmanager
 def running_mlflow(folder: Path) -> Iterator[Mlflow]:
-    """A server on a database that holds what :mod:`benchmarks.api.contents` fills ours with.
+    """Run a server on a database with the contents of :mod:`benchmarks.api.contents`.
 
     Raises:
-        FileNotFoundError: it is not installed; says how that is done.
+        FileNotFoundError: it is not installed; says how to install it.
     """
     if not EXECUTABLE.exists():
         raise FileNotFoundError(f"{EXECUTABLE} is missing: `make bench-api` installs it")
@@ -71,7 +71,7 @@ def running_mlflow(folder: Path) -> Iterator[Mlflow]:
 
 
 def create_run(client: Client) -> bytes:
-    """Create a run, as a client of MLflow's begins one."""
+    """Create a run, as MLflow's own client does."""
     body = {"experiment_id": "0", "start_time": BEGAN_AT * 1000, "run_name": "digits"}
     return client.post(f"{API}/runs/create", body)
 
@@ -88,7 +88,7 @@ def _serving(database: Path, folder: Path) -> Iterator[Address]:
 
 
 def _make_run(address: Address) -> str:
-    """A finished run with the parameters and the newest metrics that a run of ours has."""
+    """Make a finished run with the parameters and latest metrics of one of ours."""
     spec = get_preset("quickstart").spec.model_dump(mode="json")
     with Client(address) as client:
         run_id: str = json.loads(create_run(client))["run"]["info"]["run_id"]
@@ -114,7 +114,7 @@ def _flat(fields: dict[str, Any], before: str = "") -> Iterator[tuple[str, objec
 
 
 def _fill(database: Path, like: str) -> list[str]:
-    """Copy the run, then write the long series; ids of the runs that have one."""
+    """Copy the run, write the long series, and return the ids of the runs that have one."""
     ids = [f"{index:032x}" for index in range(1, NUM_RUNS)]
     with closing(sqlite3.connect(database)) as connection:
         for table in _COPIED:

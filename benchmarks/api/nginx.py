@@ -1,4 +1,4 @@
-"""nginx, which serves a file as fast as anything does."""
+"""nginx, the peer for downloads."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ http {{
 
 @contextmanager
 def running_nginx(files: Path, folder: Path) -> Iterator[Address]:
-    """A server of the files in ``files``.
+    """Run a server of the files in ``files``.
 
     Raises:
         FileNotFoundError: nginx is not installed.
     """
-    # Debian keeps it where only root's PATH leads to.
+    # Debian installs it where only root's PATH looks.
     found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if found is None:
         raise FileNotFoundError("nginx is not installed: with Debian `apt-get install nginx-light`")

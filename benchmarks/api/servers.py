@@ -1,7 +1,7 @@
-"""The service's own server and its database, a process of its own on the loopback, as shipped.
+"""The service's API and its database, as shipped, in separate processes on the loopback.
 
 The API runs as ``python -m api``: on SQLite as ``make up`` starts it, on PostgreSQL as the compose
-file does, so with keys, the trail of writes, and a database that waits for its disk.
+file does, with keys, the audit log, and durable writes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ API_PREFIX = "/api/v1"
 
 @dataclass(frozen=True)
 class RunningApi:
-    """A service that answers.
+    """A running API.
 
     Attributes:
         address: for clients.
@@ -47,7 +47,7 @@ class RunningApi:
 
 @contextmanager
 def running_database(kind: Database, folder: Path) -> Iterator[str]:
-    """The SQLAlchemy URL of an empty, migrated database."""
+    """Run an empty, migrated database, and yield its SQLAlchemy URL."""
     with ExitStack() as stack:
         if kind == "SQLite":
             url = f"sqlite:///{folder / 'pmae.sqlite3'}"
@@ -62,7 +62,7 @@ def running_database(kind: Database, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def running_api(kind: Database, database_url: str, folder: Path) -> Iterator[RunningApi]:
-    """A broker and the API on a database of ``kind``."""
+    """Run a broker and the API on a database of ``kind``."""
     port = free_port()
     socket = folder / "broker.sock"
     environment = {
@@ -96,7 +96,7 @@ def _make_key(database_url: str) -> str:
 def process(
     command: Sequence[str], environment: Mapping[str, str] | None = None, *, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block. What it prints goes into ``log``."""
+    """Run a process until the end of the block, with its output in ``log``."""
     with log.open("wb") as output:
         running = subprocess.Popen(
             command, env=os.environ | (environment or {}), stdout=output, stderr=output
@@ -118,7 +118,7 @@ def process(
 def wait_until_it_answers(
     server: subprocess.Popen[bytes], address: Address, path: str, *, seconds: float = 120
 ) -> None:
-    """Return when a GET of ``path`` succeeds."""
+    """Wait until a GET of ``path`` succeeds."""
 
     def answers() -> bool:
         assert server.poll() is None, "the server ended"
@@ -128,7 +128,7 @@ def wait_until_it_answers(
 
 
 def ask_once(address: Address, path: str) -> bytes:
-    """The answer to a GET over a connection of its own."""
+    """Send a GET request over a new connection."""
     with Client(address) as client:
         return client.get(path)
 

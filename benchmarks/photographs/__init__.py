@@ -1,1 +1,1 @@
-"""Crops of photographs: colour images of natural statistics, where no data set can be fetched."""
+"""Crops of photographs: natural colour images where no data set can be downloaded."""

@@ -1,11 +1,11 @@
-"""Cut crops out of photographs, and print what masks do to them.
+"""Crop photographs, and report how PMAE's masks act on the crops.
 
     python -m benchmarks.photographs                      # from Debian's wallpaper packages, by apt
     python -m benchmarks.photographs ~/Pictures           # or from a folder of your own
     python -m benchmarks.photographs --train 20           # also train PMAE and MAE on them
 
-Writes ``photographs.npz`` into the data root, which is the data set ``npz:photographs``. There is
-no accuracy: a photograph is told by its colour.
+Writes the data set ``npz:photographs`` to ``photographs.npz`` in the data root. Accuracy is not
+measured, since colour alone identifies a photograph.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESOLUTIONS = (32, 64)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run what the command line asks for."""
+    """Run the command."""
     settings = StorageSettings()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.photographs",
@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
             else photographs_of(options.folder)
         )
         counts = write_crops(found, options.output / f"{NAME}.npz", options.crops)
-    told = ", ".join(f"{count} for {split}" for split, count in counts.items())
-    print(f"{len(found)} photographs, crops: {told}")
+    by_split = ", ".join(f"{count} for {split}" for split, count in counts.items())
+    print(f"{len(found)} photographs, crops: {by_split}")
     here = settings.model_copy(update={"data_root": options.output})
     for resolution in RESOLUTIONS:
         fitted = fit(f"npz:{NAME}", resolution, here)

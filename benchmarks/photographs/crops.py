@@ -1,4 +1,4 @@
-"""From photographs to crops in MedMNIST's layout."""
+"""Crop photographs into a file of MedMNIST's layout."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ IN_PACKAGES: dict[str, tuple[str, ...]] = {
         )
     ),
 }
-"""The photographs of Debian's wallpaper packages (bookworm); what else they hold is drawn."""
+"""Photographs in Debian's wallpaper packages (bookworm), whose other pictures are drawings."""
 EDGE = 64
-"""Pixels of a crop; a run at 32 scales them down."""
+"""Edge length of a crop in pixels; a run at 32 scales them down."""
 SPLITS = {"train": (0.0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1.0)}
-"""The strip of each photograph that a split's crops are from, by its left and right end."""
-_NARROWEST = min(right - left for left, right in SPLITS.values())
+"""Left and right end of the strip of each photograph that a split's crops are from."""
+_MIN_STRIP = min(right - left for left, right in SPLITS.values())
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -53,7 +53,7 @@ def unpack_packages(folder: Path) -> Path:
 
 
 def packaged_photographs(folder: Path) -> list[Path]:
-    """The photographs below the folders that :func:`unpack_packages` has made."""
+    """List the photographs in the folders that :func:`unpack_packages` has made."""
     return [
         path
         for package, patterns in IN_PACKAGES.items()
@@ -63,25 +63,25 @@ def packaged_photographs(folder: Path) -> list[Path]:
 
 
 def photographs_of(folder: Path) -> list[Path]:
-    """Every image file below a folder."""
+    """List all image files in a folder and its sub-folders."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
 def write_crops(photographs: Sequence[Path], output: Path, total: int) -> dict[str, int]:
-    """Cut crops and write them as an npz file that is the data set ``npz:<name>``.
+    """Crop photographs and write the crops as the data set ``npz:<name>``.
 
-    Each photograph gives as many. Where one lies and how large it is, from :data:`EDGE` pixels to
-    the narrowest strip, is drawn; an antialiased bicubic filter scales it to :data:`EDGE`. The
-    splits are from strips that do not overlap. A crop's label is the number of its photograph,
-    which its colour tells: it makes the file complete, and is no task.
+    Each photograph gives the same number of crops. Position and size, from :data:`EDGE` pixels to
+    the narrowest strip, are random; an antialiased bicubic filter scales them to :data:`EDGE`. The
+    splits are from disjoint strips. A crop's label is the number of its photograph: the layout
+    needs one, but it is not a task.
 
     Args:
         photographs: image files; those too small are left out.
         output: ends in ``.npz``.
-        total: crops of all splits and photographs together.
+        total: number of crops of all splits and photographs.
 
     Returns:
-        How many crops each split has.
+        Number of crops of each split.
 
     Raises:
         ValueError: no photograph is large enough.
@@ -91,8 +91,8 @@ def write_crops(photographs: Sequence[Path], output: Path, total: int) -> dict[s
     large = [path for path in photographs if _largest_crop(path) >= EDGE]
     if not large:
         raise ValueError(
-            f"none of {len(photographs)} photographs is large enough; valid are edges of "
-            f"{round(EDGE / _NARROWEST)} pixels and more"
+            f"none of {len(photographs)} photographs is large enough; expected a width of at least "
+            f"{round(EDGE / _MIN_STRIP)} pixels and a height of {EDGE}"
         )
     for label, path in enumerate(large):
         noise = np.random.default_rng(label)
@@ -114,15 +114,15 @@ def write_crops(photographs: Sequence[Path], output: Path, total: int) -> dict[s
 
 def _largest_crop(path: Path) -> int:
     with Image.open(path) as photograph:
-        return int(min(photograph.width * _NARROWEST, photograph.height))
+        return int(min(photograph.width * _MIN_STRIP, photograph.height))
 
 
 def _crops(
     photograph: Image.Image, strip: tuple[float, float], count: int, noise: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """``(EDGE, EDGE, 3)`` uint8, from one strip."""
+    """Crop one strip at random: ``(EDGE, EDGE, 3)`` uint8 each."""
     left, right = (round(end * photograph.width) for end in strip)
-    largest = int(min(photograph.width * _NARROWEST, photograph.height, right - left))
+    largest = int(min(photograph.width * _MIN_STRIP, photograph.height, right - left))
     for _ in range(count):
         edge = int(noise.integers(EDGE, largest, endpoint=True))
         x = int(noise.integers(left, right - edge, endpoint=True))

@@ -1,4 +1,4 @@
-"""Masks on the crops: spectrum, counts and pictures, without any model."""
+"""PMAE's masks on the crops, without a model: spectrum, counts and pictures."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ RATIOS = (0.1, 0.2, 0.4)
 _SHOWN_RATIO, _SHOWN_CROPS = 0.2, 6
 SHARES = (0.5, 0.9, 0.99)
 _DRAWS = 1000
-_MOST_EXACT = 4096
+_MAX_EXACT = 4096
 _KEPT = 1024
-"""Components of larger images: their exact basis takes minutes."""
+"""Components to keep for larger images, whose exact basis takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Fitted:
     """The crops at a resolution, and their basis.
 
     Attributes:
-        spec: resolved; what a run on them would have.
-        seconds: the fit took.
+        spec: of a run on the crops; resolved.
+        seconds: duration of the fit.
     """
 
     spec: ExperimentSpec
@@ -54,7 +54,7 @@ def fit(dataset: str, resolution: int, settings: StorageSettings) -> Fitted:
         "dataset": {"name": dataset, "resolution": resolution},
         "model": {"patch_size": resolution // 4},
     }
-    if 3 * resolution**2 > _MOST_EXACT:
+    if 3 * resolution**2 > _MAX_EXACT:
         fields["basis"] = {"solver": "randomized", "num_components": _KEPT}
     spec = resolve(ExperimentSpec.model_validate(fields))
     data = load_data(spec.dataset, settings)
@@ -65,16 +65,16 @@ def fit(dataset: str, resolution: int, settings: StorageSettings) -> Fitted:
 
 
 def spectrum_lines(fitted: Fitted) -> list[str]:
-    """Report the spectrum, and how many components a ratio masks by either rule."""
+    """Report the spectrum, and the number of components that each ratio masks by either rule."""
     basis, ratios = fitted.basis, fitted.basis.explained_variance_ratio
     reached = ratios.cumsum(dim=0)
     shares = (f"{share:.0%} of the variance in {_reach(reached, share)}" for share in SHARES)
     size = f"{fitted.spec.resolution} pixels: {len(fitted.data.train)} crops"
-    held = f"{basis.num_components} components hold {basis.spanned_variance:.1%}"
+    held = f"{basis.num_components} components explain {basis.spanned_variance:.1%}"
     lines = [
         f"{size} of {basis.num_pixels} values; {held}, fitted in {fitted.seconds:.1f} s",
         f"  first component {float(ratios[0]):.1%}; {'; '.join(shares)}",
-        "  ratio  rule       masked: median  least  most  share of variance  first masked",
+        "  ratio  rule       masked: median    min   max        of variance  first masked",
     ]
     for ratio in RATIOS:
         for count in get_args(Count):
@@ -88,7 +88,7 @@ def spectrum_lines(fitted: Fitted) -> list[str]:
 
 
 def draws(fitted: Fitted, ratio: float, count: Count, number: int = _DRAWS) -> Tensor:
-    """Masks of many steps: bool ``(number, num_components)``."""
+    """Draw the masks of many steps: bool ``(number, num_components)``."""
     masking = fitted.spec.masking.model_copy(
         update={"ratio": ratio, "count": count, "scope": "image"}
     )
@@ -97,7 +97,7 @@ def draws(fitted: Fitted, ratio: float, count: Count, number: int = _DRAWS) -> T
 
 
 def masked_sheet(fitted: Fitted) -> bytes:
-    """A PNG of crops, and of what a mask of each rule leaves and hides of them."""
+    """Draw crops with the visible and the masked part by each rule, as a PNG."""
     rows = torch.linspace(0, len(fitted.data.test) - 1, _SHOWN_CROPS).long()
     images = fitted.statistics.standardize(fitted.data.test.take(rows).images / 255)
     method = PMAE(fitted.basis)

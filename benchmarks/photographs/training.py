@@ -1,4 +1,4 @@
-"""Short pretrainings on the crops: speed, the variance that is explained, and reconstructions."""
+"""Short pretrainings on the crops: speed, explained variance and reconstructions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MODEL = {
 
 
 def spec_of(method: str, dataset: str, epochs: int) -> ExperimentSpec:
-    """A small model at 32 pixels, with the method's default mask and no evaluation."""
+    """Make the spec of a small model at 32 pixels, with default masking and no evaluation."""
     return ExperimentSpec.model_validate(
         {
             "name": f"photographs_{method}",
@@ -49,17 +49,17 @@ def spec_of(method: str, dataset: str, epochs: int) -> ExperimentSpec:
 def train_and_show(
     method: str, dataset: str, epochs: int, output: Path, settings: StorageSettings
 ) -> str:
-    """Train on the crops, and draw test crops that it reconstructs.
+    """Train on the crops, and draw reconstructed test crops.
 
     Args:
         method: one of :data:`METHODS`.
         dataset: ``npz:<name>``.
         epochs: of the pretraining.
-        output: folder of the run, and of the picture beside it.
-        settings: where the data root is.
+        output: folder for the run and the picture.
+        settings: with the data root.
 
     Returns:
-        A line for people.
+        A line that reports speed and explained variance.
 
     Raises:
         subprocess.CalledProcessError: the training failed; its folder has the log.
@@ -82,6 +82,6 @@ def train_and_show(
     write_file(picture, sheet_png(model.picture(test.take(rows).images).panels))
     fastest = max((speed for speed in speeds if speed is not None), default=float("nan"))
     return (
-        f"{method}: {fastest:,.0f} images a second; of the masked variance of the validation "
-        f"crops {explained[-1]:.1%} is explained after {epochs} epochs; {picture}"
+        f"{method}: {fastest:,.0f} images a second; explains {explained[-1]:.1%} of the masked "
+        f"variance of validation crops after {epochs} epochs; {picture}"
     )

@@ -1,1 +1,1 @@
-"""The study of docs/study.md, one resumable command: ``make study``."""
+"""The study of docs/study.md, as one resumable command: ``make study``."""

@@ -1,16 +1,15 @@
-"""Run the study and write what came out: ``make study``, or ``python -m benchmarks.study``.
+"""Run the study and write its results: ``make study``, or ``python -m benchmarks.study``.
 
-    python -m benchmarks.study                     # what is not recorded yet, then the report
-    python -m benchmarks.study --only fashion      # only cases whose names hold these words
+    python -m benchmarks.study                     # run what is not recorded yet, then report
+    python -m benchmarks.study --only fashion      # only cases with these words in their names
     python -m benchmarks.study --long              # more finalists
-    python -m benchmarks.study --report            # tables and plots of what is recorded
-    python -m benchmarks.study --fresh             # measure all of it again
+    python -m benchmarks.study --report            # tables and plots of recorded results only
+    python -m benchmarks.study --fresh             # measure everything again
 
-Ratio and learning rate of each method are chosen on validation, then the finalists are trained.
-Each pretraining is a process of its own (``python -m pmae.train``) below ``--folder``. Ctrl-C stops
-them at a checkpoint; the command goes on from there when it is given again. What has ended is
-recorded in ``docs/study/results.json``, with the spec that it is of: a case that was changed runs
-again.
+Ratio and learning rate of each method are chosen on validation images, then the finalists are
+trained. Each pretraining is a separate process (``python -m pmae.train``) in ``--folder``. Ctrl-C
+stops them at a checkpoint, from which the same command continues. Finished runs are recorded in
+``docs/study/results.json`` with their spec; a case whose spec has changed runs again.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ RESULTS = Path("docs/study/results.json")
 
 
 def main() -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return its exit status."""
     options = _options()
     results = Results(RESULTS)
     if options.fresh:
@@ -45,18 +44,18 @@ def main() -> int:
         write_tables(results, RESULTS.parent / "tables.md")
         write_plots(results, RESULTS.parent)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.stderr.write("stopped; the same command continues from here\n")
         return 130
     except PmaeError as error:
         sys.stderr.write(f"study: {error}\n")
         return 1
     for name in failed:
-        sys.stderr.write(f"failed: {name} (its log says why)\n")
+        sys.stderr.write(f"failed: {name} (see its output.log)\n")
     return 1 if failed else 0
 
 
 def _run(results: Results, options: argparse.Namespace) -> list[str]:
-    """Run what is known to be wanted until nothing more becomes known."""
+    """Run cases until their results determine no further ones."""
     study = Study(options.folder, results, jobs=options.jobs)
     while True:
         cases, uncosted = next_cases(results, long=options.long, words=options.only)
@@ -71,7 +70,7 @@ def _run(results: Results, options: argparse.Namespace) -> list[str]:
 
 
 def _plain_spec(results: Results, name: str) -> ExperimentSpec:
-    """The pretraining of a data set by a method, as it was chosen."""
+    """The spec of a method's pretraining at its chosen ratio and learning rate."""
     dataset_name, method = name.split("/")
     dataset = next(dataset for dataset in DATASETS if dataset.name == dataset_name)
     choice = choose(results, dataset, method)
@@ -92,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="words in the names")
     parser.add_argument("--long", action="store_true", help="more finalists (hours)")
     parser.add_argument("--report", action="store_true", help="run nothing")
-    parser.add_argument("--fresh", action="store_true", help="forget what is recorded")
+    parser.add_argument("--fresh", action="store_true", help="discard recorded results")
     return parser.parse_args()
 
 

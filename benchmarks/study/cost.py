@@ -1,4 +1,4 @@
-"""What a step of pretraining costs: processor time, which waiting for a processor is no part of."""
+"""Measure the processor time of a training step, without waiting for a busy processor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNCOUNTED = 3
 
 
 def step_costs(specs: Mapping[str, ExperimentSpec]) -> dict[str, float]:
-    """Seconds of processor time of a step of each resolved spec: medians, measured in turns."""
+    """Measure the median processor time in seconds of a step of each resolved spec, in turns."""
     torch.set_num_threads(1)
     steps = {name: _step(spec) for name, spec in specs.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -35,7 +35,7 @@ def step_costs(specs: Mapping[str, ExperimentSpec]) -> dict[str, float]:
 
 
 def _step(spec: ExperimentSpec) -> Callable[[int], None]:
-    """The training step of a resolved spec, the online probe and the optimiser included."""
+    """Make the training step of a resolved spec, with online probe and optimiser."""
     data = load_data(spec.dataset, StorageSettings())
     pixels, _ = train_statistics(data.train, spec.dataset.std_floor, spec.augmentation)
     basis = fit_basis(spec, data.train, pixels, lambda *_: None) if spec.basis else None

@@ -1,4 +1,4 @@
-"""The decision rule of docs/study.md: which finalists are told apart."""
+"""The decision rule of docs/study.md: which finalists differ."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two finalists on the same seeds.
+    """Comparison of two finalists on the same seeds.
 
     Attributes:
         first: name.
         second: name.
-        difference: mean of first - second, in points.
-        low: lower end of its 95 % interval (Student's t, paired).
+        difference: mean of first - second, in percentage points.
+        low: lower end of its 95 % confidence interval (Student's t, paired).
         high: upper end.
-        p: of a paired t-test, two-sided, by Holm's correction over the data set's comparisons.
-        ahead: of the two, the one that is ahead; None: they are not told apart.
+        p: of a two-sided paired t-test, with Holm's correction over the data set's comparisons.
+        ahead: the better one; None: the difference is not significant.
     """
 
     first: str
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def compare(results: Results, dataset: StudyDataset) -> list[Comparison]:
-    """Every comparison of the design whose two finalists are recorded with two seeds or more."""
+    """Make the design's comparisons of finalists that have two or more seeds in common."""
     found: list[tuple[str, str, list[float]]] = []
     for first, second in COMPARISONS:
         ours, others = (by_seed(results, dataset, name) for name in (first, second))
@@ -62,24 +62,24 @@ def _comparison(first: str, second: str, differences: Sequence[float], p: float)
 
 
 def paired_p(differences: Sequence[float]) -> float:
-    """Two-sided p of the differences' mean being 0; 1 where all of them are 0."""
+    """Two-sided p value for a mean difference of 0; 1 if all differences are 0."""
     if not any(differences):
         return 1.0
     return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Holm's correction of p values (Scandinavian Journal of Statistics 6, 1979)."""
+    """Apply Holm's correction to p values (Scandinavian Journal of Statistics 6, 1979)."""
     order = sorted(range(len(values)), key=values.__getitem__)
-    corrected, least = [0.0] * len(values), 0.0
+    corrected, running_max = [0.0] * len(values), 0.0
     for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(values) - rank) * values[index]))
-        corrected[index] = least
+        running_max = max(running_max, min(1.0, (len(values) - rank) * values[index]))
+        corrected[index] = running_max
     return corrected
 
 
 def by_seed(results: Results, dataset: StudyDataset, finalist: str) -> dict[int, float]:
-    """The figure that a finalist is judged by, for each seed; ``untrained`` is a control."""
+    """A finalist's accuracy for the comparison, by seed; ``untrained`` is a control."""
     source = "untrained_encoder" if finalist == "untrained" else "encoder"
     name = "pmae" if finalist == "untrained" else finalist
     found: dict[int, float] = {}
@@ -91,7 +91,7 @@ def by_seed(results: Results, dataset: StudyDataset, finalist: str) -> dict[int,
 
 
 def judged(figure: Figure, dataset: StudyDataset) -> float:
-    """Accuracy, or balanced accuracy, on test, as the data set is judged."""
+    """Accuracy or balanced accuracy on test images, by the data set's ``figure``."""
     value: float = getattr(figure, dataset.figure)
     return value
 
@@ -99,7 +99,7 @@ def judged(figure: Figure, dataset: StudyDataset) -> float:
 def find(
     record: Record, protocol: str, features: str, source: str, fraction: float
 ) -> Figure | None:
-    """The figure of a run that a column shows; pixels have no token to choose."""
+    """Find the figure of a run for a column; ``features`` is "any" for raw pixels."""
     for figure in record.figures:
         kind = (figure.protocol, figure.source, figure.label_fraction)
         if kind == (protocol, source, fraction) and features in (figure.features, "any"):

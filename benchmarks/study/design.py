@@ -1,6 +1,6 @@
-"""Design of the study: data sets, methods, what is tuned, the finalists and who is compared.
+"""Design of the study: data sets, methods, tuning, finalists and comparisons.
 
-docs/study.md says why, and by which rule a comparison counts; both were written before the results.
+docs/study.md gives the reasons and the decision rule; both were written before the results.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 BASE_LR = 4e-3
 LEARNING_RATES = (2e-3, BASE_LR, 8e-3)
-"""For a batch of 256; those that are tried at the best ratio."""
+"""Learning rates for a batch of 256, tried at the best ratio."""
 RATIOS: dict[str, tuple[float, ...]] = {"pmae": (0.1, 0.2, 0.4), "mae": (0.4, 0.6, 0.75)}
 TUNING_SEEDS = (100, 101)
-"""None of them is a seed of the finalists."""
+"""Seeds for tuning, disjoint from those of the finalists."""
 SEEDS = (0, 1, 2, 3, 4, 5)
 LABEL_FRACTIONS = (1.0, 0.1, 0.01)
 BATCH_SIZE = 64
@@ -23,16 +23,16 @@ _WIDTH, _HEADS, _DEPTH, _DECODER_DEPTH = 64, 4, 4, 2
 
 @dataclass(frozen=True)
 class StudyDataset:
-    """A data set of the study and how long it is trained on.
+    """A data set of the study, and the length of its trainings.
 
     Attributes:
         name: of the data set.
         title: for people.
         fields: of ``dataset`` in a spec, beside the name.
         patch_size: edge length of a patch in pixels.
-        epochs: of every pretraining but MAE's for equal time.
-        figure: what a finalist is judged by, on the test split.
-        supervised_epochs: of training the same encoder on the labels.
+        epochs: of every pretraining but that of MAE for equal time.
+        figure: metric on the test split that finalists are compared by.
+        supervised_epochs: of training the same encoder with labels.
     """
 
     name: str
@@ -61,16 +61,16 @@ DATASETS = (
 
 @dataclass(frozen=True)
 class Finalist:
-    """A pretraining at the ratio and learning rate that were chosen for its method.
+    """A pretraining at the ratio and learning rate chosen for its method.
 
     Attributes:
         name: of the pretraining.
         title: for people.
-        method: pmae or mae; whose ratio and learning rate it has.
-        fields: of the spec that make it differ from its method's plain one.
-        equal_time: train for as much processor time as ``pmae`` takes.
-        noise: add noise in the place of masking (:mod:`benchmarks.study.noise`).
-        datasets: where it is trained; default: everywhere.
+        method: pmae or mae.
+        fields: of the spec that differ from the method's plain pretraining.
+        equal_time: True = train for as much processor time as ``pmae`` takes.
+        noise: True = add noise instead of masking (:mod:`benchmarks.study.noise`).
+        datasets: to train on; default: all.
     """
 
     name: str
@@ -115,7 +115,7 @@ LONG_FINALISTS = (
     Finalist("pmae_deep", "PMAE, decoder of 8 blocks", "pmae", {"model": {"decoder_depth": 8}}),
     Finalist("mae_deep", "MAE, decoder of 8 blocks", "mae", {"model": {"decoder_depth": 8}}),
 )
-"""Of the longer study (``--long``)."""
+"""Additional finalists of the longer study (``--long``)."""
 
 COMPARISONS = (
     ("pmae", "mae"),
@@ -126,12 +126,12 @@ COMPARISONS = (
     ("pmae", "noise"),
     ("pmae", "untrained"),
 )
-"""Those that the decision rule is applied to, together for each data set."""
+"""Comparisons that the decision rule is applied to, jointly for each data set."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Ratio and learning rate tuned for a method on a data set."""
+    """Ratio and learning rate of a method on a data set."""
 
     ratio: float
     base_lr: float
@@ -140,13 +140,13 @@ class Choice:
 def spec_fields(
     dataset: StudyDataset, method: str, choice: Choice, more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The fields of a pretraining.
+    """Make the spec fields of a pretraining.
 
     Args:
-        dataset: trained on.
+        dataset: to train on.
         method: pmae or mae.
         choice: ratio and learning rate.
-        more: fields that replace these, part by part.
+        more: fields that override the others, part by part.
     """
     fields: dict[str, Any] = {
         "method": method,
@@ -176,12 +176,12 @@ def spec_fields(
 
 
 def tuning_evaluations() -> tuple[dict[str, Any], ...]:
-    """What a ratio and a learning rate are chosen by, on the validation split."""
+    """Evaluations for choosing ratio and learning rate, by the validation split."""
     return ({"protocol": "linear", "features": "mean"},)
 
 
 def final_evaluations(dataset: StudyDataset, finalist: Finalist) -> tuple[dict[str, Any], ...]:
-    """The probes of a finalist; the plain PMAE's runs have the controls that train no encoder."""
+    """Evaluations of a finalist; runs of plain PMAE include the controls without pretraining."""
     controls = finalist.name == "pmae"
     untrained = ("untrained_encoder",) if controls else ()
     pixels = ("raw_pixels",) if controls else ()

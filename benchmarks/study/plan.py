@@ -1,4 +1,4 @@
-"""Which pretrainings come next: first those that tune, then the finalists at what was chosen."""
+"""Plan the next pretrainings: first tuning, then the finalists at the chosen settings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from pmae.spec import ExperimentSpec, resolve
 
 @dataclass(frozen=True)
 class Case:
-    """A pretraining with one seed; the spec is resolved.
+    """A pretraining with one seed.
 
     Attributes:
         name: the same for every seed.
-        spec: what is trained.
-        noise: whether noise takes the place of masking.
+        spec: resolved.
+        noise: True = noise instead of masking.
     """
 
     name: str
@@ -49,18 +49,19 @@ class Case:
 def next_cases(
     results: Results, *, long: bool = False, words: Sequence[str] = ()
 ) -> tuple[list[Case], list[str]]:
-    """The cases that are known and not recorded.
+    """List the unrecorded cases that the recorded results determine.
 
-    A method's learning rates are known when its ratios are recorded, its finalists when both are.
+    A method's learning rates can be tried once its ratios are recorded, its finalists once both
+    are.
 
     Args:
-        results: what is recorded.
-        long: whether the finalists of the longer study are wanted too.
-        words: words that the cases' names must hold.
+        results: recorded so far.
+        long: True = include the finalists of the longer study.
+        words: that must all be part of a case's name.
 
     Returns:
-        The cases, and the names (``fashion_mnist/pmae``) of the steps whose cost has to be measured
-        before more cases are known.
+        The cases, and the names (``fashion_mnist/pmae``) of the steps whose cost must be measured
+        to determine further cases.
     """
     found: list[Case] = []
     uncosted: list[str] = []
@@ -83,26 +84,26 @@ def next_cases(
 
 
 def tuning_name(dataset: StudyDataset, method: str, choice: Choice) -> str:
-    """``tune/digits/pmae/0.2/0.004``."""
+    """Name of a tuning case, such as ``tune/digits/pmae/0.2/0.004``."""
     return f"tune/{dataset.name}/{method}/{choice.ratio}/{choice.base_lr}"
 
 
 def final_name(dataset: StudyDataset, finalist: str) -> str:
-    """``final/digits/pmae``."""
+    """Name of a finalist's case, such as ``final/digits/pmae``."""
     return f"final/{dataset.name}/{finalist}"
 
 
 def finalists(dataset: StudyDataset, *, long: bool) -> list[Finalist]:
-    """Those of a data set."""
+    """Finalists of a data set."""
     every = (*FINALISTS, *LONG_FINALISTS) if long else FINALISTS
     return [finalist for finalist in every if dataset.name in finalist.datasets]
 
 
 def choose(results: Results, dataset: StudyDataset, method: str) -> Choice | None:
-    """The best ratio, and at it the best learning rate, by the mean on validation.
+    """Choose the best ratio, then the best learning rate at it, by mean validation accuracy.
 
     Returns:
-        None as long as something that decides it is not recorded.
+        None until all the tuning runs that it depends on are recorded.
     """
     best = _best(results, dataset, method, [Choice(r, BASE_LR) for r in RATIOS[method]])
     if best is None:

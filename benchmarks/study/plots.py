@@ -1,4 +1,4 @@
-"""The study's plots, as SVG: accuracy of each finalist, and over the fraction of labels."""
+"""Draw the study's plots as SVG: accuracy of each finalist, and by fraction of labels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _GREY = "#777777"
 
 
 def write_plots(results: Results, folder: Path) -> None:
-    """Draw every data set that has finalists: ``<data set>-<what>.svg``."""
+    """Draw the plots of each data set with finalists: ``<data set>-{accuracy,labels}.svg``."""
     with mpl.rc_context():
-        # The same file for the same figures: no random names of elements.
+        # A fixed salt instead of random element names makes the file reproducible.
         mpl.rc("svg", hashsalt="pmae")
         mpl.rc("font", size=9)
         mpl.rc("axes.spines", top=False, right=False)

@@ -1,4 +1,4 @@
-"""What the study has measured: a record for each case and seed, kept as JSON."""
+"""Records of the study, one for each case and seed, kept as JSON."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Record:
-    """What a run came to.
+    """Results of a finished run.
 
     Attributes:
-        case: its name.
+        case: name of the case.
         seed: of the run.
         spec_sha256: of the resolved spec.
-        dataset: its name.
+        dataset: name of the data set.
         epochs: of pretraining.
-        figures: all that was measured at its end.
+        figures: of all evaluations at its end.
     """
 
     case: str
@@ -51,7 +51,7 @@ class Record:
 
 
 class Results:
-    """The file of records, written anew after each change."""
+    """The file of records, rewritten after each change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,10 +61,10 @@ class Results:
             for run in content["runs"]
         ]
         self.costs: dict[str, float] = content["costs"]
-        """By data set and method: seconds of processor time of a step of pretraining."""
+        """Processor time in seconds of a training step, by data set and method."""
 
     def has(self, case: str, spec: ExperimentSpec) -> bool:
-        """Whether a run of this case, of exactly this resolved spec, is recorded."""
+        """True if a run of this case with exactly this resolved spec is recorded."""
         wanted = (case, spec_sha256(spec))
         return any((record.case, record.spec_sha256) == wanted for record in self.records)
 
@@ -73,24 +73,24 @@ class Results:
         return [record for record in self.records if record.case == case]
 
     def add(self, record: Record) -> None:
-        """Record a run in the place of an earlier one of the same case and seed."""
+        """Record a run, replacing an earlier one of the same case and seed."""
         which = (record.case, record.seed)
         others = [r for r in self.records if (r.case, r.seed) != which]
         self.records = sorted([*others, record], key=lambda r: (r.case, r.seed))
         self._write()
 
     def add_cost(self, name: str, seconds: float) -> None:
-        """Record what a step costs."""
+        """Record the cost of a training step in seconds."""
         self.costs = dict(sorted({**self.costs, name: round(seconds, 5)}.items()))
         self._write()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Discard all records and costs."""
         self.records, self.costs = [], {}
 
     def _write(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # One line a run: a rerun changes its own lines only.
+        # One line a run, so that a rerun changes only its own line.
         lines = ",\n".join(dump_json(asdict(record)) for record in self.records)
         text = f'{{"runs": [\n{lines}\n],\n"costs": {json.dumps(self.costs)}}}\n'
         write_file(self._path, text.encode())
@@ -102,7 +102,7 @@ def spec_sha256(spec: ExperimentSpec) -> str:
 
 
 def read_record(run: RunDir, case: str, spec: ExperimentSpec) -> Record | None:
-    """What the run in a folder came to; None if it has not ended."""
+    """Read the record of the run in a folder; None if it has not ended."""
     evaluations: dict[str, EvaluationEvent] = {}
     ended = False
     for event in run_events(run):
@@ -137,7 +137,7 @@ def _figure(event: EvaluationEvent) -> Figure:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and sample standard deviation in percent; empty without any."""
+    """Format mean and sample standard deviation in percent; empty without values."""
     if not values:
         return ""
     text = f"{100 * statistics.mean(values):.1f}"

@@ -1,4 +1,4 @@
-"""The study's tables, as Markdown."""
+"""Write the study's tables as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pmae.runtime.files import write_file
 
 @dataclass(frozen=True)
 class Column:
-    """A probe that the tables show."""
+    """A column of the tables: one evaluation."""
 
     title: str
     protocol: str
@@ -35,7 +35,7 @@ CONTROLS = {"untrained_encoder": "untrained encoder", "raw_pixels": "raw pixels"
 
 
 def write_tables(results: Results, path: Path) -> None:
-    """Write the tables of everything that is recorded."""
+    """Write the tables of all recorded results."""
     write_file(path, ("\n".join(_tables(results)) + "\n").encode())
 
 
@@ -116,5 +116,5 @@ def _comparisons(comparisons: list[Comparison]) -> Iterator[str]:
 
 
 def row(*cells: str) -> str:
-    """A row of a Markdown table."""
+    """Format a row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"

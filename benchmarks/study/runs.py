@@ -1,4 +1,4 @@
-"""The study's pretrainings, some at a time, each a process of its own."""
+"""Run the study's pretrainings, several at a time, in separate processes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from benchmarks.study.records import Results, read_record
 from pmae.runs.layout import RunDir
 from pmae.runtime.files import write_file
 
-_LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 60
-"""How long a trainer that was asked to stop may take to checkpoint."""
+_POLL_SECONDS = 0.5
+_STOP_TIMEOUT_SECONDS = 60
+"""Time for a trainer to write a checkpoint after SIGTERM."""
 
 
 class Study:
-    """Runs what is not recorded.
+    """Runner of unrecorded cases.
 
     Args:
         folder: of the runs.
-        results: where what has ended is recorded.
-        jobs: pretrainings at once.
+        results: to record finished runs in.
+        jobs: number of concurrent pretrainings.
     """
 
     def __init__(self, folder: Path, results: Results, *, jobs: int) -> None:
@@ -38,7 +38,7 @@ class Study:
         """Run cases, in their order.
 
         Returns:
-            The names of those that failed.
+            The names of the cases that failed.
         """
         waiting = list(wanted)
         total, failed = len(waiting), list[str]()
@@ -46,7 +46,7 @@ class Study:
             while waiting or self._running:
                 while waiting and len(self._running) < self._jobs:
                     self._start(waiting.pop(0))
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
                 failed += self._collect(total - len(waiting) - len(self._running), total)
         finally:
             self._stop()
@@ -64,7 +64,7 @@ class Study:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
-                # Ctrl-C reaches this process only, which then asks each trainer to checkpoint.
+                # So that Ctrl-C reaches this process only, which then stops each trainer.
                 start_new_session=True,
             )
         self._running[case.folder] = (case, process)
@@ -89,6 +89,6 @@ class Study:
             process.terminate()
         for _, process in self._running.values():
             try:
-                process.wait(_PATIENCE_SECONDS)
+                process.wait(_STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from pmae.metrics import BANDS, METRICS, band_title
+from pmae.metrics import BANDS, CHARTS, METRICS, band_title
 from pmae.schema import Metrics, MetricSeries, Reconstruction, Spectrum
 
 HEIGHT = 330
@@ -72,53 +72,63 @@ class CurveChart:
 
 QUIET = "#9aa3b2"
 """Of what stands behind: neither light nor dark drowns it."""
-LOSS_LINES = (
-    Line("loss", "train, by step", width=1.0, color=QUIET),
-    Line("train_loss", "train, by epoch", dash=(5, 3)),
-    Line("val_loss", "validation"),
-)
-EXPLAINED_LINES = (
-    Line.of_split("train_explained_variance"),
-    Line.of_split("val_explained_variance"),
+_BEHIND = {"width": 1.0, "color": QUIET}
+_DASHED = {"dash": (5, 3)}
+
+
+def _styled(chart: str, *styles: Mapping[str, Any]) -> tuple[Line, ...]:
+    """The lines of a chart: a style for each of its metrics, in their order."""
+    pairs = zip(CHARTS[chart], styles, strict=True)
+    return tuple(Line(metric, **style) for metric, style in pairs)
+
+
+def _by_split(chart: str) -> tuple[Line, ...]:
+    return tuple(map(Line.of_split, CHARTS[chart]))
+
+
+def _over_knn(chart: str) -> tuple[Line, ...]:
+    knn, *probe = CHARTS[chart]
+    return (Line(knn, "k-NN, validation", width=1.0, color=QUIET), *map(Line.of_split, probe))
+
+
+PROBE_LINES = _over_knn("probe")
+LOSS_LINES = _styled(
+    "loss",
+    {"label": "train, by step", **_BEHIND},
+    {"label": "train, by epoch", **_DASHED},
+    {"label": "validation"},
 )
 _BAND_DASHES = ((1, 0), (9, 3), (4, 3), (1, 3))
-BAND_LINES = tuple(
-    Line(f"val_explained_variance_{band}", band_title(band), dash)
-    for band, dash in zip(BANDS, _BAND_DASHES, strict=True)
+BAND_LINES = _styled(
+    "bands",
+    *(
+        {"label": band_title(band), "dash": dash}
+        for band, dash in zip(BANDS, _BAND_DASHES, strict=True)
+    ),
 )
-PROBE_LINES = (
-    Line("val_knn_top1", "k-NN, validation", width=1.0, color=QUIET),
-    Line.of_split("train_online_probe_top1"),
-    Line.of_split("val_online_probe_top1"),
+RANK_LINES = _styled(
+    "rank",
+    {"label": "RankMe", **_DASHED},
+    {"label": "without the mean"},
+    {"label": "RankMe, train", **_DASHED},
+    {"label": "without the mean, train"},
 )
-LABEL_PROBE_LINES = (
-    Line("val_knn_accuracy", "k-NN, validation", width=1.0, color=QUIET),
-    Line.of_split("train_online_probe_accuracy"),
-    Line.of_split("val_online_probe_accuracy"),
-)
-PROBE_LOSS_LINES = (
-    Line.of_split("train_online_probe_loss"),
-    Line.of_split("val_online_probe_loss"),
-)
-RANK_LINES = (
-    Line("val_rankme", "RankMe", dash=(5, 3)),
-    Line("val_feature_rank", "without the mean"),
-    Line("train_rankme", "RankMe, train", dash=(5, 3)),
-    Line("train_feature_rank", "without the mean, train"),
-)
-SHARE_LINES = (
-    Line("val_feature_ten_share", "first ten", dash=(5, 3)),
-    Line("val_feature_first_share", "first"),
-    Line("train_feature_ten_share", "first ten, train", dash=(5, 3)),
-    Line("train_feature_first_share", "first, train"),
+SHARE_LINES = _styled(
+    "share",
+    {"label": "first ten", **_DASHED},
+    {"label": "first"},
+    {"label": "first ten, train", **_DASHED},
+    {"label": "first, train"},
 )
 CURVE_CHARTS = (
     CurveChart("loss", "Loss", LOSS_LINES, main=True),
-    CurveChart("explained", "Explained masked variance", EXPLAINED_LINES, least=-1.0, main=True),
+    CurveChart(
+        "explained", "Explained masked variance", _by_split("explained"), least=-1.0, main=True
+    ),
     CurveChart("probe", "Online probe and k-NN, top-1", PROBE_LINES, main=True),
-    CurveChart("label_probe", "Online probe and k-NN, labels", LABEL_PROBE_LINES, main=True),
+    CurveChart("label_probe", "Online probe and k-NN, labels", _over_knn("label_probe"), main=True),
     CurveChart("bands", "Explained masked variance by band", BAND_LINES, least=-1.0),
-    CurveChart("probe_loss", "Online probe, loss", PROBE_LOSS_LINES),
+    CurveChart("probe_loss", "Online probe, loss", _by_split("probe_loss")),
     CurveChart("rank", "Effective rank of the features", RANK_LINES),
     CurveChart("share", "Variance in the features' first components", SHARE_LINES),
 )

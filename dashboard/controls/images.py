@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard.controls.number_ranges import NumbersError, expanded, parse_parts
 from pmae.client.checkpoints import uploaded_images
 from pmae.schema import ImageChoice, UploadedImages
+from pmae.schema.number_ranges import NumbersError, expanded, parse_parts
 from pmae.schema.reconstructions import IMAGE_FORMATS, MOST_IMAGE_BYTES, MOST_IMAGES
 
 SPLITS = ("train", "val", "test")

@@ -8,9 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.controls.number_ranges import NumbersError, parse_parts
 from pmae.schema import Run
 from pmae.schema.methods import MethodView
+from pmae.schema.number_ranges import NumbersError, parse_parts
 from pmae.spec import ExperimentSpec, MaskingSpec
 from pmae.spec.parts.masking import RATIO_MODES, on_dataset
 

@@ -8,21 +8,13 @@ from typing import Any, Literal, get_args
 
 import streamlit as st
 
-from pmae.metrics import METRICS
+from pmae.metrics import METRICS, RANKING
 from pmae.schema import RunKind, RunState
 from pmae.schema.run_query import Order, RunQuery, run_query
 
 _STATES = get_args(RunState)
 _KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate"}
 _NEWEST = "Newest first"
-_ORDERING = (
-    "val_online_probe_top1",
-    "val_online_probe_accuracy",
-    "val_knn_top1",
-    "val_explained_variance",
-    "val_loss",
-)
-"""Metrics that runs are ordered by, the best first."""
 _ORDERS: dict[str, tuple[str, Order]] = {
     _NEWEST: ("created", "desc"),
     "Oldest first": ("created", "asc"),
@@ -33,7 +25,7 @@ _ORDERS: dict[str, tuple[str, Order]] = {
             f"metric:{name}",
             "asc" if METRICS[name].better == "lower" else "desc",
         )
-        for name in _ORDERING
+        for name in RANKING
     },
     "Name": ("name", "asc"),
     "Priority": ("priority", "desc"),

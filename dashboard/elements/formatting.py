@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from pmae.metrics import METRICS
 from pmae.schema import Checkpoint, Evaluation, RunSummary
+from pmae.spec import PROTOCOL_NAMES, SHORT_PROTOCOL_NAMES
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _FEATURES = {
@@ -15,9 +16,6 @@ _FEATURES = {
     "untrained_encoder": "untrained encoder",
     "raw_pixels": "raw pixels",
 }
-_PROTOCOLS = {"linear": "linear", "mlp": "MLP", "knn": "k-NN", "finetune": "fine-tuning"}
-ONLINE_PROBE = ("val_online_probe_top1", "val_online_probe_accuracy")
-"""A run has one of these metrics: its data have classes, or several binary labels."""
 
 
 def duration(seconds: float) -> str:
@@ -113,7 +111,13 @@ def evaluation_label(evaluation: Evaluation) -> str:
 def protocol_label(evaluation: Evaluation) -> str:
     """How it was evaluated; the second evaluation of a protocol in a run has a number."""
     name, _, number = evaluation.key.partition("/")[0].partition("-")
-    return f"{_PROTOCOLS.get(name, name)} {number}".rstrip()
+    return f"{SHORT_PROTOCOL_NAMES.get(name, name)} {number}".rstrip()
+
+
+def protocol_title(protocol: str) -> str:
+    """A protocol at the beginning of a line: ``Linear probe``, ``k-NN``."""
+    name = PROTOCOL_NAMES[protocol]
+    return name if name.startswith("k-") else name[0].upper() + name[1:]
 
 
 def top1(evaluation: Evaluation) -> str:

@@ -21,14 +21,8 @@ from dashboard.elements.palette import run_color
 from dashboard.navigation import run_page
 from pmae.schema import MOST_IN_A_PAGE, TERMINAL_STATES, Checkpoint, Run
 from pmae.schema.evaluations import EvaluationRun
-from pmae.spec import EvaluateSpec
+from pmae.spec import PROTOCOL_NAMES, EvaluateSpec
 
-_PROTOCOLS = {
-    "linear": "Linear probe",
-    "mlp": "MLP probe",
-    "knn": "k-NN",
-    "finetune": "Fine-tuning",
-}
 _FEATURES = {"cls": "CLS token", "mean": "Mean of the patch tokens"}
 _LAYERS = {"last": "Last block", "all": "Every block"}
 MOST_SHOWN = 100
@@ -117,7 +111,10 @@ def ask(run: Run) -> None:
 
 def _controls(run: Run) -> dict[str, Any]:
     protocol = st.selectbox(
-        "Protocol", list(_PROTOCOLS), format_func=_PROTOCOLS.__getitem__, key="evaluate_protocol"
+        "Protocol",
+        list(PROTOCOL_NAMES),
+        format_func=formatting.protocol_title,
+        key="evaluate_protocol",
     )
     fields: dict[str, Any] = {"protocol": protocol}
     fields["features"] = st.selectbox(

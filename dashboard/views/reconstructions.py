@@ -15,7 +15,6 @@ from dashboard import address
 from dashboard.charts import drawing
 from dashboard.connection import client, live, methods, refresh_seconds
 from dashboard.controls import images, masks
-from dashboard.controls.number_ranges import NumbersError
 from dashboard.controls.run_choice import choose_run
 from dashboard.elements import formatting
 from dashboard.elements.palette import run_color
@@ -25,6 +24,7 @@ from pmae.client import ApiError
 from pmae.client.checkpoints import uploads_refused
 from pmae.metrics import band_title
 from pmae.schema import MOST_IN_A_PAGE, Checkpoint, Reconstruction, ReconstructionRequest, Run
+from pmae.schema.number_ranges import NumbersError
 from pmae.spec import ExperimentSpec
 
 PAGE = "reconstructions"

@@ -26,13 +26,11 @@ from dashboard.navigation import components_page, reconstructions_page, run_page
 from dashboard.session import may_change, may_submit
 from dashboard.views import evaluations, run_details
 from dashboard.views.run_change import edit
-from pmae.metrics import METRICS
+from pmae.metrics import FIGURES, METRICS
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
 from pmae.spec import ExperimentSpec
 
 MAX_POINTS = 400
-_FIGURES = ("loss", "train_loss", "val_loss", "val_explained_variance", *formatting.ONLINE_PROBE)
-"""Metrics whose newest values stand above the curves."""
 MOST_CHECKPOINTS = 30
 """In the table; they are read again every few seconds, and each has links to its files."""
 
@@ -156,11 +154,11 @@ def _figures(run: Run) -> Markup:
     last = run.last_metrics
     pairs = [
         (METRICS[name].title, formatting.metric(name, last[name]))
-        for name in _FIGURES
+        for name in FIGURES
         if name in last
     ]
     if run.top1 is not None:
-        pairs.append(("Linear probe, test", formatting.percent(run.top1)))
+        pairs.append((METRICS["top1"].title, formatting.percent(run.top1)))
     seconds = formatting.run_seconds(run)
     if seconds is not None:
         pairs.append(("Time", formatting.duration(seconds)))

@@ -13,6 +13,7 @@ from dashboard.elements.palette import STATE_COLORS
 from dashboard.navigation import run_page
 from dashboard.views import first_steps
 from pmae.errors import QueryError
+from pmae.metrics import LOSSES, ONLINE_PROBE
 from pmae.schema import RunPage, RunSummary
 from pmae.schema.run_query import RunQuery
 
@@ -108,8 +109,8 @@ def _row(run: RunSummary) -> Markup:
         name=run.name,
         state=markup.state_badge(run.state, cancelling=run.cancel_requested),
         progress=_progress(run),
-        loss=formatting.newest(run.last_metrics, "val_loss", "train_loss", "loss"),
-        online=formatting.newest(run.last_metrics, *formatting.ONLINE_PROBE),
+        loss=formatting.newest(run.last_metrics, *LOSSES),
+        online=formatting.newest(run.last_metrics, *ONLINE_PROBE),
         top1=_share(run.top1),
         kind="evaluation · " if run.kind == "evaluate" else "",
         method=method_title(run),

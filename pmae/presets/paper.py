@@ -18,6 +18,7 @@ from pmae.presets.family import Family, Parameter
 from pmae.presets.preset import Preset
 from pmae.report.published import DATASETS, METHODS, RANDOM_RATIO, SOURCE, STD, published_top1
 from pmae.spec import (
+    SHORT_PROTOCOL_NAMES,
     EvaluationSpec,
     ExperimentSpec,
     FinetuneSpec,
@@ -36,7 +37,6 @@ _OTHER_BATCH = 512
 _HEADS = 12
 """Heads of all ViTs in the public code: ViT-T has 12 of width 16 there, instead of 3 of 64."""
 _RATIO = re.compile(r"0?\.[0-9]{1,6}(-0?\.[0-9]{1,6})?")
-_NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune"}
 _RATIOS = {"pmae": 0.2, "mae": 0.75}
 _COUNTS = {"pmae": {"count": "reference"}, "mae": {}}
 """By method: the ratio where none is named, and the public code's rule for a share of variance."""
@@ -244,7 +244,7 @@ def _expect(said: Mapping[str, str], resolved: ExperimentSpec) -> str:
     if row is None:
         return "no published figure; not measured here"
     figures = published_top1(method, row, said["dataset"])
-    listed = ", ".join(f"{_NAMES[name]} {top1} %" for name, top1 in figures.items())
+    listed = ", ".join(f"{SHORT_PROTOCOL_NAMES[name]} {top1} %" for name, top1 in figures.items())
     of = " of the best ratio" if row == "ocl" else ""
     return f"published{of} ({SOURCE}): {listed}; not measured here"
 

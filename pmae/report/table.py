@@ -19,10 +19,9 @@ from typing import Any
 from pmae.evaluate.results import mean_and_std
 from pmae.report.collect import Measured
 from pmae.report.published import METHODS, PROBES, RANDOM_RATIO, ROWS, SOURCE, STD, published
-from pmae.spec import MaskingSpec
+from pmae.spec import SHORT_PROTOCOL_NAMES, MaskingSpec
 
 _PROTOCOLS = (*PROBES, "knn")
-_NAMES = {"linear": "linear", "mlp": "MLP", "finetune": "fine-tune", "knn": "k-NN"}
 _Cell = tuple[str, str, str, str]
 """Protocol, method, variant and data set."""
 NOT_COMPARABLE = (
@@ -242,7 +241,13 @@ def _grid(rows: Sequence[Row], write: Any) -> tuple[list[str], list[list[str]]]:
         found = [cells.get((protocol, method, variant, dataset)) for dataset in datasets]
         if any(found):
             name = f"{METHODS.get(method, method)} {variant}"
-            body.append([_NAMES[protocol], name, *(write(row) if row else "" for row in found)])
+            body.append(
+                [
+                    SHORT_PROTOCOL_NAMES[protocol],
+                    name,
+                    *(write(row) if row else "" for row in found),
+                ]
+            )
     return ["probe", "method", *datasets], body
 
 
@@ -268,7 +273,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
             ratio = "" if row.ratio is None else f", ratio {row.ratio:g}"
             name = f"{METHODS.get(row.method, row.method)} {row.variant}"
             notes.append(
-                f"{_NAMES[row.protocol]}, {name}, {row.dataset}: "
+                f"{SHORT_PROTOCOL_NAMES[row.protocol]}, {name}, {row.dataset}: "
                 f"the best on validation of {row.candidates} configurations{ratio}."
             )
     return notes

@@ -16,6 +16,8 @@ from pmae.spec.parts.basis import BasisSpec
 from pmae.spec.parts.checkpoint import CheckpointSpec
 from pmae.spec.parts.dataset import DatasetSpec
 from pmae.spec.parts.evaluation import (
+    PROTOCOL_NAMES,
+    SHORT_PROTOCOL_NAMES,
     EvaluationSpec,
     FinetuneSpec,
     KnnSpec,
@@ -31,7 +33,9 @@ from pmae.spec.run_spec import RUN_SPEC, RunSpec
 
 __all__ = [
     "MODEL_PRESETS",
+    "PROTOCOL_NAMES",
     "RUN_SPEC",
+    "SHORT_PROTOCOL_NAMES",
     "AugmentationSpec",
     "BasisSpec",
     "CheckpointSpec",

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from pmae.methods.base import Score
+from pmae.metrics import EXPLAINED_VARIANCE
 from pmae.runtime.transfer import to_device
 
-EXPLAINED_VARIANCE = "explained_variance"
-"""Name of the metric after ``train_`` or ``val_``; ``_<band>`` may follow."""
 _NAMES = ("loss", "correct", "probe_loss", "images")
 
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from dashboard.controls.images import parse_images
-from dashboard.controls.number_ranges import NumbersError
 from pmae.schema import ImageChoice, ReconstructionRequest, Run
+from pmae.schema.number_ranges import NumbersError
 from pmae.schema.reconstructions import MOST_IMAGES
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
 from tests.dashboard.app import App, View

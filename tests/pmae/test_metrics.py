@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 import torch
 from pydantic import ValidationError
 
 from dashboard.charts.drawing import CURVE_CHARTS
-from pmae.metrics import BANDS, BEST_METRICS, METRICS
+from pmae.metrics import (
+    BANDS,
+    BEST_METRICS,
+    CHARTS,
+    EPOCH_LOSS,
+    FIGURES,
+    LOSSES,
+    METRICS,
+    ONLINE_PROBE,
+    RANKING,
+)
 from pmae.runs.retention import superfluous
 from pmae.spec import CheckpointSpec
 from pmae.training.epoch_sums import EpochSums
@@ -48,3 +60,11 @@ def test_a_metric_that_chooses_no_checkpoint_is_refused_with_those_that_do(name:
 def test_of_a_learning_rate_none_is_better() -> None:
     with pytest.raises(ValueError, match="no value of lr is better"):
         METRICS["lr"].goodness(0.1)
+
+
+def test_every_name_that_is_looked_up_is_a_metric() -> None:
+    looked_up = {*LOSSES, *FIGURES, *RANKING, EPOCH_LOSS, *ONLINE_PROBE, *chain(*CHARTS.values())}
+    assert looked_up <= METRICS.keys()
+    assert all(METRICS[name].better for name in RANKING)
+    drawn = {chart.key: tuple(line.metric for line in chart.lines) for chart in CURVE_CHARTS}
+    assert drawn == CHARTS

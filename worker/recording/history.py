@@ -13,13 +13,7 @@ from pmae.runs.events import (
     WarningEvent,
 )
 from pmae.schema import RunKind
-
-_EVALUATIONS = {
-    "linear": "linear probe on",
-    "mlp": "MLP probe on",
-    "knn": "k-NN on",
-    "finetune": "fine-tuning of",
-}
+from pmae.spec import PROTOCOL_NAMES
 
 
 def history_line(event: Event, kind: RunKind) -> str | None:
@@ -39,7 +33,8 @@ def history_line(event: Event, kind: RunKind) -> str | None:
             return f"removed the checkpoint {event.name}, as the spec's retention says"
         case EvaluationEvent():
             what = event.features.replace("_", " ")
-            name = _EVALUATIONS[event.protocol]
+            word = "of" if event.protocol == "finetune" else "on"
+            name = f"{PROTOCOL_NAMES[event.protocol]} {word}"
             at = f" after epoch {event.epoch:g}" if "@" in event.key else ""
             return f"{name} {what}{at}: top-1 {event.top1:.1%}"
         case WarningEvent() | ErrorEvent():

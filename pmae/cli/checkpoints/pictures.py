@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +18,9 @@ from pmae.errors import CommandError
 from pmae.metrics import band_title
 from pmae.runtime.files import write_file
 from pmae.schema import Reconstruction, ReconstructionRequest
+from pmae.schema.number_ranges import NumbersError, expanded, parse_parts, written
 from pmae.schema.reconstructions import MOST_IMAGES
 from pmae.spec.messages import fault
-
-_PART = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
-_LONGEST_RANGE = 10_000
 
 Output = Annotated[Path, typer.Argument(metavar="OUT.png", help="File to write.")]
 
@@ -164,26 +161,22 @@ def _save(output: Path, picture: bytes) -> None:
 
 def _selection(text: str, option: str) -> list[int | tuple[int, int]]:
     """``0-9,12`` as the API has it: ``[(0, 9), 12]``."""
-    chosen: list[int | tuple[int, int]] = []
-    for part in text.split(","):
-        found = _PART.fullmatch(part.strip())
-        if found is None:
-            raise typer.BadParameter(
-                f"{part!r} is no number or range; valid is for example 0-9,12", param_hint=option
-            )
-        first = int(found[1])
-        chosen.append(first if found[2] is None else (first, int(found[2])))
-    return chosen
+    try:
+        return parse_parts(text)
+    except NumbersError as error:
+        raise typer.BadParameter(
+            f"{error}; valid is for example 0-9,12", param_hint=option
+        ) from error
 
 
 def _mask_lines(answer: Reconstruction) -> Iterator[str]:
     """The options that mask the same again; one line, or one for each image."""
     option = f"--{answer.parts}"
     if answer.masked is not None:
-        yield f"{option} {_written(answer.masked)}"
+        yield f"{option} {written(answer.masked)}"
     for image in answer.images:
         if image.masked is not None:
-            yield f"image {image.index}: {option} {_written(image.masked)}"
+            yield f"image {image.index}: {option} {written(image.masked)}"
 
 
 def _explained_lines(answer: Reconstruction) -> Iterator[str]:
@@ -199,21 +192,9 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def _written(masked: list[int | tuple[int, int]]) -> str:
-    """``[(0, 9), 12]`` as the options have it: ``0-9,12``."""
-    return ",".join(
-        str(part) if isinstance(part, int) else f"{part[0]}-{part[1]}" for part in masked
-    )
-
-
 def _indices(text: str, option: str) -> list[int]:
     """``0-2,7`` as ``[0, 1, 2, 7]``."""
-    indices: list[int] = []
-    for part in _selection(text, option):
-        low, high = (part, part) if isinstance(part, int) else part
-        if high < low or high - low >= _LONGEST_RANGE:
-            raise typer.BadParameter(
-                f"{low}-{high} is no range of images; valid is for example 0-7", param_hint=option
-            )
-        indices += range(low, high + 1)
-    return indices
+    try:
+        return expanded(_selection(text, option), most=MOST_IMAGES, what="images")
+    except NumbersError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error

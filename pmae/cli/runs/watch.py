@@ -17,12 +17,12 @@ from pmae.client.reader import EventReader
 from pmae.errors import ClientError
 from pmae.schema import Evaluation, Run
 from pmae.schema import Progress as RunProgress
+from pmae.spec import PROTOCOL_NAMES
 
 _LOOK_SECONDS = 0.1
 """Between two looks whether the run has ended; the events come by themselves."""
 _PLAIN_LINE_SECONDS = 5.0
 """Between two lines of the same stage, where there is no bar."""
-_PROTOCOLS = {"linear": "linear probe", "mlp": "MLP probe", "knn": "k-NN", "finetune": "fine-tuned"}
 
 
 def watch_run(
@@ -127,7 +127,7 @@ def show_result(run: Run, console: Console) -> None:
         return
     at_the_end = [found for found in run.evaluations if "@" not in found.key]
     rows = [
-        (_PROTOCOLS.get(found.protocol, found.protocol), _features(found), _top1(found))
+        (PROTOCOL_NAMES.get(found.protocol, found.protocol), _features(found), _top1(found))
         for found in sorted(at_the_end, key=lambda found: (found.protocol, -found.top1))
     ]
     title = f"Top-1 on the test split of {run.dataset}"

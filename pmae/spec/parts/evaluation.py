@@ -15,6 +15,17 @@ from pmae.spec.parts.dataset import DatasetSpec
 Pooling = Literal["cls", "mean"]
 Layers = Literal["last", "all"]
 Protocol = Literal["linear", "mlp", "knn", "finetune"]
+PROTOCOL_NAMES: Mapping[str, str] = {
+    "linear": "linear probe",
+    "mlp": "MLP probe",
+    "knn": "k-NN",
+    "finetune": "fine-tuning",
+}
+"""For people."""
+SHORT_PROTOCOL_NAMES: Mapping[str, str] = {
+    protocol: name.removesuffix(" probe") for protocol, name in PROTOCOL_NAMES.items()
+}
+"""The same where there is little room: in tables and captions."""
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 _Baselines = tuple[Literal["raw_pixels", "untrained_encoder"], ...]
 PAPER_K = tuple(range(2, 20))

@@ -224,7 +224,7 @@ def test_the_queue_says_what_starts_when_and_why_it_waits(api: LiveApi) -> None:
     with api.sessions.begin() as session:
         session.execute(insert(WorkerRow).values(**worker("a", kinds=["evaluate"])))
     assert waits()[first] == (
-        "waits: no worker that is up takes pretrain runs. Up are a (evaluate; 1 device)"
+        "waits: no worker that is up takes pretrain runs; up: a (evaluate; 1 device)"
     )
     with api.sessions.begin() as session:
         session.execute(insert(WorkerRow).values(**worker("b")))

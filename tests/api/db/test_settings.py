@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
@@ -21,7 +21,6 @@ from worker.settings import WorkerSettings
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
-@settings(deadline=None)  # no test times anything
 @given(user=TEXT, password=TEXT | st.just(r"@%/$#:? &=+\"'ü"))
 def test_any_user_and_password_arrive(user: str, password: str) -> None:
     made = ServiceSettings(

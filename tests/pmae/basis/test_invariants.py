@@ -49,7 +49,7 @@ def _images(count: int, rank: int, constant: int, seed: int) -> Tensor:
     return images.view(count, *SHAPE)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(FITS)),
     count=st.integers(3, 40),

@@ -165,7 +165,7 @@ def test_files_in_place_of_the_data_sets_images(run: RunRow, pmae: Command, here
 
 def test_pictures_that_cannot_be_asked_for(run: RunRow, pmae: Command, here: Path) -> None:
     for arguments, status, told in (
-        (["reconstruct", run.id, "x.png", "--images", "7-3"], 2, "for example 0-7"),
+        (["reconstruct", run.id, "x.png", "--images", "7-3"], 2, "write 3-7"),
         (["reconstruct", run.id, "x.png", "--components", "a"], 2, "for example 0-9,12"),
         (["reconstruct", run.id, "x.png", "--ratio", "2"], 2, "above 0 and below 1"),
         (["reconstruct", run.id, "x.png", "--ratio", "0.2", "--components", "1"], 2, "one of the"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pmae.basis.basis import Basis
@@ -58,7 +58,6 @@ def test_component_masks_leave_something_visible_and_are_reproducible(
     assert torch.equal(masked, draw())
 
 
-@settings(deadline=None)
 @given(seeds, ratios, st.booleans())
 def test_visible_and_masked_parts_add_up_to_the_image(
     seed: int, ratio: float, per_image: bool

@@ -195,7 +195,7 @@ def _model() -> MaskedAutoencoder:
     return model.eval()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, modes)
 def test_padding_changes_neither_the_encoding_nor_the_image(seed: int, mode: Mode) -> None:
     model, noise = _model(), _generator(seed)

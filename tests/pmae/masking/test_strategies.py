@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pmae.basis.basis import Basis
@@ -96,7 +96,6 @@ def _method(size: int = 16, spectrum: torch.Tensor | None = None) -> PMAE:
     return PMAE(Basis(torch.linalg.qr(square).Q.T.contiguous(), spectrum))
 
 
-@settings(deadline=None)
 @given(strategies, st.booleans(), seeds)
 def test_what_is_masked_and_what_is_visible_add_up_and_the_loss_is_the_papers(
     strategy: str, per_image: bool, seed: int

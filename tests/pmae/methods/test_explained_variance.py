@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,7 +43,6 @@ def _case(seed: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
     return images, prediction, masked
 
 
-@settings(deadline=None)
 @given(seeds, st.booleans(), st.sampled_from(["none", "masked_variance"]))
 def test_components(seed: int, per_image: bool, scale: Literal["none", "masked_variance"]) -> None:
     basis = _basis()
@@ -73,7 +72,6 @@ def test_components(seed: int, per_image: bool, scale: Literal["none", "masked_v
     np.testing.assert_allclose(score.target, list(target.values()), rtol=1e-4, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(seeds, st.booleans())
 def test_patches(seed: int, norm_pix_loss: bool) -> None:
     method = MAE(4, PATCH, norm_pix_loss)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +23,13 @@ from pmae.runs.frames import (
 from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
+from tests.pmae.training.conftest import TrainHere
+
+# Lightning uses what torch deprecates, and advises on what is on purpose.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning"),
+]
 
 
 @given(st.integers(1, 100_000))
@@ -46,23 +50,17 @@ def test_later_frames_lie_farther_apart() -> None:
     assert (np.diff(gaps) >= -1).all()
 
 
-def _train(run: RunDir, storage: StorageSettings) -> None:
-    environment = {**os.environ, "PMAE_HOME": str(storage.home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pmae.train", str(run.path)]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
-
-
 @pytest.fixture
-def trained(tmp_path: Path, tiny_spec: ExperimentSpec, storage: StorageSettings) -> RunDir:
+def trained(tmp_path: Path, tiny_spec: ExperimentSpec, train_here: TrainHere) -> RunDir:
     run = RunDir(tmp_path / "run")
     run.path.mkdir()
     run.spec.write_text(tiny_spec.model_dump_json())
-    _train(run, storage)
+    assert train_here(run) == 0
     return run
 
 
 def test_a_run_is_filmed_and_films_again_what_it_repeats(
-    trained: RunDir, tiny_spec: ExperimentSpec, storage: StorageSettings
+    trained: RunDir, tiny_spec: ExperimentSpec, train_here: TrainHere
 ) -> None:
     before = {frame.step: read_frame(frame) for frame in frames(trained)}
     steps = sorted(before)
@@ -79,7 +77,7 @@ def test_a_run_is_filmed_and_films_again_what_it_repeats(
     kept = sorted(trained.lease(1).checkpoints.iterdir())
     for folder in kept[1:]:
         (folder / "manifest.json").unlink()
-    _train(trained, storage)
+    assert train_here(trained) == 0
     after = {frame.step: frame for frame in frames(trained)}
     assert sorted(after) == steps
     again = [

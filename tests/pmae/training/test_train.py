@@ -32,8 +32,14 @@ from pmae.runs.events import (
 from pmae.runs.layout import LeaseDir, RunDir
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, MaskingSpec
+from tests.pmae.training.conftest import TrainHere
 from tests.support.unprivileged import close, open_again, unprivileged, write_birds
 
+# Lightning uses what torch deprecates, and advises on what is on purpose.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning"),
+]
 Start = Callable[..., subprocess.Popen[bytes]]
 FINAL = "step-00000024"
 
@@ -165,28 +171,28 @@ def test_without_its_supervisor_it_stops_at_once(
 
 
 def test_a_broken_checkpoint_is_skipped_and_said_so(
-    tmp_path: Path, tiny_spec: ExperimentSpec, start: Start
+    tmp_path: Path, tiny_spec: ExperimentSpec, train_here: TrainHere
 ) -> None:
     run = _new_run(tmp_path / "run", tiny_spec)
-    assert start(run).wait(timeout=120) == 0
+    assert train_here(run) == 0
     before = _outcome(run)
     weights = run.lease(1).checkpoints / FINAL / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
-    assert start(run).wait(timeout=120) == 0
+    assert train_here(run) == 0
     assert _outcome(run) == before
     warnings = [e.message for e in _events(run.lease(2)) if isinstance(e, WarningEvent)]
     assert any(FINAL in message and "sha256" in message for message in warnings)
 
 
 def test_a_failure_ends_with_an_error_event_for_a_researcher(
-    tmp_path: Path, tiny_spec: ExperimentSpec, start: Start
+    tmp_path: Path, tiny_spec: ExperimentSpec, train_here: TrainHere
 ) -> None:
     spec = json.loads(tiny_spec.model_dump_json())
     spec["dataset"]["name"] = "folder:nowhere"
     run = RunDir(tmp_path / "missing")
     run.path.mkdir()
     run.spec.write_text(json.dumps(spec))
-    assert start(run).wait(timeout=60) == 1
+    assert train_here(run) == 1
     last = _events(run.lease(1))[-1]
     assert isinstance(last, ErrorEvent)
     assert last.code == "dataset_missing"
@@ -217,7 +223,7 @@ def test_a_failure_ends_with_an_error_event_for_a_researcher(
     diverging = RunDir(tmp_path / "diverging")
     diverging.path.mkdir()
     diverging.spec.write_text(json.dumps(spec))
-    assert start(diverging).wait(timeout=120) == 1
+    assert train_here(diverging) == 1
     last = _events(diverging.lease(1))[-1]
     assert isinstance(last, ErrorEvent)
     assert last.code == "non_finite_loss"
@@ -225,10 +231,10 @@ def test_a_failure_ends_with_an_error_event_for_a_researcher(
 
 
 def test_a_checkpoint_reconstructs_its_images(
-    tmp_path: Path, tiny_spec: ExperimentSpec, start: Start, storage: StorageSettings
+    tmp_path: Path, tiny_spec: ExperimentSpec, train_here: TrainHere, storage: StorageSettings
 ) -> None:
     run = _new_run(tmp_path / "run", tiny_spec)
-    assert start(run).wait(timeout=120) == 0
+    assert train_here(run) == 0
     folder, _ = newest_valid(run)
     assert folder is not None
     assert {name.split(".")[0] for name in load_file(folder / "model.safetensors")} == {

@@ -1,4 +1,4 @@
-"""API keys, the audit log, idempotent submission; a run's parent, owner, notes and pin."""
+"""API keys, the audit trail, idempotent submission; a run's parent, owner, notes and pin."""
 
 from __future__ import annotations
 

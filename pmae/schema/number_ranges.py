@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+_PART = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 class NumbersError(ValueError):
@@ -17,16 +20,24 @@ def parse_parts(text: str) -> list[int | tuple[int, int]]:
     """
     parts: list[int | tuple[int, int]] = []
     for part in text.replace(",", " ").split():
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        found = _PART.fullmatch(part)
+        if found is None:
             raise NumbersError(f"{part!r} is neither a number nor a range such as 0-7")
-        if not dash:
+        first, last = found.groups()
+        if last is None:
             parts.append(int(first))
         elif int(last) < int(first):
             raise NumbersError(f"{part!r} runs backwards; write {last}-{first}")
         else:
             parts.append((int(first), int(last)))
     return parts
+
+
+def written(parts: Sequence[int | tuple[int, int]]) -> str:
+    """``[(0, 9), 12]`` as ``"0-9,12"``, which :func:`parse_parts` reads."""
+    return ",".join(
+        str(part) if isinstance(part, int) else f"{part[0]}-{part[1]}" for part in parts
+    )
 
 
 def expanded(parts: Sequence[int | tuple[int, int]], *, most: int, what: str) -> list[int]:
