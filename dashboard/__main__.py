@@ -12,6 +12,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from dashboard.settings import DashboardSettings
+from pmae.spec.messages import setting_faults
 
 STOP_SECONDS = 3
 """For answers that are under way; the websockets of open pages are closed at once."""
@@ -23,11 +24,7 @@ def main() -> None:
         settings = DashboardSettings()
     except ValidationError as error:
         sys.exit(
-            "\n".join(
-                f"dashboard: PMAE_{str(found['loc'][0]).upper()}: {found['msg']} "
-                f"(it is {found['input']!r})"
-                for found in error.errors()
-            )
+            "\n".join(f"dashboard: {each}" for each in setting_faults(error, show_values=True))
         )
     # Streamlit reads its options as it is imported, and a setting that is wrong ends it before.
     from dashboard.web.application import create_app

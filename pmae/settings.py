@@ -17,7 +17,7 @@ from pmae.runs.layout import BASES_FOLDER
 from pmae.runtime.logging import LogFormat
 from pmae.runtime.memory import available_bytes
 from pmae.runtime.secret_files import SecretFiles
-from pmae.spec.messages import fault, told_as
+from pmae.spec.messages import setting_faults, told_as
 
 MAX_DEFAULT_DATA_WORKERS = 8
 _Settings = TypeVar("_Settings", bound=BaseSettings)
@@ -63,11 +63,7 @@ def load_settings(kind: type[_Settings]) -> _Settings:
     try:
         return kind()
     except ValidationError as error:
-        faults = [
-            f"PMAE_{str(found['loc'][0]).upper()}: {fault(found)}" if found["loc"] else fault(found)
-            for found in error.errors()
-        ]
-        raise SettingsError("; ".join(faults)) from None
+        raise SettingsError("; ".join(setting_faults(error))) from None
 
 
 def platform_cache() -> Path:

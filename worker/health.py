@@ -26,7 +26,7 @@ from api.db.clock import database_now
 from api.db.session import make_engine, make_sessions
 from api.db.tables import WorkerRow
 from pmae.runtime.logging import without_passwords
-from pmae.spec.messages import fault
+from pmae.spec.messages import setting_faults
 from worker.settings import WorkerSettings
 
 MISSED_HEARTBEATS = 3
@@ -42,8 +42,7 @@ def main() -> int:
     try:
         settings = WorkerSettings()
     except ValidationError as error:
-        faults = (f"PMAE_{str(one['loc'][0]).upper()}: {fault(one)}" for one in error.errors())
-        return _tell(list(faults))
+        return _tell(setting_faults(error))
     return _tell(problems(settings), name=settings.worker_name)
 
 

@@ -20,7 +20,7 @@ from pmae.cli.options import AsJson
 from pmae.cli.output import print_json, print_table
 from pmae.errors import CommandError
 from pmae.schema.access import ApiKey, ApiKeyRequest
-from pmae.spec.messages import fault
+from pmae.spec.messages import faults
 
 keys = typer.Typer(
     help="API keys, in the database of the service that PMAE_HOME, PMAE_DATABASE_HOST or "
@@ -61,8 +61,7 @@ def create(
             {"name": name, "role": role.value, "expires_days": expires_days}
         )
     except ValidationError as error:
-        (first, *_) = error.errors(include_url=False)
-        raise CommandError(f"{first['loc'][0]}: {fault(first)}") from error
+        raise CommandError(faults(error)[0]) from error
     with _transaction() as session:
         made = service.create_key(session, request, created_by=None)
     told = f"the key of {name}, whose role is {role.value}. Keep it: it cannot be shown again."

@@ -22,7 +22,7 @@ from pmae.errors import QueryError
 from pmae.metrics import METRICS, unknown_metric
 from pmae.schema import MOST_IN_A_PAGE, RunKind, RunState
 from pmae.spec import MethodName
-from pmae.spec.messages import NO_NUL, fault, told_as
+from pmae.spec.messages import NO_NUL, faults, told_as
 
 DEFAULT_LIMIT = 50
 BY_METRIC = "metric:"
@@ -204,6 +204,4 @@ def run_query(**fields: Any) -> RunQuery:
     try:
         return RunQuery(**{name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        words = dict.fromkeys(f"{one['loc'][0]}: {fault(one)}" for one in found)
-        raise QueryError("; ".join(words)) from error
+        raise QueryError("; ".join(faults(error, depth=1))) from error

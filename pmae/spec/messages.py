@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 _WORDS = {
     "tuple_type": "expected a list",
     "list_type": "expected a list",
@@ -43,3 +45,32 @@ def fault(error: Mapping[str, Any]) -> str:
     if message.startswith(_OWN):
         return message.removeprefix(_OWN)
     return message[:1].lower() + message[1:]
+
+
+def faults(error: ValidationError, *, depth: int | None = None) -> list[str]:
+    """Return what is wrong with each field, once: ``field: what would be valid``.
+
+    Args:
+        error: of pydantic.
+        depth: how many parts of a field's path to name; None: all, with dots between.
+    """
+    found = error.errors(include_url=False, include_input=False)
+    named = (".".join(map(str, one["loc"][:depth])) for one in found)
+    lines = (f"{n}: {fault(one)}" if n else fault(one) for n, one in zip(named, found, strict=True))
+    return list(dict.fromkeys(lines))
+
+
+def setting_faults(error: ValidationError, *, show_values: bool = False) -> list[str]:
+    """Return what is wrong with each environment variable: ``PMAE_NAME: what would be valid``.
+
+    Args:
+        error: of a settings class whose variables begin with ``PMAE_``.
+        show_values: repeat what was given, where no variable holds a secret.
+    """
+    return [
+        f"PMAE_{str(one['loc'][0]).upper()}: {fault(one)}"
+        + (f" (it is {one['input']!r})" if show_values else "")
+        if one["loc"]
+        else fault(one)
+        for one in error.errors(include_url=False)
+    ]

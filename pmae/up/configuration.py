@@ -18,7 +18,7 @@ from pmae.settings import (
     StorageSettings,
     default_worker_name,
 )
-from pmae.spec.messages import fault
+from pmae.spec.messages import setting_faults
 
 HOST = "127.0.0.1"
 _SQLITE = "sqlite:///"
@@ -63,7 +63,7 @@ class UpSettings(LogSettings, StorageSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise StackError("; ".join(_sentences(error))) from error
+            raise StackError("; ".join(setting_faults(error, show_values=True))) from error
 
     @property
     def home_dir(self) -> Path:
@@ -128,13 +128,3 @@ def _absolute(database_url: str) -> str:
     if path == database_url or path.startswith("/") or not path:
         return database_url
     return _SQLITE + str(Path(path).absolute())
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    """Each fault, with the name of the environment variable."""
-    return [
-        f"PMAE_{str(found['loc'][0]).upper()}: {fault(found)} (it is {found['input']!r})"
-        if found["loc"]
-        else fault(found)
-        for found in error.errors()
-    ]

@@ -20,7 +20,7 @@ from pmae.runtime.files import write_file
 from pmae.schema import Reconstruction, ReconstructionRequest
 from pmae.schema.number_ranges import NumbersError, expanded, parse_parts, written
 from pmae.schema.reconstructions import MOST_IMAGES
-from pmae.spec.messages import fault
+from pmae.spec.messages import faults
 
 Output = Annotated[Path, typer.Argument(metavar="OUT.png", help="File to write.")]
 
@@ -89,9 +89,7 @@ def reconstruct(
     try:
         request = ReconstructionRequest.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise typer.BadParameter(f"{where}: {fault(first)}") from error
+        raise typer.BadParameter(faults(error)[0]) from error
     _check_output(output)
     with connect(api_url) as client:
         checkpoint_id = find_checkpoint(client, checkpoint)
