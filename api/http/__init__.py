@@ -1,1 +1,1 @@
-"""What every route shares: errors, validation, parameters, pagination, documentation."""
+"""HTTP for all routes: errors, validation, parameters, pagination, documentation."""

@@ -1,7 +1,7 @@
-"""Long JSON bodies: read beside the event loop, which has other requests to serve meanwhile.
+"""Read long JSON bodies in a thread, so that the event loop can serve other requests.
 
-A thread alone does not help: a parser keeps the interpreter to itself until it is done. So the
-faster parser is used, and no body holds more values than :mod:`api.http.middleware` lets through.
+A thread alone does not help, since a parser holds the interpreter lock until it is done. So a fast
+parser is used, and :mod:`api.http.middleware` limits the number of values in a body.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 async def read_long_body(request: Request, model: type[_M]) -> _M | None:
-    """The body of a request; None: there is none.
+    """Read the body of a request; None if there is none.
 
     Args:
-        request: its body has been let through, however long it is.
-        model: what the body should be.
+        request: its length has been checked.
+        model: of the body.
 
     Raises:
-        BodyError: it is no JSON, or no ``model``.
+        BodyError: it is not JSON, or not a valid ``model``.
     """
     body = await request.body()
     content_type = request.headers.get("content-type", "")
@@ -57,11 +57,11 @@ def _is_json(content_type: str) -> bool:
 
 
 def _parse(body: bytes, model: type[BaseModel]) -> Any:
-    """Ten times as fast as :mod:`json`, which has the last word on what the faster one refuses."""
+    """Parse ten times as fast as :mod:`json`, which is tried when the fast parser refuses."""
     try:
         return from_json(body)
     except ValueError:
-        pass  # nested deeply, half a surrogate pair, or no JSON: that is told below
+        pass  # nested deeply, a lone surrogate, or not JSON: decided below
     try:
         return json.loads(body)
     except json.JSONDecodeError as error:

@@ -1,8 +1,8 @@
-"""The documentation that a browser shows: Swagger UI, served from here, and the document it draws.
+"""API documentation for browsers: the OpenAPI document, and Swagger UI to show it.
 
-Open to strangers, since a browser asks for a page without a key: what is on it is the same for
-every service of this version, and tells nothing of what is in this one. The key is typed into the
-page (*Authorize*), which keeps it in its memory only. Nothing is asked of another machine.
+Open without a key, since a browser requests a page without one: it is the same for every service of
+this version, and shows none of its data. The key is typed into the page (*Authorize*), which keeps
+it in memory only. Nothing is loaded from another host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from api.auth.requirements import EVERYBODY
 from api.http.openapi import Document
 
 _PACKAGE = "fastapi-swagger"
-"""Brings Swagger UI's own files; nothing of its code is used."""
+"""The package that contains Swagger UI's files; its code is not used."""
 _FILES = Path(str(files("fastapi_swagger") / "resources"))
 _VERSION = version(_PACKAGE)
 _PAGE = f"""\
@@ -56,50 +56,50 @@ SwaggerUIBundle({
 });
 """
 _PAGE_HEADERS = {
-    # A key is typed into this page: it runs no script but these, and sends to nobody else.
+    # A key is typed into this page, so it runs only these scripts and sends only to this host.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
 _FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
-"""Of files whose address names the version."""
+"""For files whose URL contains the version."""
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/openapi.json", dependencies=[EVERYBODY])
 def openapi_document(request: Request) -> Response:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     document: Document = request.app.state.document
     return Response(document.as_json, media_type="application/json")
 
 
 @router.get("/docs", dependencies=[EVERYBODY])
 async def docs_page() -> Response:
-    """The page. Its addresses are relative, so that a proxy may put anything before them."""
+    """Return the page. Its URLs are relative, so that a proxy may add a prefix."""
     return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
 
 
 @router.get("/docs/start.js", dependencies=[EVERYBODY])
 async def docs_start() -> Response:
-    """What starts Swagger UI: a file, since no script in the page itself may run."""
+    """Return the script that starts Swagger UI; the page may not contain scripts."""
     return Response(_START, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/docs/swagger-ui-bundle.js", dependencies=[EVERYBODY])
 async def docs_script() -> Response:
-    """Swagger UI."""
+    """Return the script of Swagger UI."""
     return FileResponse(_FILES / "swagger-ui-bundle.js", headers=_FOREVER)
 
 
 @router.get("/docs/swagger-ui.css", dependencies=[EVERYBODY])
 async def docs_style() -> Response:
-    """How it looks."""
+    """Return the style sheet of Swagger UI."""
     return FileResponse(_FILES / "swagger-ui.css", headers=_FOREVER)
 
 
 @router.get("/docs/favicon.png", dependencies=[EVERYBODY])
 async def docs_icon() -> Response:
-    """The icon of its tab."""
+    """Return the icon of the page."""
     return FileResponse(_FILES / "favicon-32x32.png", headers=_FOREVER)

@@ -1,11 +1,11 @@
-"""A file over HTTP as RFC 9110 has it: strong ETag, conditional requests, one byte range.
+"""Send a file by RFC 9110: strong ETag, conditional requests, one byte range.
 
-The file is opened before anything is answered and served from that descriptor, so that one that is
-replaced or removed meanwhile still arrives whole.
+The file is opened before the response begins and sent from that descriptor, so that a file that is
+replaced or removed meanwhile still arrives complete.
 
-Starlette's `FileResponse` does not serve: it opens the file after it has answered 200 (one that was
-removed in between is an answer cut short, not a 404), answers 400 to ranges that RFC 9110 lets a
-server ignore, in plain text instead of `application/problem+json`, and knows no `If-None-Match`.
+Starlette's `FileResponse` does not suffice: it opens the file after it has sent status 200 (if it
+was removed in between, the response is truncated instead of a 404), responds with 400 in plain text
+to ranges that RFC 9110 lets a server ignore, and does not support `If-None-Match`.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _MEDIA_TYPES = {".json": "application/json", ".jsonl": "application/jsonl"}
 
 @dataclass(frozen=True)
 class ByteRange:
-    """Bytes ``start`` up to, not including, ``stop``."""
+    """Bytes from ``start`` up to, but not including, ``stop``."""
 
     start: int
     stop: int
 
     @property
     def length(self) -> int:
-        """How many bytes."""
+        """Number of bytes."""
         return self.stop - self.start
 
 
 class FileDownload(StreamingResponse):
-    """Sends a range of an open file, and closes it whatever happens."""
+    """Sends a range of an open file, and always closes it."""
 
     def __init__(self, file: BinaryIO, part: ByteRange, status: int, headers: Headers) -> None:
         super().__init__(content=(), status_code=status, headers=headers)
@@ -55,7 +55,7 @@ class FileDownload(StreamingResponse):
         self._part = part
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the range; nothing of it for HEAD."""
+        """Send the range; only the headers for HEAD."""
         with self._file:
             if scope["method"] != "HEAD":
                 self.body_iterator = self._chunks()
@@ -75,17 +75,17 @@ class FileDownload(StreamingResponse):
 def respond_with_file(
     path: Path, facts: FileFacts, download_name: str, request: Headers
 ) -> Response:
-    """What a GET or HEAD of a file is answered with.
+    """Build the response to a GET or HEAD of a file.
 
     Args:
         path: the file.
-        facts: its digest, which is its ETag, and its size.
-        download_name: what a browser saves it as; ASCII without quotes.
-        request: the request's headers.
+        facts: its digest, used as the ETag, and its size in bytes.
+        download_name: file name for browsers; ASCII without quotes.
+        request: headers of the request.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedError: its size is not the recorded one.
+        DamagedError: its size differs from ``facts``.
         RangeError: the range lies outside of the file.
     """
     etag = f'"{facts.sha256}"'
@@ -111,19 +111,19 @@ def respond_with_file(
     size = os.fstat(file.fileno()).st_size
     if size != facts.size:
         file.close()
-        raise DamagedError(f"{path.name} has {size} bytes, recorded were {facts.size}")
+        raise DamagedError(f"{path.name} has {size} bytes; expected {facts.size}, as recorded")
     return FileDownload(file, part, status, Headers(headers))
 
 
 def parse_range(value: str | None, size: int) -> ByteRange | None:
-    """The range that a ``Range`` header asks for.
+    """Parse a ``Range`` header.
 
     Returns:
-        None when the whole file is to be sent: there is no header, or it is none that is served
-        (another unit, several ranges, not a range), which RFC 9110 lets a server ignore.
+        The range; None to send the whole file: without a header, or with one that RFC 9110 lets a
+        server ignore (another unit, several ranges, invalid syntax).
 
     Raises:
-        RangeError: it begins behind the end of the file.
+        RangeError: it begins after the end of the file.
     """
     match = _ONE_RANGE.fullmatch(value) if value is not None else None
     if match is None:
@@ -140,14 +140,14 @@ def parse_range(value: str | None, size: int) -> ByteRange | None:
         return None
     if start >= stop:
         raise RangeError(
-            f"the file has {size} bytes; {value} is outside of it",
+            f"{value} is outside of the file, which has {size} bytes",
             headers={"Content-Range": f"bytes */{size}"},
         )
     return ByteRange(start, stop)
 
 
 def _none_match(value: str | None, etag: str) -> bool:
-    """Whether an ``If-None-Match`` header lists the file's ETag (compared weakly, as for GET)."""
+    """Return True if an ``If-None-Match`` header lists the ETag (weak comparison, as for GET)."""
     if value is None:
         return False
     if value.strip() == "*":

@@ -1,8 +1,7 @@
-"""Turn every failure of a request into ``application/problem+json``.
+"""Convert every failure of a request to ``application/problem+json``.
 
-What Starlette and pydantic raise (404, 405, bad JSON, bad fields) takes the same form as the errors
-of :mod:`api.http.errors`. A fault of the service itself is answered with 500 and no traceback; the
-traceback stands in the log.
+Errors of Starlette and pydantic (404, 405, bad JSON, bad fields) take the same form as those of
+:mod:`api.http.errors`. An internal error gives status 500; its traceback is logged.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from api.http.openapi import Document
 from api.http.validation import BodyError, models_in, parameter_fields, request_fields
 from pmae.schema import ProblemField
 
-_MOST_ERRORS = 1_000
-"""Looked at of a request that has more: those of its parameters come first."""
+_MAX_ERRORS = 1_000
+"""Maximum number of errors reported for a request; those of its parameters come first."""
 _logger = logging.getLogger(__name__)
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every failure of ``app`` a problem document."""
+    """Install handlers that convert every failure of ``app`` to a problem document."""
     app.exception_handler(ApiError)(_api_error)
     app.exception_handler(DbError)(_db_error)
     for away in DATABASE_AWAY:
@@ -57,28 +56,28 @@ async def _database_away(request: Request, error: Exception) -> Response:
 
 
 def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    """Not a coroutine, so that it runs in a thread: there can be thousands of faults."""
-    errors = error.errors()[:_MOST_ERRORS]
+    """Report bad fields. Not a coroutine, so that it runs in a thread: there can be thousands."""
+    errors = error.errors()[:_MAX_ERRORS]
     parts = {str(entry["loc"][0]) for entry in errors}
     if "path" in parts:
         fields = parameter_fields(errors, "path")
-        return _fields_response(404, "not_found", "nothing has this address", fields)
+        return _fields_response(404, "not_found", "there is no such path", fields)
     if "body" in parts and error.body is not None:
         content_type = request.headers.get("content-type", "")
         media_type = content_type.partition(";")[0].strip().lower()
         if media_type != "application/json" and not media_type.endswith("+json"):
-            detail = f"the body is {media_type or 'of no stated type'}; valid is application/json"
+            detail = f"the body is {media_type or 'of no stated type'}; expected application/json"
             return problem_response(415, code="unsupported_media_type", detail=detail)
     if any(entry["type"] == "json_invalid" for entry in errors):
         entry = errors[0]
         detail = f"the body is not JSON: {entry['ctx']['error']} at character {entry['loc'][1]}"
         return problem_response(400, code="invalid_json", detail=detail)
     fields = request_fields(errors, error.body, _model(request, error))
-    return _fields_response(422, "invalid_request", "the request is not valid", fields)
+    return _fields_response(422, "invalid_request", "the request is invalid", fields)
 
 
 def _model(request: Request, error: RequestValidationError) -> type[BaseModel] | None:
-    """What the body of a request should have been."""
+    """Find the model of the body of a request, if there is one."""
     if isinstance(error, BodyError):
         return error.model
     route = request.scope.get("route")
@@ -96,11 +95,11 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
     status = http.HTTPStatus(error.status_code)
     detail, headers = str(error.detail), dict(error.headers or {})
     if status == http.HTTPStatus.NOT_FOUND:
-        detail = f"nothing has the address {request.url.path}"
+        detail = f"there is no path {request.url.path}"
     elif status == http.HTTPStatus.METHOD_NOT_ALLOWED:
         document: Document = request.app.state.document
         headers["Allow"] = ", ".join(document.methods(request.url.path))
-        detail = f"{request.method} is not possible here; valid are {headers['Allow']}"
+        detail = f"{request.method} is not allowed here; expected one of {headers['Allow']}"
     return problem_response(status, code=status.name.lower(), detail=detail, headers=headers)
 
 
@@ -109,5 +108,5 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return problem_response(
         500,
         code="internal_error",
-        detail="the service made a mistake; its log says which",
+        detail="internal error; see the log of the API",
     )

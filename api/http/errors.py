@@ -4,13 +4,13 @@
 
     PmaeError
     └── ApiError                     has a status, a stable code, and the bad fields
-        ├── InvalidRequestError      422  a body or a parameter that cannot be used
+        ├── InvalidRequestError      422  an invalid body or parameter
         ├── NotFoundError            404  no run, checkpoint, file, component, preset of that name
         │   └── ReplacedError        404  a rolling checkpoint that a newer one has replaced
-        ├── ConflictError            409  not possible in the state that the run is in
+        ├── ConflictError            409  not possible in the current state of the run
         ├── RangeError               416  a byte range outside of the file
-        ├── DamagedError             500  a file that is not what was recorded of it
-        ├── BusyError                503  too much is waiting; says when to try again
+        ├── DamagedError             500  a file that differs from its recorded size or digest
+        ├── BusyError                503  the queue is full; says when to try again
         ├── DatabaseAwayError        503  the database does not answer; says when to try again
         └── StorageFullError         507  the artifact disk is nearly full
 """
@@ -28,18 +28,18 @@ from pmae.errors import PmaeError
 from pmae.schema import Problem, ProblemField
 
 RETRY_AFTER_SECONDS = 5
-"""Told to who meets a database that is away."""
+"""Sent to clients while the database does not answer."""
 _logger = logging.getLogger(__name__)
 
 
 class ApiError(PmaeError):
-    """A request that gets an error for an answer.
+    """Base class of errors that become a problem response.
 
     Args:
-        message: one or two sentences for a person: what was wrong, and what would be right.
+        message: one or two sentences for a person: what is wrong, and what would be valid.
         code: stable, for programs; default: the class's.
-        fields: the bad fields, if single ones are to blame.
-        headers: sent along.
+        fields: the bad fields, if the error is theirs.
+        headers: added to the response.
     """
 
     status = http.HTTPStatus.INTERNAL_SERVER_ERROR
@@ -60,14 +60,14 @@ class ApiError(PmaeError):
 
 
 class InvalidRequestError(ApiError):
-    """A body or a parameter that cannot be used; ``fields`` names each bad one."""
+    """An invalid body or parameter; ``fields`` names each bad one."""
 
     status = http.HTTPStatus.UNPROCESSABLE_ENTITY
     code = "invalid_request"
 
 
 class NotFoundError(ApiError):
-    """Nothing of that name."""
+    """The named resource does not exist."""
 
     status = http.HTTPStatus.NOT_FOUND
     code = "not_found"
@@ -80,7 +80,7 @@ class ReplacedError(NotFoundError):
 
 
 class ConflictError(ApiError):
-    """Not possible in the state that the run is in."""
+    """Not possible in the current state of the run."""
 
     status = http.HTTPStatus.CONFLICT
     code = "conflict"
@@ -94,20 +94,20 @@ class RangeError(ApiError):
 
 
 class DamagedError(ApiError):
-    """A file of the artifact store that is not what was recorded of it."""
+    """A file of the artifact store that differs from its recorded size or digest."""
 
     code = "artifact_damaged"
 
 
 class BusyError(ApiError):
-    """Too much is waiting already."""
+    """The queue is full."""
 
     status = http.HTTPStatus.SERVICE_UNAVAILABLE
     code = "busy"
 
 
 class DatabaseAwayError(ApiError):
-    """The database does not answer. What was asked for may have been done all the same."""
+    """The database does not answer. The request may have taken effect nevertheless."""
 
     status = http.HTTPStatus.SERVICE_UNAVAILABLE
     code = "database_unavailable"
@@ -135,7 +135,7 @@ def problem_response(
     fields: Sequence[ProblemField] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An answer that says what went wrong."""
+    """Build a problem response."""
     problem = Problem(
         title=http.HTTPStatus(status).phrase,
         status=status,
@@ -149,7 +149,7 @@ def problem_response(
 
 
 def error_response(error: ApiError) -> Response:
-    """What a request that met ``error`` is answered with."""
+    """Build the response to a request that raised ``error``."""
     if error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("%s: %s", error.code, error)
     return problem_response(
@@ -162,6 +162,6 @@ def error_response(error: ApiError) -> Response:
 
 
 def database_away_response(method: str, path: str, error: Exception) -> Response:
-    """What a request is answered with that met one of :data:`~api.db.errors.DATABASE_AWAY`."""
-    _logger.warning("%s %s met a database that does not answer: %s", method, path, error)
+    """Build the response to a request that raised a :data:`~api.db.errors.DATABASE_AWAY`."""
+    _logger.warning("%s %s failed, the database does not answer: %s", method, path, error)
     return error_response(DatabaseAwayError())

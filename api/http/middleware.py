@@ -1,4 +1,4 @@
-"""What stands before every route: which requests are answered at all, and how much is read."""
+"""Middleware before every route: limits on bodies, and checks of hosts and origins."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from api.http.errors import problem_response
 from api.settings import LOOPBACK_HOSTS
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""What changes nothing, by HTTP's own rules."""
+"""Methods that change nothing, by RFC 9110."""
 _OWN_PAGES = frozenset({"same-origin", "none"})
-"""``Sec-Fetch-Site`` of what a page of this service, or the reader's own hand, has asked for."""
+"""Values of ``Sec-Fetch-Site`` for requests by a page of this service or by the user."""
 _DRAINED_BODIES = 64
-"""Of a body that is too long this many times the usual limit is read and thrown away, so that its
-sender gets to see the answer rather than a connection that was reset."""
+"""A body that is too long is read and discarded up to this multiple of the usual limit, so that its
+sender sees the response instead of a reset connection."""
 
 
-MOST_VALUES = 30_000
-"""In a body. The longest selection of components that a request may name has 20,000, no other body
-a tenth of that; and each value may be a fault that is looked at while all other requests wait."""
+MAX_VALUES = 30_000
+"""Maximum number of values in a body. The longest list of components has 20,000, other bodies less
+than a tenth; each value may be an error to report while all other requests wait."""
 
 
 class BodyLimitMiddleware:
-    """Answers 413 to a body that is longer than ``max_body_bytes``, and holds no more than that.
+    """Refuses a body longer than ``max_body_bytes`` with 413; buffers no more than that.
 
-    One that holds more than :data:`MOST_VALUES` values is answered with 422 before it is read as
-    JSON. Values are counted by their commas: those within texts count too.
+    A body with more than :data:`MAX_VALUES` values is refused with 422 before it is parsed. Values
+    are counted by their commas, including those within strings.
 
-    Where a path matches a pattern of ``larger``, the limit that this names holds instead. A body is
-    read in full before the request is passed on, whether it has a ``Content-Length`` or comes in
-    chunks: nothing is done for a request whose body turns out to be too long.
+    For a path that matches a pattern of ``larger`` its limit applies instead. The whole body is
+    read before the request is passed on, with a ``Content-Length`` or in chunks: a request with a
+    body that is too long has no effect.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class BodyLimitMiddleware:
             response = problem_response(
                 413,
                 code="body_too_large",
-                detail=f"the body is longer than the {limit:,} bytes that are read",
+                detail=f"the body is longer than {limit:,} bytes, the limit here",
                 headers={"Connection": "close"},
             )
             await response(scope, receive, send)
             return
-        if message.get("body", b"").count(b",") >= MOST_VALUES:
-            detail = f"the body holds more than {MOST_VALUES:,} values, which no request needs"
+        if message.get("body", b"").count(b",") >= MAX_VALUES:
+            detail = f"the body holds more than {MAX_VALUES:,} values, the limit"
             response = problem_response(422, code="too_many_values", detail=detail)
             await response(scope, receive, send)
             return
@@ -77,9 +77,9 @@ class BodyLimitMiddleware:
         return max([self._usual, *matching])
 
     async def _read(self, receive: Receive, limit: int) -> Message | None:
-        """The body as one message, however many it came in; None if it is too long.
+        """Join the messages of the body into one; None if it is too long.
 
-        Where the client went away before its end: the message that says so.
+        If the client disconnects before the end, return the message that says so.
         """
         body = bytearray()
         size = 0
@@ -100,7 +100,7 @@ class BodyLimitMiddleware:
 
 
 def _awaits_permission(scope: Scope, limit: int) -> bool:
-    """Whether the client announced too much and waits to hear if it may send that."""
+    """Return True if the client announced too long a body and awaits permission to send it."""
     headers = Headers(scope=scope)
     length = headers.get("content-length", "0")
     too_long = length.isdecimal() and int(length) > limit
@@ -108,12 +108,12 @@ def _awaits_permission(scope: Scope, limit: int) -> bool:
 
 
 class OriginMiddleware:
-    """Refuses requests that a page of another site made a browser send.
+    """Refuses requests that a page of another site makes a browser send.
 
-    Without keys, what can reach the port can write. A browser on the same machine can, for any page
-    that it shows; so the Host header must be a name of this service (which keeps away a foreign
-    name that resolves to this machine), and a write whose Origin header is another site's is
-    refused, or that a browser says is one without naming its origin. Programs send neither.
+    Without keys, whoever can reach the port can write, and a browser on the same machine can do so
+    for any page that it shows. So the Host header must be a name of this service (which stops DNS
+    rebinding), and a write is refused if its Origin header names another site, or if the browser
+    marks it as cross-site without naming an origin. Other programs send neither.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], origins: Iterable[str]) -> None:
@@ -132,8 +132,8 @@ class OriginMiddleware:
             response = problem_response(
                 400,
                 code="host_not_allowed",
-                detail=f"this service does not answer to the host {host!r}; valid are "
-                f"{', '.join(sorted(self._hosts))}, and the names in PMAE_ALLOWED_HOSTS",
+                detail=f"unknown host {host!r}; expected one of {', '.join(sorted(self._hosts))}, "
+                "or a name in PMAE_ALLOWED_HOSTS",
             )
             await response(scope, receive, send)
             return
@@ -147,8 +147,8 @@ class OriginMiddleware:
             response = problem_response(
                 403,
                 code="origin_not_allowed",
-                detail=f"pages of {origin or 'other sites'} may not write here; "
-                "PMAE_ALLOWED_ORIGINS names those that may",
+                detail=f"pages of {origin or 'other sites'} may not write here; expected an origin "
+                "in PMAE_ALLOWED_ORIGINS",
             )
             await response(scope, receive, send)
             return
@@ -159,7 +159,7 @@ class OriginMiddleware:
 
 
 def _host_name(host: str) -> str:
-    """The name in a Host header, without its port; empty if it is none."""
+    """Return the name in a Host header, without its port; empty if it is invalid."""
     try:
         parts = urlsplit(f"//{host}")
         name = parts.hostname or ""

@@ -18,27 +18,27 @@ _SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "pmae_...",
-        "description": "An API key (`pmae keys create`), or the token of a session that was signed "
-        "in with one (`POST /sessions`). Not needed where keys are off.",
+        "description": "An API key (`pmae keys create`), or the token of a session begun with one "
+        "(`POST /sessions`). Not needed where keys are off.",
     },
     "link": {
         "type": "apiKey",
         "in": "query",
         "name": "signature",
-        "description": "Of a download link: fetches that one file while the link holds.",
+        "description": "Signature of a download link: gives access to one file until it expires.",
     },
 }
 _OF_NO_ROUTE = (Problem, ReconstructionRequest)
-"""What FastAPI does not see: every error, and the body that its route reads itself."""
+"""Models that FastAPI does not see: of errors, and of bodies that routes read themselves."""
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
 class Document:
-    """The OpenAPI document of an application whose routes are all there.
+    """The OpenAPI document of an application with all its routes.
 
     Args:
         app: the application.
-        permissions: what each of its routes needs.
+        permissions: requirements of its routes.
     """
 
     def __init__(self, app: FastAPI, permissions: Permissions) -> None:
@@ -46,12 +46,12 @@ class Document:
         self._permissions = permissions
 
     def __call__(self) -> dict[str, Any]:
-        """The document; takes the place of ``app.openapi``."""
+        """Return the document; replaces ``app.openapi``."""
         return self.content
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """The document, with every error described as it is really answered."""
+        """The document, with every error described as it is sent."""
         app = self._app
         content = get_openapi(
             title=app.title,
@@ -76,11 +76,11 @@ class Document:
 
     @cached_property
     def as_json(self) -> bytes:
-        """The document as it is sent."""
+        """Serialize the document."""
         return json.dumps(self.content, ensure_ascii=False).encode()
 
     def methods(self, path: str) -> list[str]:
-        """The methods that an address answers to."""
+        """List the methods of a path."""
         return [
             method
             for operation in self._permissions.operations
@@ -90,7 +90,7 @@ class Document:
 
 
 def _describe_access(operation: dict[str, Any], needs: Needs) -> None:
-    """Who may call it, and what is answered to others."""
+    """Describe the role that an operation needs, and its responses to other callers."""
     if needs.role is None:
         operation["security"] = []
         return
@@ -99,27 +99,29 @@ def _describe_access(operation: dict[str, Any], needs: Needs) -> None:
     operation["description"] += f"\n\nNeeds the role {needs.role}" + (
         ", and to own the run or be an admin." if needs.owns_run else "."
     )
-    told = problems(unauthorized="There is no key, or none that holds.")
+    described = problems(unauthorized="No key was sent, or it is not valid.")
     if needs.signs_in:
-        told |= problems(too_many_requests="Too many writes; see `Retry-After`.")
+        described |= problems(too_many_requests="Too many writes; see `Retry-After`.")
     elif needs.writes:
-        why = f"The key's role is smaller than {needs.role}" + (
-            ", or the run is somebody else's." if needs.owns_run else "."
+        why = f"The key's role is below {needs.role}" + (
+            ", or the run belongs to somebody else." if needs.owns_run else "."
         )
-        told |= problems(forbidden=why, too_many_requests="Too many writes; see `Retry-After`.")
+        described |= problems(
+            forbidden=why, too_many_requests="Too many writes; see `Retry-After`."
+        )
     elif by_link:
-        told |= problems(forbidden="The link has expired, or its signature does not hold.")
-    answers = {str(status): answer for status, answer in told.items()}
+        described |= problems(forbidden="The link has expired, or its signature is invalid.")
+    answers = {str(status): answer for status, answer in described.items()}
     operation["responses"] = answers | operation["responses"]
 
 
 def _describe_errors(operation: dict[str, Any]) -> None:
     responses: dict[str, Any] = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
-        responses["422"] = {"description": "A parameter is not valid.", "content": PROBLEM_CONTENT}
+        responses["422"] = {"description": "A parameter is invalid.", "content": PROBLEM_CONTENT}
     responses["default"] = {"description": "Any other failure.", "content": PROBLEM_CONTENT}
     for media_type in operation.get("requestBody", {}).get("content", {}).values():
         schema = media_type["schema"]
-        for own in ("$ref", "oneOf"):  # given by the route, and merged with FastAPI's of a dict
+        for own in ("$ref", "oneOf"):  # from the route, which FastAPI merges with that of a dict
             if own in schema:
                 media_type["schema"] = {own: schema[own]}

@@ -1,6 +1,6 @@
-"""The opaque cursors of lists that come in pages.
+"""Opaque cursors of paginated lists.
 
-A cursor names the last item of the page before by its value and number, and the list that it is of.
+A cursor holds the value and number of the last item of a page, and a digest of the list.
 """
 
 from __future__ import annotations
@@ -20,31 +20,33 @@ _MOST = 2**63
 
 
 class PageParameters(BaseModel):
-    """Which page of a list."""
+    """Query parameters that select a page of a list."""
 
     model_config = ConfigDict(frozen=True)
 
-    limit: Limit = Field(default=DEFAULT_LIMIT, description="Most items in the answer.")
+    limit: Limit = Field(
+        default=DEFAULT_LIMIT, description="Maximum number of items in the response."
+    )
     cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
 
 
 def write_cursor(list_digest: str, value: str | float | None, number: int) -> str:
-    """The cursor after the item of this value and number.
+    """Make the cursor after the item with this value and number.
 
     Args:
-        list_digest: of what decides which items come in which order.
-        value: by which they are ordered before their number; None: by number alone, or it has none.
-        number: no other item of the list has it.
+        list_digest: digest of the list's filters and order.
+        value: sort value of the item; None if it has none, or the list is ordered by number.
+        number: unique in the list.
     """
     text = json.dumps([list_digest, value, number], ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str, list_digest: str) -> tuple[Any, int]:
-    """Value and number of the item before; whether the value can be one, the list must tell.
+    """Read value and number from a cursor; the caller must check the type of the value.
 
     Raises:
-        InvalidRequestError: it is not a cursor of the list.
+        InvalidRequestError: it is not a cursor of this list.
     """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -53,8 +55,8 @@ def read_cursor(cursor: str, list_digest: str) -> tuple[Any, int]:
         raise not_a_cursor(cursor) from None
     if digest != list_digest:
         raise _bad_cursor(
-            "the cursor is of a list with other filters or in another order; valid is the "
-            "next_cursor of a page of this one"
+            "the cursor belongs to a list with other filters or another order; expected the "
+            "next_cursor of a page of this list"
         )
     if not is_integer(number):
         raise not_a_cursor(cursor)
@@ -62,13 +64,13 @@ def read_cursor(cursor: str, list_digest: str) -> tuple[Any, int]:
 
 
 def is_integer(value: object) -> bool:
-    """Whether SQL can compare it with a number."""
+    """Return True if the value is an integer that SQL can compare."""
     return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST
 
 
 def not_a_cursor(cursor: str) -> InvalidRequestError:
-    """What is answered to a text that no list has given."""
-    return _bad_cursor(f"{cursor!r} is not a cursor; valid is the next_cursor of a page before")
+    """Build the error for a text that is not a cursor."""
+    return _bad_cursor(f"{cursor!r} is not a cursor; expected the next_cursor of an earlier page")
 
 
 def _bad_cursor(message: str) -> InvalidRequestError:

@@ -1,4 +1,4 @@
-"""Parameters that several resources take, and the refusal of those that none takes."""
+"""Parameters shared by several resources, and the refusal of unknown ones."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from api.http.errors import InvalidRequestError
-from api.http.validation import MOST_FIELDS, unknown_name
+from api.http.validation import MAX_FIELDS, unknown_name
 from pmae.schema import ProblemField
 from pmae.spec.messages import told_as
 
 RunId = Annotated[
     str,
     Path(
-        pattern=told_as(r"^[0-9a-f]{8,32}$", "a run's id is 8 to 32 hexadecimal digits"),
+        pattern=told_as(
+            r"^[0-9a-f]{8,32}$", "expected the id of a run, 8 to 32 hexadecimal digits"
+        ),
         description="The run's `id`: 8 to 32 hexadecimal digits.",
     ),
 ]
@@ -27,17 +29,17 @@ CheckpointId = Annotated[
     Path(
         pattern=told_as(
             r"^[0-9a-f]{8,32}-[0-9]{8,12}$",
-            "a checkpoint's id is its run's, a dash, and the step in 8 digits",
+            "expected the id of a checkpoint: its run's id, a dash, and the step in 8 digits",
         ),
         description="The checkpoint's `id`: the run's id, a dash, and the step in 8 digits.",
     ),
 ]
 LARGEST_INTEGER = 2**53
-"""The largest that JSON carries without loss."""
+"""The largest integer that JSON represents exactly in every parser."""
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """A dependency: a misspelled query parameter must not be taken for an absent one.
+    """Dependency: refuse unknown query parameters, so that a misspelled one is not ignored.
 
     Raises:
         InvalidRequestError: the operation takes no parameter of that name.
@@ -49,7 +51,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
     if unknown:
         fields = [
             ProblemField(pointer=name, message=unknown_name("parameter", name, valid))
-            for name in unknown[:MOST_FIELDS]
+            for name in unknown[:MAX_FIELDS]
         ]
         raise InvalidRequestError("; ".join(field.message for field in fields), fields=fields)
 
@@ -57,8 +59,8 @@ async def refuse_unknown_parameters(request: Request) -> None:
 def query_names(route: APIRoute) -> list[str]:
     """List the query parameters that a route and its dependencies take.
 
-    They are also in the OpenAPI document. To make that takes a third of a second, which the first
-    request of a process would wait for, and every other one meanwhile.
+    The OpenAPI document lists them too, but building it takes a third of a second, for which the
+    first requests of a process would wait.
     """
     return list(dict.fromkeys(_query_names(route.dependant)))
 

@@ -1,8 +1,8 @@
-"""One line for each request, and an id by which it is found again.
+"""Log one line for each request, with an id to find it by.
 
-`asgi-correlation-id` does not serve: it keeps the id in a variable of its own, from which it would
-have to be copied into the log's fields and the request's state, where the audit finds it; and it
-logs a warning for each id that it refuses, so that anybody could fill the log.
+`asgi-correlation-id` does not suffice: it keeps the id in a variable of its own, from which it
+would have to be copied to the log's fields and the request's state, where the audit reads it; and
+it logs a warning for each id that it refuses, so that any client could fill the log.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _logger = logging.getLogger(LOGGER_NAME)
 
 
 class RequestLogMiddleware:
-    """Logs method, path, status and duration of each request when its answer has ended.
+    """Logs method, path, status and duration of each request when its response has ended.
 
-    ``observe`` is told scope, status and seconds of each, but of event streams, whose duration says
-    nothing.
+    ``observe`` gets scope, status and seconds of each request except event streams, whose duration
+    has no meaning.
 
-    The id is the one that a proxy gave in ``X-Request-ID``, or a new one; it stands in every line
-    that is logged meanwhile, and in the answer. The query is not logged: it may sign a link.
+    The id comes from a proxy's ``X-Request-ID`` or is generated; it is in the response and in every
+    line logged during the request. The query is not logged: it may hold a link's signature.
     """
 
     def __init__(self, app: ASGIApp, observe: Callable[[Scope, int, float], None]) -> None:
@@ -47,11 +47,11 @@ class RequestLogMiddleware:
             return
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
-        # Not undone at the end, since an error is logged further out; the server gives each request
-        # a task, and so a context, of its own.
+        # Not reset at the end, since errors are logged further out; the server runs each request
+        # in a task, and so a context, of its own.
         annotate(request_id=request_id)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 500  # what a fault that comes through here is answered with
+        status = 500  # of the response to an error that passes through here
         is_stream = False
         started = time.perf_counter()
 
@@ -68,12 +68,12 @@ class RequestLogMiddleware:
             await self._app(scope, receive, send_and_note)
         finally:
             seconds = time.perf_counter() - started
-            _tell(scope, status, seconds)
+            _log_request(scope, status, seconds)
             if not is_stream:
                 self._observe(scope, status, seconds)
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
     method, path = scope["method"], scope["path"]
     level = logging.WARNING if status >= 500 else logging.INFO
     if path in _PROBES:

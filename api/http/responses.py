@@ -1,4 +1,4 @@
-"""How operations describe their responses in the OpenAPI document."""
+"""Descriptions of operations' responses in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PROBLEM_JSON = "application/problem+json"
 SCHEMAS = "#/components/schemas/"
 PROBLEM_CONTENT = {PROBLEM_JSON: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
 Responses = dict[int | str, dict[str, Any]]
-"""What an operation may answer, by status."""
+"""Responses of an operation, by status."""
 
 
 def problems(**reasons: str) -> Responses:
-    """The problem answers of an operation.
+    """Describe the problem responses of an operation.
 
     Args:
-        reasons: when each is given, by the status's name: ``not_found="no such run"``.
+        reasons: description of each, by the name of its status: ``not_found="no such run"``.
     """
     return {
         http.HTTPStatus[name.upper()].value: {"description": reason, "content": PROBLEM_CONTENT}
@@ -26,6 +26,6 @@ def problems(**reasons: str) -> Responses:
 
 
 def binary(media_type: str, description: str) -> Responses:
-    """An answer that is a file."""
+    """Describe a response that is a file."""
     schema = {"type": "string", "format": "binary"}
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}

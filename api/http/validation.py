@@ -1,4 +1,4 @@
-"""From pydantic's errors to a list of bad fields that says, for each, what would be valid."""
+"""Convert pydantic's errors to a list of bad fields, with the values expected for each."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pmae.schema import ProblemField
 from pmae.spec.messages import fault
 
 Location = tuple[str | int, ...]
-MOST_FIELDS = 20
-"""A body can hold thousands of bad fields; nobody reads more than these."""
+MAX_FIELDS = 20
+"""Maximum number of bad fields reported; a body can hold thousands."""
 
 
 class BodyError(RequestValidationError):
-    """A body that the route itself has read and refused; FastAPI knows nothing of its model.
+    """A body that the route itself has read and refused; FastAPI does not know its model.
 
     Attributes:
-        model: what the body should have been.
+        model: of the body.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class BodyError(RequestValidationError):
 
 
 def pointer(location: Iterable[str | int]) -> str:
-    """The JSON pointer (RFC 6901) of a place in a body."""
+    """Return the JSON pointer (RFC 6901) to a location in a body."""
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
     return "".join(f"/{part}" for part in escaped)
 
@@ -43,17 +43,17 @@ def pointer(location: Iterable[str | int]) -> str:
 def body_fields(
     errors: Sequence[ErrorDetails], body: object, model: type[BaseModel] | None
 ) -> list[ProblemField]:
-    """The bad fields of a body that should have been a ``model``.
+    """List the bad fields of a body.
 
     Args:
         errors: of pydantic, with locations from the body's root.
         body: the JSON value that was sent.
-        model: tells the names that an unknown field could have had, where it is known.
+        model: of the body, for the names of valid fields; None if unknown.
     """
     messages: dict[Location, list[str]] = {}
     for error in errors:
         location = _place(error["loc"], body, missing=error["type"] == "missing")
-        if location not in messages and len(messages) == MOST_FIELDS:
+        if location not in messages and len(messages) == MAX_FIELDS:
             continue
         message = _message(error, location, model)
         known = messages.setdefault(location, [])
@@ -66,15 +66,15 @@ def body_fields(
 
 
 def spec_error_field(error: SpecError) -> ProblemField:
-    """The bad field that a :class:`~pmae.errors.SpecError` names."""
+    """Return the bad field that a :class:`~pmae.errors.SpecError` names."""
     named = ".".join(map(str, error.field)) + ": "
     return ProblemField(pointer=pointer(error.field), message=str(error).removeprefix(named))
 
 
 def parameter_fields(errors: Sequence[Mapping[str, Any]], part: str) -> list[ProblemField]:
-    """The bad parameters of one part of a request: ``path``, ``query`` or ``header``.
+    """List the bad parameters of one part of a request: ``path``, ``query`` or ``header``.
 
-    One that holds several values is named once, whichever of them is bad.
+    A parameter with several values is listed once, whichever of them is bad.
     """
     messages: dict[str, list[str]] = {}
     for error in errors:
@@ -85,19 +85,19 @@ def parameter_fields(errors: Sequence[Mapping[str, Any]], part: str) -> list[Pro
                 known.append(message)
     return [
         ProblemField(pointer=name, message="; ".join(texts))
-        for name, texts in list(messages.items())[:MOST_FIELDS]
+        for name, texts in list(messages.items())[:MAX_FIELDS]
     ]
 
 
 def request_fields(
     errors: Sequence[Mapping[str, Any]], body: object, model: type[BaseModel] | None
 ) -> list[ProblemField]:
-    """The bad parameters and body fields of a request that FastAPI refused.
+    """List the bad parameters and body fields of a request that FastAPI refused.
 
     Args:
         errors: of FastAPI.
         body: the JSON value that was sent.
-        model: what the body should have been, if it should have been one.
+        model: of the body, if there is one.
     """
     fields = [field for part in ("query", "header") for field in parameter_fields(errors, part)]
     in_body = [
@@ -109,14 +109,15 @@ def request_fields(
 
 
 def unknown_name(what: str, name: str, valid: Sequence[str]) -> str:
-    """The message for a name that none of the valid ones is."""
+    """Build the message for an unknown name."""
     close = difflib.get_close_matches(name, valid, n=1)
     hint = f" did you mean {close[0]!r}?" if close else ""
-    return f"unknown {what} {name!r};{hint} valid here: {', '.join(valid) or 'none'}"
+    expected = f"expected one of {', '.join(valid)}" if valid else "there is none here"
+    return f"unknown {what} {name!r};{hint} {expected}"
 
 
 def text_with_nul(value: object, location: Location = ()) -> Location | None:
-    """Where a JSON value holds the character U+0000, which no database stores; None if nowhere."""
+    """Locate the character U+0000, which no database stores, in a JSON value; None if absent."""
     if isinstance(value, str):
         return location if "\x00" in value else None
     children: Iterable[tuple[str | int, object]] = ()
@@ -132,7 +133,7 @@ def text_with_nul(value: object, location: Location = ()) -> Location | None:
 
 
 def _place(location: Location, body: object, *, missing: bool) -> Location:
-    """``location`` without pydantic's names for the members of a union, which no body has."""
+    """Remove pydantic's names of union members, which are not in the body, from a location."""
     place: list[str | int] = []
     value: Any = body
     for index, part in enumerate(location):
@@ -145,7 +146,7 @@ def _place(location: Location, body: object, *, missing: bool) -> Location:
 
 
 def _holds(value: Any, part: str | int) -> bool:
-    """Whether a JSON value has a member of this name or index."""
+    """Return True if a JSON value has a member of this name or index."""
     if isinstance(value, Mapping):
         return part in value
     return isinstance(value, list) and isinstance(part, int) and part < len(value)
@@ -159,9 +160,9 @@ def _message(error: ErrorDetails, location: Location, model: type[BaseModel] | N
 
 
 def _field_names(model: type[BaseModel] | None, location: Location, tags: Location) -> list[str]:
-    """Names of the fields of the part of ``model`` that lies at ``location``.
+    """List the fields of the part of ``model`` at ``location``.
 
-    ``tags`` holds pydantic's names of the union members that a body's parts were taken for.
+    ``tags`` holds pydantic's names of the union members that parts of the body were parsed as.
     """
     found = [model] if model is not None else []
     for part in location:
@@ -173,7 +174,7 @@ def _field_names(model: type[BaseModel] | None, location: Location, tags: Locati
 
 
 def _is_tagged(model: type[BaseModel], tags: Location) -> bool:
-    """Whether a field of the model has one of the tags as its only value."""
+    """Return True if a field of the model has one of the tags as its only value."""
     return any(
         get_origin(field.annotation) is Literal and get_args(field.annotation)[0] in tags
         for field in model.model_fields.values()
@@ -181,7 +182,7 @@ def _is_tagged(model: type[BaseModel], tags: Location) -> bool:
 
 
 def models_in(annotation: object) -> list[type[BaseModel]]:
-    """The models that a field's annotation names, inside unions and containers too."""
+    """List the models in a field's annotation, including those in unions and containers."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     origin = get_origin(annotation)

@@ -36,7 +36,7 @@ def decode_uploaded(images: UploadedImages, model: LoadedModel) -> Tensor:
             faults.append(ProblemField(pointer=where, message=str(error)))
     if faults:
         told = "; ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
-        raise InvalidRequestError(f"the request is not valid: {told}", fields=faults)
+        raise InvalidRequestError(f"the request is invalid: {told}", fields=faults)
     return torch.stack(decoded)
 
 

@@ -206,7 +206,7 @@ def _decoded(images: UploadedImages) -> np.ndarray:
             pointer = f"/images/uploaded/{place}"
             faults.append(ProblemField(pointer=pointer, message=str(error)))
     if faults:
-        raise Refusal(422, "invalid_request", "the request is not valid", faults)
+        raise Refusal(422, "invalid_request", "the request is invalid", faults)
     return np.stack(pixels).reshape(-1, 64) / 255
 
 

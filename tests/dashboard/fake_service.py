@@ -203,7 +203,7 @@ class FakeService:
                 broker = "ok" if self.ready else "no answer from the broker"
                 checks = {"database": "ok", "broker": broker, "storage": "ok"}
                 return Readiness(ready=self.ready, checks=checks)
-        raise Refusal(404, "not_found", f"nothing has the address {url.path}")
+        raise Refusal(404, "not_found", f"there is no path {url.path}")
 
     def _run(self, run_id: str) -> Run:
         if run_id not in self.runs:

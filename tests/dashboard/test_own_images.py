@@ -121,7 +121,7 @@ def test_what_cannot_be_used_is_told_by_the_files_name(app: App, service: FakeSe
 
 def test_too_much_at_once_is_told(app: App, service: FakeService) -> None:
     def refuse(*_: object) -> None:
-        raise Refusal(413, "body_too_large", "the body is longer than the 9 bytes that are read")
+        raise Refusal(413, "body_too_large", "the body is longer than 9 bytes, the limit here")
 
     view = own(app.open("reconstructions", run=service.of_state("succeeded").id))
     service._pictures.reconstruct = refuse  # type: ignore[method-assign,assignment]

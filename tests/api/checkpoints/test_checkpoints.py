@@ -245,4 +245,4 @@ def test_a_file_of_another_size_is_not_served(api: LiveApi) -> None:
     (folder / "config.json").write_bytes(b"{}")
     response = fetch(api, f"{row.id}-00000640", "config.json")
     assert (response.status_code, response.json()["code"]) == (500, "artifact_damaged")
-    assert "recorded were 13" in response.json()["detail"]
+    assert "expected 13, as recorded" in response.json()["detail"]

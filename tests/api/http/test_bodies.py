@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http.middleware import MOST_VALUES
+from api.http.middleware import MAX_VALUES
 from tests.api.live import LiveApi
 
 ABSENT = "0123456789ab-00000640"
@@ -60,9 +60,9 @@ def test_long_bodies_hold_long_texts_and_not_many_values(api: LiveApi) -> None:
     def indices(count: int) -> bytes:
         return json.dumps({"images": {"indices": [0] * count}}).encode()
 
-    few = post(api, indices(MOST_VALUES))
+    few = post(api, indices(MAX_VALUES))
     assert (few.status_code, few.json()["errors"][0]["pointer"]) == (422, "/images/indices")
-    many = post(api, indices(MOST_VALUES + 1))
+    many = post(api, indices(MAX_VALUES + 1))
     assert (many.status_code, many.json()["code"]) == (422, "too_many_values")
     text = json.dumps({"images": {"uploaded": ["x" * (8 * api.settings.max_body_bytes)]}}).encode()
     assert post(api, text).json()["code"] == "checkpoint_not_found", "it is a request"

@@ -81,7 +81,7 @@ def test_a_refusal_carries_the_problem_and_names_each_bad_field() -> None:
         title="Unprocessable Entity",
         status=422,
         code="invalid_request",
-        detail="the request is not valid: /masking/ratio: 1.5 is too much",
+        detail="the request is invalid: /masking/ratio: 1.5 is too much",
         errors=[
             ProblemField(pointer="/masking/ratio", message="1.5 is too much"),
             ProblemField(pointer="/epochs", message="must be positive"),
@@ -94,7 +94,7 @@ def test_a_refusal_carries_the_problem_and_names_each_bad_field() -> None:
         client.submit({"epochs": 0})
     assert caught.value.problem == problem
     assert str(caught.value) == (
-        "the request is not valid: /masking/ratio: 1.5 is too much (/epochs: must be positive)"
+        "the request is invalid: /masking/ratio: 1.5 is too much (/epochs: must be positive)"
     )
 
 
