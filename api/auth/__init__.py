@@ -1,1 +1,1 @@
-"""Who may use the service: keys, roles, signed links, limits, and the trail of what was changed."""
+"""Access to the service: keys, roles, sessions, signed links and rate limits."""

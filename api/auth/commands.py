@@ -1,4 +1,4 @@
-"""``pmae keys``: works on the database, so that there is a way to the first admin's key."""
+"""``pmae keys``: works on the database directly, so that it can create the first admin's key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KeyName = Annotated[str, typer.Argument(help="A person's or a program's name.")]
 
 
 class RoleChoice(StrEnum):
-    """What a key may do; each what those before it may."""
+    """Roles of a key; each includes the permissions of those before it."""
 
     VIEWER = "viewer"
     SUBMITTER = "submitter"
@@ -52,10 +52,10 @@ def create(
         ),
     ],
     expires_days: Annotated[
-        int | None, typer.Option(help="Days until it ends; default: it does not.")
+        int | None, typer.Option(help="Days until it expires; default: never.")
     ] = None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it; it cannot be shown again."""
     try:
         request = ApiKeyRequest.model_validate(
             {"name": name, "role": role.value, "expires_days": expires_days}
@@ -64,21 +64,21 @@ def create(
         raise CommandError(faults(error)[0]) from error
     with _transaction() as session:
         made = service.create_key(session, request, created_by=None)
-    told = f"the key of {name}, whose role is {role.value}. Keep it: it cannot be shown again."
-    explaining.print(told, highlight=False, markup=False, soft_wrap=True)
+    note = f"the key of {name}, with the role {role.value}. Keep it: it cannot be shown again."
+    explaining.print(note, highlight=False, markup=False, soft_wrap=True)
     typer.echo(made.key)
 
 
 @keys.command("list")
 def list_keys(as_json: AsJson = False) -> None:
-    """Say which keys there are; their secrets are not kept."""
+    """List the keys. Their secrets are not stored."""
     with _transaction() as session:
         found = service.list_keys(session)
     if as_json:
         print_json(found)
         return
     if not found:
-        explaining.print("there is no key; `pmae keys create NAME --role admin` makes one")
+        explaining.print("there is no key; `pmae keys create NAME --role admin` creates one")
     rows = [
         (
             key.name,
@@ -97,10 +97,10 @@ def list_keys(as_json: AsJson = False) -> None:
 
 @keys.command()
 def revoke(name: KeyName) -> None:
-    """End a key at once, with its sessions in browsers and the download links that it made."""
+    """Revoke a key, its browser sessions and its download links at once."""
     with _transaction() as session:
         service.revoke_key(session, name)
-    console.print(f"the key of {name} does not hold any more", highlight=False, markup=False)
+    console.print(f"the key of {name} is revoked", highlight=False, markup=False)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""How a request is refused for who sends it.
+"""Errors of authentication and authorization.
 
 ::
 
     ApiError
-    ├── UnauthorizedError     401: no key, or none that is valid
-    ├── ForbiddenError        403: a valid key that may not do this, or a link that does not hold
-    └── TooManyRequestsError  429: too fast
+    ├── UnauthorizedError     401: no valid key
+    ├── ForbiddenError        403: a valid key without the permission, or an invalid link
+    └── TooManyRequestsError  429: the rate limit is exceeded
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from api.http.errors import ApiError
 
 
 class UnauthorizedError(ApiError):
-    """There is no valid key."""
+    """The request has no valid key."""
 
     status = http.HTTPStatus.UNAUTHORIZED
     code = "key_invalid"
@@ -30,14 +30,14 @@ class UnauthorizedError(ApiError):
 
 
 class ForbiddenError(ApiError):
-    """Whoever this is may not do it."""
+    """The caller may not do this."""
 
     status = http.HTTPStatus.FORBIDDEN
     code = "forbidden"
 
 
 class TooManyRequestsError(ApiError):
-    """More than the limit; ``retry_after_seconds`` until the next one is taken."""
+    """The rate limit is exceeded; the next request is accepted after ``retry_after_seconds``."""
 
     status = http.HTTPStatus.TOO_MANY_REQUESTS
     code = "too_many_requests"

@@ -1,4 +1,4 @@
-"""From a request's headers to who sends it, and how often it may."""
+"""Identify the sender of a request, and apply the rate limits."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pmae.runtime.loopback import is_loopback
 
 CHECK_THREADS = 8
 NOTE_THREADS = 1
-"""Apart from those that check: a write may wait as long as another program holds the database."""
+"""Separate from the threads that check keys: a write may wait for another program's write."""
 _T = TypeVar("_T")
 _COUNTED = "write_counted"
 
 
 class Access:
-    """Who may use one application. Used from its event loop."""
+    """Authentication and rate limits of one application. Used from its event loop."""
 
     def __init__(self, settings: ApiSettings, sessions: sessionmaker[Session]) -> None:
         self._settings = settings
@@ -46,23 +46,23 @@ class Access:
 
     @cached_property
     def signer(self) -> LinkSigner:
-        """Of the download links. Its secret is made when it is first needed."""
+        """Signer of download links. Its secret is generated on first use."""
         return make_signer(self._settings)
 
     async def identify(self, scope: Scope, *, is_open: bool) -> Principal | None:
-        """Who sends a request.
+        """Identify the sender of a request.
 
         Args:
-            scope: the request's.
-            is_open: whether it may be anybody.
+            scope: of the request.
+            is_open: True if the route needs no key.
 
         Returns:
-            None: a stranger, where anybody may ask.
+            The sender; None if it has no valid key and the route needs none.
 
         Raises:
             UnauthorizedError: it has no valid key.
-            ForbiddenError: its link does not hold; or keys are off, and it came over a network.
-            TooManyRequestsError: too many of these came from its address.
+            ForbiddenError: its link is invalid; or keys are off, and it came over a network.
+            TooManyRequestsError: too many invalid keys and links came from its address.
         """
         if not self.keys_required:
             _refuse_network(scope)
@@ -76,22 +76,22 @@ class Access:
             raise
 
     async def check(self, look: Callable[..., _T], *arguments: object) -> _T:
-        """What ``look``, which only reads, finds in the database."""
+        """Run ``look``, a query that only reads, in a thread."""
         return await anyio.to_thread.run_sync(look, *arguments, limiter=self._checking)
 
     async def close(self) -> None:
-        """Wait for what is still noted: it holds connections."""
+        """Wait for pending writes, which hold connections."""
         await asyncio.gather(*self._notes)
 
     def count_write(self, scope: Scope, caller: str) -> None:
-        """Count a request that changes something, or that the audit trail holds.
+        """Count a request that changes something, or that the audit trail records.
 
         Args:
-            scope: the request's; each is counted once.
-            caller: the name of a key, or an address where there is none.
+            scope: of the request; each is counted once.
+            caller: the name of the key, or the address where there is none.
 
         Raises:
-            TooManyRequestsError: too many in the last minute.
+            TooManyRequestsError: the caller sent too many.
         """
         state = scope.setdefault("state", {})
         if state.get(_COUNTED):
@@ -100,7 +100,7 @@ class Access:
         seconds = self._writes.seconds_to_wait(caller)
         if seconds:
             raise TooManyRequestsError(
-                f"more than {self._writes.per_minute} writes in a minute came from {caller}",
+                f"{caller} sent more than {self._writes.per_minute} writes in a minute",
                 code="too_many_writes",
                 retry_after_seconds=seconds,
             )
@@ -111,7 +111,7 @@ class Access:
             scheme, _, text = given.partition(" ")
             if scheme.lower() != "bearer":
                 raise UnauthorizedError(
-                    f"a key is sent as `Authorization: Bearer pmae_...`, not as {scheme[:20]!r}"
+                    f"expected a key as `Authorization: Bearer pmae_...`, not as {scheme[:20]!r}"
                 )
             principal = await self.check(verify_bearer, self._sessions, text.strip())
             self._note_use(principal)
@@ -121,12 +121,12 @@ class Access:
             key_id = self.signer.check(scope["path"], query)
             return await self.check(verify_link_key, self._sessions, key_id)
         raise UnauthorizedError(
-            "this service asks for a key: `Authorization: Bearer pmae_...`; an admin makes one",
+            "this service requires a key, `Authorization: Bearer pmae_...`; an admin creates one",
             code="key_required",
         )
 
     def _note_use(self, principal: Principal) -> None:
-        """Once a minute, and no request waits for it: to note is to write."""
+        """Record the use of a key, at most once a minute and without delaying the request."""
         now, used = time.monotonic(), principal.session_id or principal.key_id
         if used is None or now - self._noted.get(used, -math.inf) < NOTED_SECONDS:
             return
@@ -139,31 +139,31 @@ class Access:
         task.add_done_callback(self._notes.discard)
 
     def _count_failure(self, scope: Scope, error: UnauthorizedError | ForbiddenError) -> None:
-        """A key that holds is never held up by others of its address: many share a proxy's."""
+        """Count a failure by address. Valid keys are never limited by it: many share a proxy's."""
         address = address_of(scope)
         if scope["method"] not in READING_METHODS:
             self.count_write(scope, address)
         seconds = 0.0 if error.code == "key_required" else self._failures.seconds_to_wait(address)
         if seconds:
             raise TooManyRequestsError(
-                f"too many keys and links that do not hold came from {address}",
+                f"too many invalid keys and links came from {address}",
                 code="too_many_failures",
                 retry_after_seconds=seconds,
             )
 
 
 def address_of(scope: Scope) -> str:
-    """Where a request came from; a proxy's address, unless the server was told to trust it."""
+    """Return the client's address; a proxy's, unless the server is configured to trust it."""
     client = scope.get("client")
     return str(client[0])[:64] if client else "local"
 
 
 def _refuse_network(scope: Scope) -> None:
-    """However the server was started: without keys, only connections within this machine count."""
+    """Refuse connections from other machines while keys are off, however the server was started."""
     server = scope.get("server")
     if server is not None and server[1] is not None and not is_loopback(server[0]):
         raise ForbiddenError(
-            "keys are off, so only this machine is answered. The service listens on "
-            f"{server[0]}: set PMAE_REQUIRE_KEYS=true, or listen on 127.0.0.1",
+            "keys are off, so only this machine has access, but the service listens on "
+            f"{server[0]}; set PMAE_REQUIRE_KEYS=true, or listen on 127.0.0.1",
             code="keys_needed",
         )

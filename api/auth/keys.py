@@ -1,6 +1,6 @@
-"""Secrets of callers: keys ``pmae_<id>_<secret>``, session tokens ``pmaes_<id>_<secret>``.
+"""API keys ``pmae_<id>_<secret>`` and session tokens ``pmaes_<id>_<secret>``.
 
-Nothing here knows a database.
+This module does not use the database.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _SECRET_BYTES = 32
 _KEY = re.compile(r"(pmaes?)_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 Prefix = Literal["pmae", "pmaes"]
-"""Of an API key, and of the token of a session that was signed in with one."""
+"""Prefixes of an API key, and of the token of a session begun with one."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key, or a session's token, that somebody holds.
+    """An API key or a session's token.
 
     Attributes:
-        id: public: found by it, and named in signed links.
+        id: public; identifies it in the database and in signed links.
         secret: 256 random bits.
-        prefix: which of the two it is.
+        prefix: ``pmae`` for a key, ``pmaes`` for a token.
     """
 
     id: str
@@ -36,25 +36,25 @@ class Key:
 
     @property
     def text(self) -> str:
-        """As its holder sends it."""
+        """The key as it is sent."""
         return f"{self.prefix}_{self.id}_{self.secret}"
 
     @property
     def secret_sha256(self) -> str:
-        """What is kept of it. No dictionary holds 256 random bits, so no slow digest is needed."""
+        """Digest to store. A fast one is enough for 256 random bits, which no dictionary holds."""
         return hashlib.sha256(self.secret.encode()).hexdigest()
 
     def is_of(self, secret_sha256: str) -> bool:
-        """Whether it is the one whose digest was kept; takes as long for a wrong one."""
+        """Compare with a stored digest, in constant time."""
         return hmac.compare_digest(self.secret_sha256, secret_sha256)
 
 
 def mint(prefix: Prefix = "pmae") -> Key:
-    """A new key, or token of a session."""
+    """Generate a key or a session's token."""
     return Key(secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES), prefix)
 
 
 def parse(text: str) -> Key | None:
-    """A key or token as it was sent; None: it does not look like one."""
+    """Parse a key or token; None if it does not have the form of one."""
     match = _KEY.fullmatch(text)
     return Key(match[2], match[3], cast("Prefix", match[1])) if match else None

@@ -1,8 +1,8 @@
-"""Token buckets in the memory of this process: so many requests a minute for each caller.
+"""Rate limits by token buckets in the memory of this process: requests a minute per caller.
 
-The library `limits` does not serve: it counts windows and has no bucket. After six requests at
-once, of six a minute, the next may follow in 10 s here and in 60 s there. And it holds as many
-callers as come (25,000 of 25,000 that were tried), where a stranger may come by many addresses.
+The library `limits` does not suffice: it counts in windows and has no bucket. With six a minute,
+after six requests at once, the next is accepted after 10 s here and after 60 s there. And it
+keeps every caller (25,000 of 25,000 tried), although a client can use many addresses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 _SECONDS = 60.0
 _MOST_BUCKETS = 10_000
-"""More than that, and those of the callers that were not heard of for the longest are dropped."""
+"""Maximum number of buckets; those unused for the longest are dropped."""
 
 
 @dataclass
@@ -24,13 +24,13 @@ class _Bucket:
 
 
 class RateLimit:
-    """So many a minute for each caller, all of them at once if it likes.
+    """Token bucket: ``per_minute`` requests per caller, in a burst or spread out.
 
-    Several API processes count each for itself. Used from one event loop only, so without a lock.
+    Each API process counts separately. Used from one event loop only, so without a lock.
 
     Args:
-        per_minute: how many; 0: as many as come.
-        clock: seconds of a clock that never goes back.
+        per_minute: refill rate and capacity; 0: no limit.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,10 +39,10 @@ class RateLimit:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def seconds_to_wait(self, caller: str) -> float:
-        """Count one of a caller's.
+        """Count a request of a caller.
 
         Returns:
-            0 if it may go on; else it is not counted, and this is when the next one may.
+            0 if it is accepted; else the seconds until the next one is, and it is not counted.
         """
         if self.per_minute == 0:
             return 0.0

@@ -1,9 +1,8 @@
-"""Links that fetch one file of a checkpoint for some minutes, since a link carries no header.
+"""Signed links: download one file of a checkpoint without a key, for some minutes.
 
-The signature covers the file, the moment at which the link ends, and the key that made it: what a
-key may not do any more, its links may not either. It is made by itsdangerous. That library's
-`TimestampSigner` is not used: it signs when a link was made, and refuses a link that another API
-process made if that process's clock is a second ahead.
+The signature covers the file, the time of expiry and the id of the key that made the link, which
+ends with that key. It is made by itsdangerous, but not by its `TimestampSigner`, which signs the
+time of creation and refuses a link of another API process whose clock is a second ahead.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ _FILE_PATH = re.compile(re.escape(API_PREFIX) + r"/checkpoints/([^/]+)/((?:basis
 
 
 class LinkSigner:
-    """Makes download links and verifies them.
+    """Signs and verifies download links.
 
     Args:
-        secret: of this service; all its API processes must have the same.
-        life_seconds: how long a link holds.
+        secret: the same for all API processes of a service.
+        life_seconds: time until a link expires.
     """
 
     def __init__(self, secret: bytes, life_seconds: int) -> None:
-        # The 48 bytes of SHA-384 fill their base64 exactly, so one signature has one spelling.
+        # The 48 bytes of SHA-384 have a unique base64 form, without padding bits.
         self._signer = Signer(
             secret, salt="pmae download", key_derivation="hmac", digest_method=hashlib.sha384
         )
@@ -49,7 +48,7 @@ class LinkSigner:
     def sign(
         self, checkpoint_id: str, file_name: str, key_id: str | None, *, of_basis: bool = False
     ) -> DownloadLink:
-        """Make a link to a file of a checkpoint, or of its basis, on behalf of a key."""
+        """Sign a link to a file of a checkpoint, or of its basis, with the rights of a key."""
         folder = "basis/files" if of_basis else "files"
         expires = int(time.time()) + self._life_seconds
         signed = _signed_text(checkpoint_id, f"{folder}/{file_name}", str(expires), key_id or "")
@@ -77,7 +76,7 @@ class LinkSigner:
             The id of the key that made it.
 
         Raises:
-            ForbiddenError: it is no link of this service, or it has expired.
+            ForbiddenError: the signature is invalid, or the link has expired.
         """
         match = _FILE_PATH.fullmatch(path)
         expires, key_id = query.get("expires", ""), query.get("signed_by", "")
@@ -85,26 +84,26 @@ class LinkSigner:
             _signed_text(match[1], match[2], expires, key_id), query.get("signature", "")
         ):
             raise ForbiddenError(
-                "the link's signature does not hold: it was changed, or is of another file or "
-                "service; POST /api/v1/checkpoints/{checkpoint_id}/links makes one",
+                "the link's signature is invalid: it was changed, or belongs to another file or "
+                "service; POST /api/v1/checkpoints/{checkpoint_id}/links creates a link",
                 code="link_invalid",
             )
         if int(expires) < time.time():
             raise ForbiddenError(
-                f"the link has expired; it held for {self._life_seconds} s. The page that it was "
-                "on, or POST /api/v1/checkpoints/{checkpoint_id}/links, gives a new one",
+                f"the link has expired after {self._life_seconds} s; reload the page that it was "
+                "on, or POST /api/v1/checkpoints/{checkpoint_id}/links for a new one",
                 code="link_expired",
             )
         return key_id
 
 
 def _signed_text(checkpoint_id: str, file: str, expires: str, key_id: str) -> str:
-    """Join what is signed, as JSON: no two different lists are the same text."""
+    """Join the signed values as JSON, so that different values never give the same text."""
     return json.dumps([checkpoint_id, file, expires, key_id])
 
 
 def make_signer(settings: ApiSettings) -> LinkSigner:
-    """The signer of this service; its secret is made at the first start, unless the settings do."""
+    """Make the signer; its secret is in the settings, or generated and stored on first use."""
     if settings.secret_key is not None:
         secret = settings.secret_key.get_secret_value().encode()
     else:
@@ -113,7 +112,7 @@ def make_signer(settings: ApiSettings) -> LinkSigner:
 
 
 def _kept_secret(path: Path) -> bytes:
-    """What several processes with one home share: whoever is first makes it."""
+    """Read the secret shared by the processes of one home; the first of them generates it."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_new_file(path, secrets.token_bytes(_SECRET_BYTES), mode=0o600)

@@ -1,4 +1,4 @@
-"""What stands before every route for who calls it: 401, and the trail of what was changed."""
+"""Middleware before every route: authentication, and the audit trail."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from api.services import Services
 
 
 class AccessMiddleware:
-    """Answers nothing to strangers: neither what there is nor what there is not.
+    """Refuses requests without a valid key, for existing and missing resources alike.
 
-    Who sends a request stands in its state as ``principal``; what it may do, the routes say
-    (:mod:`api.auth.requirements`). Before the body is read.
+    Sets ``principal``, the sender, in the state of the request; routes declare the role that they
+    need (:mod:`api.auth.requirements`). Runs before the body is read.
     """
 
     def __init__(self, app: ASGIApp, permissions: Permissions) -> None:
@@ -42,7 +42,7 @@ class AccessMiddleware:
                 answer = database_away_response(scope["method"], scope["path"], error)
                 await answer(scope, receive, send)
                 return
-            principal = None  # whoever asks is told how the service does
+            principal = None  # health and readiness are open while the database is down
         scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
 
@@ -50,9 +50,9 @@ class AccessMiddleware:
 class AuditMiddleware:
     """Records each request that changes something, or would have if it had not been refused.
 
-    A POST that only reads (a viewer may send it) is recorded when it was refused. What is too fast
-    is not, be it refused for that or for something else before: the trail must not grow as fast as
-    somebody likes. The answer does not wait for the row, and does not fail with it.
+    A POST that only reads (open to viewers) is recorded only if it was refused. Requests above the
+    rate limit are not recorded, for whatever reason they were refused, so that the trail cannot be
+    flooded. The response does not wait for the record, and does not fail with it.
     """
 
     def __init__(self, app: ASGIApp, permissions: Permissions) -> None:
@@ -68,7 +68,7 @@ class AuditMiddleware:
         if not services.access.keys_required:
             await self._app(scope, receive, send)
             return
-        status = 500  # what a fault that comes through here is answered with
+        status = 500  # of the response to an error that passes through here
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -84,7 +84,7 @@ class AuditMiddleware:
                 services.trail.add(attempt)
 
     def _attempt(self, scope: Scope, status: int) -> Attempt | None:
-        """What to record; None: nothing."""
+        """Build the record; None if there is nothing to record."""
         operation = self._permissions.find(scope["method"], scope["path"])
         only_read = operation is not None and not operation.needs.writes and status < 400
         if status == 429 or only_read:
@@ -102,7 +102,7 @@ class AuditMiddleware:
 
 
 def _in_time(access: Access, scope: Scope) -> bool:
-    """Whether its sender has not sent too much; what never came to be counted is counted here."""
+    """Return True if the sender is within its rate limit; count the request if not done yet."""
     principal = scope.get("state", {}).get("principal")
     caller = principal.name if principal else None
     try:

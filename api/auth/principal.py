@@ -1,4 +1,4 @@
-"""Who sends a request."""
+"""The sender of a request."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pmae.schema.access import ROLES, Role
 
 @dataclass(frozen=True)
 class Principal:
-    """The holder of a key, or whoever it is where keys are off.
+    """The sender of a request: the holder of a key, or anybody where keys are off.
 
     Attributes:
         name: the key's; None where keys are off.
-        role: what it may do.
+        role: of the key; admin where keys are off.
         key_id: the key's public part; None where keys are off.
-        session_id: of the session whose token the request carries in the key's place, if any.
+        session_id: of the session whose token was sent instead of a key, if any.
     """
 
     name: str | None
@@ -28,26 +28,26 @@ class Principal:
 
     @property
     def actor(self) -> str:
-        """The name in a run's history."""
+        """Name of the sender in a run's history."""
         return self.name or "api"
 
     def may(self, role: Role) -> bool:
-        """Whether it may do what ``role`` may."""
+        """Return True if the sender has the permissions of ``role``."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
 ANYBODY = Principal(name=None, role="admin", key_id=None)
-"""Where keys are off: whoever reaches the service."""
+"""The sender where keys are off."""
 
 
 async def get_stranger_or_principal(request: Request) -> Principal | None:
-    """Who sends the request; None: somebody without a valid key, on a route that is open to all."""
+    """Dependency: the sender; None without a valid key, on a route that is open to all."""
     principal: Principal | None = request.state.principal
     return principal
 
 
 async def get_principal(request: Request) -> Principal:
-    """Who sends the request, on a route that needs a role."""
+    """Dependency: the sender, on a route that needs a role."""
     principal: Principal = request.state.principal
     return principal
 

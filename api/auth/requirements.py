@@ -1,14 +1,14 @@
-"""What each route needs of who calls it, declared beside the route.
+"""Permissions that routes need, declared beside each route.
 
-Nothing is open because it was forgotten: an application with a route that declares nothing does
-not start. A route declares one of::
+An application with a route that declares none does not start, so none is open by mistake. A route
+declares one of::
 
     @router.get(..., dependencies=[VIEWER])       reads
-    @router.post(..., dependencies=[SUBMITTER])   makes something of the caller's own
+    @router.post(..., dependencies=[SUBMITTER])   creates something that the caller owns
     @router.patch(..., dependencies=[OWNER])      changes a run, or a checkpoint of it
-    @router.post(..., dependencies=[ADMIN])       concerns everybody
+    @router.post(..., dependencies=[ADMIN])       affects everybody
     @router.post(..., dependencies=[SIGN_IN])     begins or ends a session of the caller's own
-    @router.get(..., dependencies=[EVERYBODY])    tells nothing that a stranger may not know
+    @router.get(..., dependencies=[EVERYBODY])    shows nothing confidential
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _RUN_ID = re.compile(r"[0-9a-f]{8,32}")
 
 @dataclass(frozen=True)
 class Needs:
-    """A dependency: lets a request through, or not.
+    """Dependency: check the permissions of a request's sender.
 
     Attributes:
-        role: the least that the caller must have; None: open to everybody.
-        owns_run: the run in the path must be the caller's, unless it is an admin.
-        signs_in: it begins or ends a session: it is counted and recorded like any other change,
-            although a viewer may send it.
+        role: minimum role of the caller; None: open to everybody.
+        owns_run: the caller must own the run in the path, or be an admin.
+        signs_in: begins or ends a session: counted and recorded like other changes, although
+            viewers may do it.
     """
 
     role: Role | None
@@ -49,14 +49,14 @@ class Needs:
 
     @property
     def writes(self) -> bool:
-        """Say whether such a route changes something; what else a viewer may do changes nothing."""
+        """True if the route changes something; a viewer can only begin and end sessions."""
         return self.signs_in or self.role not in (None, "viewer")
 
     async def __call__(self, request: Request) -> None:
-        """Look at who sends ``request``.
+        """Check the sender of ``request``.
 
         Raises:
-            ForbiddenError: the role is too small, or the run somebody else's.
+            ForbiddenError: its role is too low, or the run belongs to somebody else.
             TooManyRequestsError: too many writes.
         """
         if self.role is None:
@@ -67,7 +67,7 @@ class Needs:
             services.access.count_write(request.scope, principal.name)
         if not principal.may(self.role):
             raise ForbiddenError(
-                f"the key {principal.name!r} is a {principal.role}'s; this needs a {self.role}'s",
+                f"the key {principal.name!r} has the role {principal.role}; expected {self.role}",
                 code="role_too_small",
             )
         if self.owns_run and not principal.may("admin"):
@@ -83,7 +83,7 @@ SIGN_IN = Depends(Needs("viewer", signs_in=True))
 
 
 def _check_owner(services: Services, path: dict[str, Any], principal: Principal) -> None:
-    """What does not exist is for the route to say."""
+    """Check that the caller owns the run; the route reports one that does not exist."""
     run_id = str(path.get("run_id") or str(path.get("checkpoint_id")).rpartition("-")[0])
     if _RUN_ID.fullmatch(run_id) is None:
         return
@@ -93,15 +93,15 @@ def _check_owner(services: Services, path: dict[str, Any], principal: Principal)
     if found is None or found.owner == principal.name:
         return
     raise ForbiddenError(
-        f"run {run_id} is {f'of {found.owner!r}' if found.owner else 'of nobody'}; it and its "
-        f"checkpoints are changed by its owner and by admins, this key is {principal.name!r}",
+        f"run {run_id} belongs to {repr(found.owner) if found.owner else 'nobody'}; only its owner "
+        f"and admins may change it and its checkpoints, and this key is {principal.name!r}",
         code="not_the_owner",
     )
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A route, and what it needs."""
+    """A route and its requirements."""
 
     name: str
     path: str
@@ -111,13 +111,13 @@ class Operation:
 
 
 class Permissions:
-    """What every route of an application needs.
+    """Requirements of all routes of an application.
 
     Args:
-        routers: all of its routes, each router after what its addresses begin with.
+        routers: pairs of path prefix and router.
 
     Raises:
-        TypeError: a route declares nothing, or more than one thing; names each.
+        TypeError: routes do not declare exactly one requirement; names each.
     """
 
     def __init__(self, routers: Sequence[tuple[str, APIRouter]]) -> None:
@@ -130,8 +130,8 @@ class Permissions:
         bad = [f"{r.methods} {path}" for path, r in routes if len(_declared(r)) != 1]
         if bad:
             raise TypeError(
-                "each route declares one of api.auth.requirements in its `dependencies`; these do "
-                f"not: {', '.join(bad)}"
+                "expected each route to declare one of api.auth.requirements in `dependencies`; "
+                f"these do not: {', '.join(bad)}"
             )
         self.operations = [
             Operation(
@@ -146,18 +146,18 @@ class Permissions:
         self.open_paths = frozenset(o.path for o in self.operations if o.needs.role is None)
 
     def find(self, method: str, path: str) -> Operation | None:
-        """The operation that a request asks for, if there is one."""
+        """Find the operation of a request; None if there is none."""
         for operation in self.operations:
             if method in operation.methods and operation.pattern.fullmatch(path):
                 return operation
         return None
 
     def named(self, name: str) -> Operation:
-        """The operation of that name."""
+        """Return the operation of that name."""
         return next(operation for operation in self.operations if operation.name == name)
 
     def of(self, name: str) -> Needs:
-        """What the operation of that name needs."""
+        """Return the requirements of the operation of that name."""
         return self.named(name).needs
 
 

@@ -1,4 +1,4 @@
-"""``/keys``, ``/sessions``, ``/identity``, ``/audit`` and a checkpoint's ``/links``: the routes."""
+"""Routes ``/keys``, ``/sessions``, ``/identity``, ``/audit`` and a checkpoint's ``/links``."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ SessionId = Annotated[str, Path(max_length=64, pattern=NO_NUL, description="The 
 
 @router.get("/identity", response_model=Identity, summary="Who am I?", dependencies=[VIEWER])
 async def get_identity(principal: PrincipalDep) -> Identity:
-    """The name and role of the key that the request carries."""
+    """Return name and role of the request's key."""
     return Identity(name=principal.name, role=principal.role)
 
 
 @router.get("/keys", response_model=ApiKeyList, summary="List keys", dependencies=[ADMIN])
 def list_keys(services: ServicesDep) -> ApiKeyList:
-    """All keys by name, revoked and expired ones too. Their secrets are not kept."""
+    """List all keys by name, including revoked and expired ones. Secrets are not stored."""
     with services.sessions() as session:
         return ApiKeyList(items=service.list_keys(session))
 
@@ -54,17 +54,17 @@ def list_keys(services: ServicesDep) -> ApiKeyList:
     "/keys",
     status_code=http.HTTPStatus.CREATED,
     response_model=NewApiKey,
-    summary="Make a key",
+    summary="Create a key",
     responses=problems(
-        conflict="There is a key of that name, and it holds.",
-        unprocessable_entity="The name or the role is not valid.",
+        conflict="A valid key has that name.",
+        unprocessable_entity="The name or the role is invalid.",
     ),
     dependencies=[ADMIN],
 )
 def create_key(services: ServicesDep, principal: PrincipalDep, request: ApiKeyRequest) -> NewApiKey:
-    """Make a key. The answer is the only place where it is ever shown.
+    """Create a key. It is shown in this response only.
 
-    A name whose key was revoked or has expired can be given again: the new key owns its runs.
+    The name of a revoked or expired key can be reused: the new key owns its runs.
     """
     with services.sessions.begin() as session:
         return service.create_key(session, request, created_by=principal.name)
@@ -79,7 +79,7 @@ def create_key(services: ServicesDep, principal: PrincipalDep, request: ApiKeyRe
     dependencies=[ADMIN],
 )
 def revoke_key(services: ServicesDep, name: KeyName) -> None:
-    """End a key at once, its sessions, and the links that it made. Its runs stay, and go on."""
+    """Revoke a key, its sessions and its links at once. Its runs stay and continue."""
     with services.sessions.begin() as session:
         service.revoke_key(session, name)
 
@@ -88,11 +88,11 @@ def revoke_key(services: ServicesDep, name: KeyName) -> None:
     "/sessions",
     status_code=http.HTTPStatus.CREATED,
     response_model=NewSignInSession,
-    summary="Sign a browser in",
+    summary="Begin a session",
     responses=problems(
-        forbidden="The request carries the token of a session, not a key.",
-        conflict="Keys are off: nobody signs in.",
-        unprocessable_entity="The body is not valid.",
+        forbidden="The request has the token of a session, not a key.",
+        conflict="Keys are off, so there are no sessions.",
+        unprocessable_entity="The body is invalid.",
     ),
     dependencies=[SIGN_IN],
 )
@@ -102,11 +102,11 @@ def create_session(
     request: Request,
     body: SignInRequest | None = None,
 ) -> NewSignInSession:
-    """Begin a session of the key that the request carries, for `PMAE_SESSION_DAYS`.
+    """Begin a session with the request's key, for `PMAE_SESSION_DAYS`.
 
-    The answer is the only place where its token is ever shown. The token is taken wherever a key
-    is, with the key's name and role, until the session ends, or the key does. This API takes it
-    from the `Authorization` header only, never from a cookie.
+    Its token is shown in this response only. It is accepted instead of the key, with the key's name
+    and role, until the session or the key ends. This API reads it from the `Authorization` header
+    only, never from a cookie.
     """
     named = body.user_agent if body is not None else None
     user_agent = request.headers.get("user-agent", "") if named is None else named
@@ -123,7 +123,7 @@ def create_session(
     dependencies=[VIEWER],
 )
 def list_sessions(services: ServicesDep, principal: PrincipalDep) -> SignInSessionList:
-    """The sessions of the caller's key that hold, newest first; an admin sees everybody's."""
+    """List the active sessions of the caller's key, newest first; for an admin, of all keys."""
     with services.sessions() as session:
         return SignInSessionList(items=sign_ins.list_sessions(session, principal))
 
@@ -132,14 +132,14 @@ def list_sessions(services: ServicesDep, principal: PrincipalDep) -> SignInSessi
     "/sessions/current",
     status_code=http.HTTPStatus.NO_CONTENT,
     response_model=None,
-    summary="Sign this browser out",
-    responses=problems(not_found="The request carries the token of no session."),
+    summary="End this session",
+    responses=problems(not_found="The request has no session's token."),
     dependencies=[SIGN_IN],
 )
 def end_current_session(services: ServicesDep, principal: PrincipalDep) -> None:
-    """End the session whose token the request carries, at once.
+    """End the session whose token the request has, at once.
 
-    Download links that it made are its key's: they hold for their minutes.
+    Its download links belong to the key and stay valid until they expire.
     """
     with services.sessions.begin() as session:
         sign_ins.end_current_session(session, principal)
@@ -150,11 +150,13 @@ def end_current_session(services: ServicesDep, principal: PrincipalDep) -> None:
     status_code=http.HTTPStatus.NO_CONTENT,
     response_model=None,
     summary="End a session",
-    responses=problems(not_found="The caller's key has no such session; nobody has, for an admin."),
+    responses=problems(
+        not_found="There is no such session of the caller's key; for an admin: of any key."
+    ),
     dependencies=[SIGN_IN],
 )
 def end_session(services: ServicesDep, principal: PrincipalDep, session_id: SessionId) -> None:
-    """End a session of the caller's key, at once; an admin ends anybody's."""
+    """End a session of the caller's key at once; an admin can end any session."""
     with services.sessions.begin() as session:
         sign_ins.end_session(session, principal, session_id)
 
@@ -162,8 +164,8 @@ def end_session(services: ServicesDep, principal: PrincipalDep, session_id: Sess
 @router.post(
     "/checkpoints/{checkpoint_id}/links",
     response_model=DownloadLinks,
-    summary="Make download links",
-    responses=problems(not_found="There is no such checkpoint or file (any more)."),
+    summary="Create download links",
+    responses=problems(not_found="There is no such checkpoint or file, or it was removed."),
     dependencies=[VIEWER],
 )
 def create_links(
@@ -172,11 +174,11 @@ def create_links(
     checkpoint_id: CheckpointId,
     request: LinkRequest | None = None,
 ) -> DownloadLinks:
-    """Addresses that fetch files for some minutes without a key, for a browser or another machine.
+    """Create links that download files without a key, for a browser or another machine.
 
-    They are relative to the service's own address. Without a body: of all files.
+    They are relative to the service's URL. Without a body: for all files.
 
-    Whoever has a link can fetch its file until it expires, or until the key that made it ends.
+    Whoever has a link can download its file until the link expires or its key ends.
     """
     with services.sessions() as session:
         checkpoint = find_checkpoint(session, checkpoint_id, services.settings.runs_dir)
@@ -194,14 +196,14 @@ def create_links(
 
 
 @router.get(
-    "/audit", response_model=AuditPage, summary="List what was changed", dependencies=[ADMIN]
+    "/audit", response_model=AuditPage, summary="List the audit trail", dependencies=[ADMIN]
 )
 def list_audit(
     services: ServicesDep, filters: Annotated[entries.AuditFilters, Query()]
 ) -> AuditPage:
-    """Each request that changed something, or tried to: who, what, when, and what came of it.
+    """List the requests that changed something, or tried to, with sender, time and outcome.
 
-    Newest first. Kept where keys are required; `pmae gc` removes what is old.
+    Newest first. Recorded where keys are required; `pmae gc` removes old entries.
     """
     with services.sessions() as session:
         return entries.list_entries(session, filters)

@@ -1,4 +1,4 @@
-"""What is kept of keys. Each function is one short use of a session."""
+"""Keys in the database. Each function uses a session briefly."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pmae.schema import ProblemField
 from pmae.schema.access import ApiKey, ApiKeyRequest, NewApiKey, Role
 
 NOTED_SECONDS = 60
-"""``last_used_at`` is to the minute, so that reading does not mean writing."""
+"""Precision of ``last_used_at``, so that most reads do not cause a write."""
 _TAKEN_NAMES = frozenset({"api", "reconciler"})
-"""What histories call the service itself."""
+"""Name of the service itself in histories."""
 _KEYS = ApiKeyRow.metadata.tables[ApiKeyRow.__tablename__]
 _FIND_KEY = select(_KEYS, database_now().label("now")).where(_KEYS.c.id == bindparam("key_id"))
 _SIGN_INS = SignInSessionRow.metadata.tables[SignInSessionRow.__tablename__]
@@ -46,19 +46,19 @@ _logger = logging.getLogger(__name__)
 
 
 def create_key(session: Session, request: ApiKeyRequest, *, created_by: str | None) -> NewApiKey:
-    """Make a key. A name whose key is revoked or expired is given again, with the runs it owns.
+    """Create a key. It takes over the name and the runs of a revoked or expired one.
 
     Args:
         session: in a transaction.
         request: name, role and life.
-        created_by: name of the key that asks; None: the command line.
+        created_by: name of the caller's key; None for the command line.
 
     Raises:
-        ConflictError: the name has a key that holds.
-        InvalidRequestError: it is the service's own name.
+        ConflictError: a valid key has that name.
+        InvalidRequestError: the name is reserved for the service.
     """
     if request.name in _TAKEN_NAMES:
-        message = f"{request.name!r} is what histories call the service; another name is needed"
+        message = f"{request.name!r} is reserved for the service; expected another name"
         raise InvalidRequestError(message, fields=[ProblemField(pointer="/name", message=message)])
     ended = or_(ApiKeyRow.revoked_at.is_not(None), ApiKeyRow.expires_at <= database_now())
     session.execute(
@@ -90,15 +90,15 @@ def create_key(session: Session, request: ApiKeyRequest, *, created_by: str | No
 
 
 def list_keys(session: Session) -> list[ApiKey]:
-    """All keys by name."""
+    """List all keys by name."""
     return [key_view(row) for row in session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.name))]
 
 
 def revoke_key(session: Session, name: str) -> None:
-    """End a key, its sessions, and the links that it made. Again changes nothing.
+    """Revoke a key, its sessions and its links. Repeating it changes nothing.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: there is no key of that name.
     """
     found = session.execute(
         update(ApiKeyRow)
@@ -118,8 +118,8 @@ def verify_bearer(sessions: sessionmaker[Session], text: str) -> Principal:
     """Identify the holder of a key, or of the token of a session.
 
     Raises:
-        UnauthorizedError: it is none of this service's, or it holds no longer. Which of these is
-            told only to who has its secret.
+        UnauthorizedError: it is unknown, or no longer valid. Only a caller with the right secret
+            learns which.
     """
     key = keys.parse(text)
     if key is None:
@@ -141,7 +141,7 @@ def _verify_sign_in(session: Session, token: keys.Key) -> Principal:
     found = session.connection().execute(_FIND_SIGN_IN, {"session_id": token.id}).one_or_none()
     if found is None or not token.is_of(found.secret_sha256):
         raise UnauthorizedError(
-            "the session is none of this service's; sign in again", code="session_invalid"
+            "the session is unknown to this service; sign in again", code="session_invalid"
         )
     _refuse_ended(found.name, _why_ended(found.key_revoked_at, found.key_expires_at, found.now))
     ended = _why_ended(found.revoked_at, found.expires_at, found.now)
@@ -152,33 +152,33 @@ def _verify_sign_in(session: Session, token: keys.Key) -> Principal:
 
 
 def _unknown_key() -> UnauthorizedError:
-    return UnauthorizedError("the key is none of this service's; `pmae keys` makes one")
+    return UnauthorizedError("the key is unknown to this service; `pmae keys create` creates one")
 
 
 def _refuse_ended(name: str, ended: str | None) -> None:
     if ended is not None:
-        message = f"the key {name!r} {ended}; an admin makes a new one"
+        message = f"the key {name!r} {ended}; an admin creates a new one"
         raise UnauthorizedError(message, code=f"key_{ended.split()[-1]}")
 
 
 def verify_link_key(sessions: sessionmaker[Session], key_id: str) -> Principal:
-    """On whose behalf a signed link is followed: to read, whatever else the key may do.
+    """Identify the key that made a signed link; the link gives the role of a viewer.
 
     Raises:
-        ForbiddenError: the key that made the link holds no longer.
+        ForbiddenError: the key that made the link is no longer valid.
     """
     with sessions() as session:
         found = _find(session, key_id)
     if found is None or _why_ended(found[0].revoked_at, found[0].expires_at, found[1]) is not None:
         raise ForbiddenError(
-            "the key that made this link does not hold any more; sign in and take a new link",
+            "the key that made this link is no longer valid; sign in and create a new link",
             code="link_invalid",
         )
     return Principal(found[0].name, "viewer", key_id)
 
 
 def holding_keys(session: Session, key_ids: Collection[str]) -> set[str]:
-    """Which of these keys hold now, in one query for all of them."""
+    """Select the valid ones of these keys, in one query."""
     holds = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > database_now())
     return set(
         session.scalars(
@@ -190,7 +190,7 @@ def holding_keys(session: Session, key_ids: Collection[str]) -> set[str]:
 
 
 def key_view(row: ApiKeyRow) -> ApiKey:
-    """A key as it is shown."""
+    """Convert a key for a response."""
     return ApiKey.model_validate(
         {
             "id": row.id,
@@ -206,9 +206,9 @@ def key_view(row: ApiKeyRow) -> ApiKey:
 
 
 def _find(session: Session, key_id: str) -> tuple[ApiKeyRow, float] | None:
-    """A key's row, and the database's time.
+    """Find a key's row, and the database's time.
 
-    Past the session, which would take twice the time: this comes before every request.
+    Not through the ORM, which takes twice as long: this runs before every request.
     """
     found = session.connection().execute(_FIND_KEY, {"key_id": key_id}).mappings().one_or_none()
     if found is None:
@@ -229,9 +229,9 @@ def _why_ended(revoked_at: float | None, expires_at: float | None, now: float) -
 def note_use(
     sessions: sessionmaker[Session], key_id: str | None, session_id: str | None = None
 ) -> None:
-    """Note that a key, and a session of it, was used now, unless that was noted already.
+    """Record that a key, and its session if any, was used now, unless that was done recently.
 
-    A fault of it is logged.
+    An error is logged.
     """
     try:
         with sessions.begin() as session:
@@ -239,7 +239,7 @@ def note_use(
             if session_id is not None:
                 _note(session, SignInSessionRow, session_id)
     except SQLAlchemyError as error:
-        _logger.warning("when the key %s was used is not noted: %s", key_id, error)
+        _logger.warning("the use of the key %s was not recorded: %s", key_id, error)
 
 
 def _note(session: Session, kind: type[ApiKeyRow | SignInSessionRow], row_id: str | None) -> None:

@@ -1,7 +1,7 @@
-"""Sessions of browsers that were signed in with a key. Each function is one short use of a session.
+"""Sessions of browsers signed in with a key. Each function uses a database session briefly.
 
-A session's token stands for the key wherever a key is taken, and ends with it. The API reads it
-from the ``Authorization`` header alone, never from a cookie: no page of another site can send it.
+A session's token is accepted instead of its key, and ends with it. The API reads it from the
+``Authorization`` header only, never from a cookie, so that no page of another site can send it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pmae.schema import ProblemField
 from pmae.schema.access import NewSignInSession, SignInSession
 
 KEPT_DAYS = 30
-"""Days for which a session that has ended is remembered: its browser is told what became of it."""
+"""Days for which an ended session is kept, so that its browser learns why it ended."""
 MAX_LISTED = 1_000
 _MAX_BROWSER = 80
 _BROWSERS = (
@@ -32,7 +32,7 @@ _BROWSERS = (
     ("Chrome", r"(?:Chrome|CriOS|HeadlessChrome)/(\d+)"),
     ("Safari", r"Version/(\d+)[\d.]* (?:Mobile/\S+ )?Safari/"),
 )
-"""Others than the last call themselves Safari too, and others than the third and fourth Chrome."""
+"""Order matters: most browsers also name Safari, and several also name Chrome."""
 _SYSTEMS = (
     ("Android", "Android"),
     ("iOS", "iPhone|iPad"),
@@ -46,33 +46,33 @@ _SYSTEMS = (
 def create_session(
     session: Session, principal: Principal, *, user_agent: str, days: int
 ) -> NewSignInSession:
-    """Begin a session of the caller's key.
+    """Begin a session with the caller's key.
 
     Args:
         session: in a transaction.
         principal: the caller.
-        user_agent: as the browser names itself.
-        days: how long it holds, unless the key ends before.
+        user_agent: header of the browser.
+        days: until it expires, unless the key ends before.
 
     Raises:
         ConflictError: keys are off.
-        ForbiddenError: the caller has no key, but a session.
+        ForbiddenError: the caller sent a session's token instead of a key.
     """
     if principal.key_id is None:
         raise ConflictError(
-            "keys are off here, so nobody signs in: every request is answered without",
+            "keys are off, so there are no sessions; requests need none",
             code="keys_are_off",
         )
     if principal.session_id is not None:
         raise ForbiddenError(
-            "a session begins with a key, `Authorization: Bearer pmae_...`, not with the token of "
-            "another session",
+            "a session begins with a key, `Authorization: Bearer pmae_...`; this request has the "
+            "token of another session",
             code="key_needed",
         )
-    _forget_old(session)  # before anything is read: on SQLite a reader cannot turn writer
+    _forget_old(session)  # before any read: on SQLite a transaction that writes must write first
     key = session.get(ApiKeyRow, principal.key_id)
     if key is None:
-        raise UnauthorizedError("the key was removed meanwhile; an admin makes a new one")
+        raise UnauthorizedError("the key was removed meanwhile; an admin creates a new one")
     token = keys.mint("pmaes")
     row = SignInSessionRow(
         id=token.id,
@@ -92,7 +92,7 @@ def create_session(
 
 
 def list_sessions(session: Session, principal: Principal) -> list[SignInSession]:
-    """The caller's sessions that hold, newest first; an admin sees everybody's."""
+    """List the caller's active sessions, newest first; for an admin, everybody's."""
     now = database_now()
     query = (
         select(SignInSessionRow, ApiKeyRow.name)
@@ -113,10 +113,10 @@ def list_sessions(session: Session, principal: Principal) -> list[SignInSession]
 
 
 def end_session(session: Session, principal: Principal, session_id: str) -> None:
-    """End a session of the caller's key; an admin ends anybody's. Again changes nothing.
+    """End a session of the caller's key; an admin can end any. Repeating it changes nothing.
 
     Raises:
-        NotFoundError: there is none like that, or it is somebody else's.
+        NotFoundError: there is no such session, or it belongs to somebody else.
     """
     own = SignInSessionRow.id == session_id
     if not principal.may("admin"):
@@ -130,29 +130,29 @@ def end_session(session: Session, principal: Principal, session_id: str) -> None
     ).scalar_one_or_none()
     if ended is None and session.scalar(select(SignInSessionRow.id).where(own)) is None:
         message = (
-            f"there is no session {session_id!r} of this key; GET /api/v1/sessions lists those "
-            "that hold"
+            f"there is no session {session_id!r} of this key; GET /api/v1/sessions lists the "
+            "active ones"
         )
         field = ProblemField(pointer="session_id", message=message)
         raise NotFoundError(message, code="session_not_found", fields=[field])
 
 
 def end_current_session(session: Session, principal: Principal) -> None:
-    """End the session whose token the request carries.
+    """End the session whose token the request has.
 
     Raises:
-        NotFoundError: it carries a key, or nothing.
+        NotFoundError: it has a key, or nothing.
     """
     if principal.session_id is None:
         raise NotFoundError(
-            "this request carries the token of no session, pmaes_...: there is nothing to end",
+            "expected the token of a session, pmaes_...; this request has none",
             code="session_not_found",
         )
     end_session(session, principal, principal.session_id)
 
 
 def holding_sessions(session: Session, session_ids: set[str]) -> set[str]:
-    """Select the sessions that hold now, whatever their keys do."""
+    """Select the active ones of these sessions; their keys are not checked."""
     return set(
         session.scalars(
             select(SignInSessionRow.id).where(
@@ -165,9 +165,9 @@ def holding_sessions(session: Session, session_ids: set[str]) -> set[str]:
 
 
 def browser_name(user_agent: str) -> str:
-    """A ``User-Agent`` for people: ``Firefox 131, Linux``; as it is if it is no known browser's.
+    """Shorten a ``User-Agent`` to ``Firefox 131, Linux``; unknown ones are kept as they are.
 
-    What cannot be printed is left out.
+    Unprintable characters are removed.
     """
     system = next((name for name, sign in _SYSTEMS if re.search(sign, user_agent)), None)
     for name, pattern in _BROWSERS:

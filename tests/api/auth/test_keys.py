@@ -146,7 +146,7 @@ def test_the_command_makes_the_first_key(tmp_path: Path, database_url: str) -> N
         ["keys", "create", "ada", "--role", "admin", "--expires-days", "7"], environment
     )
     assert made.returncode == 0, made.stderr
-    assert "ada, whose role is admin. Keep it: it cannot be shown again" in made.stderr
+    assert "ada, with the role admin. Keep it: it cannot be shown again" in made.stderr
     engine = make_engine(database_url)
     sessions = make_sessions(engine)
     principal = verify_bearer(sessions, made.stdout.strip())

@@ -55,7 +55,7 @@ def test_it_is_ended_by_itself_and_by_id(locked: LockedApi) -> None:
         ada.end_session(second.id)
         assert ada.sessions() == []
         assert ada.identity().name == "ada", "the key itself goes on"
-        with pytest.raises(ApiError, match="carries the token of no session"):
+        with pytest.raises(ApiError, match="expected the token of a session"):
             ada.end_session()
 
 

@@ -54,7 +54,9 @@ def test_it_ends_and_who_connects_again_is_told_why(
         last = first_of(events).id
         assert first_of(others).id == last
         end(locked)
-        with pytest.raises(ApiError, match=f"the key 'ada' {why}; an admin makes a new one") as no:
+        with pytest.raises(
+            ApiError, match=f"the key 'ada' {why}; an admin creates a new one"
+        ) as no:
             pytest.fail(f"told {first_of(events)} after that")
         assert no.value.problem.status == 401
         told = locked.live.add_event(run.number, "after that")

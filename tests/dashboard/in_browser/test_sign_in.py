@@ -133,7 +133,7 @@ def test_a_wrong_key_is_told_and_asked_for_again(reader: Watched, live: LiveApi)
     page = reader.page
     page.goto(f"{reader.base_url}/components")
     sign_in(page, "pmae_wrong")
-    expect(page.get_by_role("alert")).to_contain_text("The key is none of this service's")
+    expect(page.get_by_role("alert")).to_contain_text("The key is unknown to this service")
     expect(page.get_by_label("API key")).to_have_value("")
     sign_in(page, make_key(live, "ada").key)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()

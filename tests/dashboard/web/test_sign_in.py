@@ -77,8 +77,8 @@ def test_a_deep_link_leads_through_the_question_for_a_key_and_back(
         ("", 422, "The API key is none"),
         ("two words", 422, "The API key is none"),
         ("schlüssel", 422, "The API key is none"),
-        ("pmae_000000000000_" + "A" * 43, 403, "The key is none of this service's"),
-        ("pmae_", 403, "The key is none of this service's"),
+        ("pmae_000000000000_" + "A" * 43, 403, "The key is unknown to this service"),
+        ("pmae_", 403, "The key is unknown to this service"),
     ],
 )
 def test_a_wrong_key_is_asked_for_again_on_the_same_page(

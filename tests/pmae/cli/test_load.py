@@ -301,7 +301,7 @@ def test_the_key_is_the_one_of_the_environment(
 ) -> None:
     checkpoint = add_trained(api)
     url = address(locked.url, checkpoint)
-    with pytest.raises(ApiError, match="asks for a key") as refused:
+    with pytest.raises(ApiError, match="requires a key") as refused:
         library.load(url, here)
     assert "PMAE_API_KEY" in "".join(refused.value.__notes__)
     assert not [path for path in here.cache_dir.rglob("*") if path.name == "config.json"]
