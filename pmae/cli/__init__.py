@@ -1,4 +1,4 @@
-"""The ``pmae`` command line. Faults are told in a sentence, never as a traceback."""
+"""The ``pmae`` command line. Errors are printed as one sentence, never as a traceback."""
 
 from __future__ import annotations
 
@@ -19,29 +19,27 @@ def main() -> None:
     try:
         app()
     except PmaeError as error:
-        from pmae.cli.hints import told
+        from pmae.cli.hints import message
 
-        _fail(told(error))
+        _fail(message(error))
     except OSError as error:
-        # A file of the user's: a broken pipe is dealt with where it is written to.
+        # A file named by the user; Typer handles broken pipes itself.
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except UnicodeEncodeError as error:
         _fail(_without_utf8(error))
 
 
 def _without_utf8(error: UnicodeEncodeError) -> str:
-    """What to change: a file's name may be any bytes, but what is sent or printed is text."""
+    """Name the text that is not UTF-8: file names may be any bytes, requests and output not."""
     for argument in map(os.fsencode, sys.argv[1:]):
         try:
             argument.decode("utf-8")
         except UnicodeDecodeError:
-            return f"the argument {argument!r} is not UTF-8"
+            return f"the argument {argument!r} is not UTF-8; expected UTF-8 text"
     part = error.object[error.start : error.end]
-    return (
-        f"{part!r} cannot be written in {error.encoding}; valid is a UTF-8 locale, and UTF-8 text"
-    )
+    return f"{part!r} cannot be written in {error.encoding}; expected UTF-8 text and a UTF-8 locale"
 
 
-def _fail(told: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]pmae:[/] {escape(told)}", soft_wrap=True)
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]pmae:[/] {escape(message)}", soft_wrap=True)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""Which commands there are; what each does stands in the module of its idea."""
+"""Table of all commands, by section of ``pmae --help``."""
 
 from __future__ import annotations
 

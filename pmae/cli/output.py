@@ -1,4 +1,4 @@
-"""How commands print: for people on a terminal, for other programs in a pipe."""
+"""Print tables, facts and JSON: for people on a terminal, for programs in a pipe."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rich.table import Table
 Cell = str | datetime | None
 _GAP = 2
 """Characters between two columns."""
-_LEAST_FLEXIBLE = 12
-"""Of a column that may be narrow."""
+_MIN_FLEXIBLE = 12
+"""Minimum width of a flexible column, in characters."""
 
 
 def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    """The API's answer as one JSON document."""
+    """Print the API's answer as one JSON document."""
     if isinstance(value, BaseModel):
         typer.echo(value.model_dump_json(indent=2))
     else:
@@ -37,17 +37,17 @@ def print_table(
     spare: Sequence[str] = (),
     lines: bool = False,
 ) -> None:
-    """A table on a terminal; in a pipe a line a row with tabs between, whole and without colours.
+    """Print a table on a terminal, or tab-separated lines in a pipe.
 
-    On a terminal columns without a single value are left out, and times are short and local.
+    In a pipe nothing is shortened or coloured. On a terminal empty columns are left out, and times
+    are short and local.
 
     Args:
-        columns: their names, the first line of a pipe's.
-        rows: a cell for each column.
-        title: stands above it on a terminal.
-        flexible: columns whose cells may go over several lines where the terminal is narrow; an id
-            never does.
-        spare: columns that are left out where even that does not suffice, the first one first.
+        columns: column names; in a pipe the first line.
+        rows: one cell per column.
+        title: heading, on a terminal only.
+        flexible: columns whose cells may wrap on a narrow terminal; ids never wrap.
+        spare: columns to leave out if the table is still too wide, the first one first.
         lines: draw lines between the rows.
     """
     console = Console()
@@ -62,7 +62,7 @@ def print_table(
     }
     left_out = []
     for column in spare:
-        if _least_width(cells, flexible) <= console.width:
+        if _min_width(cells, flexible) <= console.width:
             break
         if cells.pop(column, None) is not None:
             left_out.append(column)
@@ -76,15 +76,15 @@ def print_table(
     console.print(table)
     if left_out:
         listed = ", ".join(left_out)
-        typer.echo(f"pmae: not shown for want of width: {listed}; --json has all", err=True)
+        typer.echo(f"pmae: terminal too narrow for: {listed}; --json prints all", err=True)
 
 
-def _least_width(cells: Mapping[str, Sequence[str]], flexible: Collection[str]) -> int:
-    """Characters that a table needs."""
+def _min_width(cells: Mapping[str, Sequence[str]], flexible: Collection[str]) -> int:
+    """Return the minimum width of the table, in characters."""
     total = 0
     for column, of_column in cells.items():
         widest = max(map(len, (column, *of_column)))
-        total += _GAP + (min(widest, _LEAST_FLEXIBLE) if column in flexible else widest)
+        total += _GAP + (min(widest, _MIN_FLEXIBLE) if column in flexible else widest)
     return total
 
 
@@ -93,7 +93,7 @@ def _whole(cell: Cell) -> str:
 
 
 def _short(cell: Cell) -> str:
-    """As :func:`_whole`, but a time as people read it: day and time of this year, else the date."""
+    """Format a cell like :func:`_whole`, but times as local day and time, or as a past date."""
     if not isinstance(cell, datetime):
         return cell or ""
     local = cell.astimezone()
@@ -102,25 +102,25 @@ def _short(cell: Cell) -> str:
 
 
 def print_facts(facts: Sequence[tuple[str, str | None]], *, to_stderr: bool = False) -> None:
-    """Names and values, one a line; those without a value are left out."""
-    told = [(name, value) for name, value in facts if value]
-    width = max(len(name) for name, _ in told)
-    for name, value in told:
+    """Print names and values, one pair per line; leave out those without a value."""
+    shown = [(name, value) for name, value in facts if value]
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
         typer.echo(f"{name:<{width}}  {value}", err=to_stderr)
 
 
 def share(value: float | None) -> str:
-    """A share as a percentage; nothing if there is none."""
+    """Format a fraction as a percentage; empty for None."""
     return "" if value is None else f"{value:.1%}"
 
 
 def moment(at: datetime | None) -> str:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second; empty for None."""
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def size(count: int) -> str:
-    """Bytes, for people."""
+    """Format a number of bytes with a decimal unit, to three digits."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

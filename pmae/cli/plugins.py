@@ -1,9 +1,9 @@
 """Commands that other packages add to ``pmae``, through the entry-point group ``pmae.commands``.
 
-An entry point's name is the command's, or ``group.command`` for one in a group that is here
+An entry point's name is the command's name, or ``group.command`` in an existing group
 (``worker.run``); its value is a :class:`typer.Typer` of one command, or of a group (``keys``).
-It is loaded when its command is asked for, so that what a command needs (SQL, torch) slows no other
-one down, and one that cannot be loaded breaks no other one.
+It is loaded only when its command is used: heavy imports (SQL, torch) do not slow down the other
+commands, and an entry point that cannot be loaded does not break them.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from pmae.errors import CommandError
 
 GROUP = "pmae.commands"
 PANEL = "Administration"
-"""Of the help: what is added needs more than an address of the service."""
+"""Help section of the added commands, which need more than the service's address."""
 
 
 class PluginGroup(TyperGroup):
-    """A group of commands, and those that entry points add to it."""
+    """Command group that includes the commands of entry points."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The group's own commands, then the added ones by name."""
+        """List the group's own commands, then the added ones by name."""
         own = super().list_commands(ctx)
         return [*own, *sorted(set(_added(_prefix(self, ctx))) - set(own))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command by its name; None if there is none.
+        """Return a command by its name; None if there is none.
 
         Raises:
-            CommandError: it cannot be loaded.
+            CommandError: the command cannot be loaded.
         """
         own = super().get_command(ctx, cmd_name)
         if own is not None:
@@ -49,7 +49,7 @@ class PluginGroup(TyperGroup):
 
 
 def load(entry_point: EntryPoint) -> typer.Typer:
-    """What an entry point names.
+    """Load the Typer application of an entry point.
 
     Raises:
         CommandError: a package that it needs is not installed, or it is no Typer application.
@@ -61,12 +61,14 @@ def load(entry_point: EntryPoint) -> typer.Typer:
         extra = entry_point.module.partition(".")[0]
         command = entry_point.name.replace(".", " ")
         raise CommandError(
-            f"the command {command} cannot be loaded: {error}. pip install 'pmae[{extra}]' brings "
-            f"what it needs; in a compose deployment: docker compose exec {extra} pmae {command}"
+            f"the command {command} cannot be loaded: {error}. Install what it needs with pip "
+            f"install 'pmae[{extra}]', or in a compose deployment use docker compose exec {extra} "
+            f"pmae {command}"
         ) from error
     if not isinstance(found, typer.Typer):
         raise CommandError(
-            f"the entry point {entry_point.name} = {entry_point.value} is no typer.Typer"
+            f"the entry point {entry_point.name} = {entry_point.value} is no typer.Typer; expected "
+            "an application of one command or group"
         )
     return found
 
@@ -76,7 +78,7 @@ def _prefix(group: TyperGroup, ctx: Any) -> str:
 
 
 def _added(prefix: str) -> dict[str, EntryPoint]:
-    """The entry points directly below ``prefix``, by command."""
+    """Return the entry points directly below ``prefix``, by command."""
     names = {
         entry_point.name.removeprefix(prefix): entry_point
         for entry_point in entry_points(group=GROUP)

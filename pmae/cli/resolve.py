@@ -1,4 +1,4 @@
-"""From what somebody types to the id of a run or of a checkpoint."""
+"""Resolve user input to the id of a run or of a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pmae.errors import CommandError
 from pmae.schema import MOST_IN_A_PAGE
 
 ID_LENGTH = 12
-SHORTEST_PREFIX = 4
+MIN_PREFIX = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]+")
 
 RunArgument = Annotated[
@@ -24,36 +24,38 @@ RunArguments = Annotated[
 ]
 CheckpointArgument = Annotated[
     str,
-    typer.Argument(metavar="CHECKPOINT", help="Id of a checkpoint; or a run: its newest kept one."),
+    typer.Argument(
+        metavar="CHECKPOINT", help="Id of a checkpoint, or of a run for its newest kept one."
+    ),
 ]
 
 
 def find_run(client: PmaeClient, text: str) -> str:
-    """The id of the run that ``text`` names or that alone begins so.
+    """Return the id of the run with the id or unique id prefix ``text``.
 
     Raises:
-        CommandError: no run begins so, or several do; names them.
+        CommandError: no run or several runs match; lists them.
     """
     wanted = text.lower()
     if len(wanted) >= ID_LENGTH:
         return wanted
-    if len(wanted) < SHORTEST_PREFIX or _HEXADECIMAL.fullmatch(wanted) is None:
+    if len(wanted) < MIN_PREFIX or _HEXADECIMAL.fullmatch(wanted) is None:
         raise CommandError(
-            f"{text!r} names no run; valid is an id of {ID_LENGTH} hexadecimal digits, or its "
-            f"first {SHORTEST_PREFIX} or more (`pmae list` has them)"
+            f"{text!r} names no run; expected an id of {ID_LENGTH} hexadecimal digits, or its "
+            f"first {MIN_PREFIX} or more (`pmae list` prints them)"
         )
     found = _runs_that_begin(client, wanted)
     if not found:
-        raise CommandError(f"no run's id begins with {wanted}; `pmae list --all` has them")
+        raise CommandError(f"no run's id begins with {wanted}; `pmae list --all` prints all ids")
     if len(found) > 1:
         raise CommandError(
-            f"the ids of several runs begin with {wanted}: {', '.join(found)}; give more of it"
+            f"the ids of several runs begin with {wanted}: {', '.join(found)}; give more digits"
         )
     return found[0]
 
 
 def find_checkpoint(client: PmaeClient, text: str) -> str:
-    """The id of the checkpoint that ``text`` names, or of the newest kept one of a run.
+    """Return the id of the checkpoint ``text``, or of the newest kept one of the run ``text``.
 
     Raises:
         CommandError: there is no such run, or it has no kept checkpoint.
@@ -64,12 +66,17 @@ def find_checkpoint(client: PmaeClient, text: str) -> str:
     run = find_run(client, run)
     kept = next(client.checkpoints(run, kind="kept", page_size=1), None)
     if kept is None:
-        raise CommandError(f"the run {run} has no kept checkpoint")
+        raise CommandError(
+            f"the run {run} has no kept checkpoint; `pmae checkpoints {run}` lists those it has"
+        )
     return kept.id
 
 
 def _runs_that_begin(client: PmaeClient, prefix: str) -> list[str]:
-    """A page is enough but for where names are full of such digits."""
+    """Return ids that begin with ``prefix``: all if there are at most one, else at least two.
+
+    One page suffices unless many names contain the prefix, since the filter matches names too.
+    """
     found: list[str] = []
     cursor = None
     while True:

@@ -1,4 +1,4 @@
-"""``pmae evaluate``: measuring a checkpoint that is there, by a run of its own."""
+"""``pmae evaluate``: evaluate an existing checkpoint in a run of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROTOCOLS: dict[str, type[SpecModel]] = {
 def evaluate(
     checkpoint: CheckpointArgument,
     protocol: Annotated[
-        list[str], typer.Option(help=f"{', '.join(PROTOCOLS)}. Repeatable: done in this order.")
+        list[str], typer.Option(help=f"{', '.join(PROTOCOLS)}. Repeatable: run in this order.")
     ],
     changes: Changes = None,
     name: Name = None,
@@ -41,7 +41,7 @@ def evaluate(
     unknown = [one for one in protocol if one not in PROTOCOLS]
     if unknown:
         raise typer.BadParameter(
-            f"{unknown[0]!r} is no protocol; valid are {', '.join(PROTOCOLS)}",
+            f"unknown protocol {unknown[0]!r}; expected one of {', '.join(PROTOCOLS)}",
             param_hint="--protocol",
         )
     body: dict[str, Any] = {

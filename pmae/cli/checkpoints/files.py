@@ -1,4 +1,4 @@
-"""Checkpoints: which there are, fetching them, keeping, removing and passing on single ones."""
+"""Checkpoint commands: list, download, pin, delete, and make download links."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ def download(
         Path | None,
         typer.Argument(
             metavar="DEST",
-            help="File to write, or a folder that is there; with --all a folder. Default: a folder "
-            "of the checkpoint's id.",
+            help="File to write, or an existing folder; with --all a folder. Default: a folder "
+            "named like the checkpoint.",
         ),
     ] = None,
     file_name: Annotated[
-        str | None, typer.Option("--file", help=f"Which of its files; default: {MODEL_FILE}.")
+        str | None, typer.Option("--file", help=f"File of the checkpoint; default: {MODEL_FILE}.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All its files, and its basis.")
+        bool, typer.Option("--all", help="Every file of the checkpoint, and its basis.")
     ] = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Download a checkpoint; goes on where it was cut off, and verifies the digests."""
+    """Download a checkpoint: resume a partial download, and verify the digests."""
     if everything and file_name is not None:
-        raise typer.BadParameter("--all and --file exclude each other; valid is one of them")
+        raise typer.BadParameter("--all and --file exclude each other; expected one of them")
     with connect(api_url) as client:
         checkpoint_id = find_checkpoint(client, checkpoint)
         target = destination or Path(checkpoint_id)
@@ -87,7 +87,7 @@ def download(
             raise CommandError(f"there is no folder {target.parent} to write to")
         with _Bars() as bars:
             if everything:
-                fetched = client.download_folder(checkpoint_id, target, progress=bars.told)
+                fetched = client.download_folder(checkpoint_id, target, progress=bars.show)
             else:
                 name = file_name or MODEL_FILE
                 fetched = iter([_fetch(client, checkpoint_id, name, target, bars)])
@@ -96,11 +96,11 @@ def download(
 
 
 def _fetch(client: PmaeClient, checkpoint_id: str, name: str, target: Path, bars: _Bars) -> Path:
-    return client.download(checkpoint_id, name, target, progress=partial(bars.told, name))
+    return client.download(checkpoint_id, name, target, progress=partial(bars.show, name))
 
 
 class _Bars(Progress):
-    """On a terminal a bar for each file that is on its way."""
+    """One progress bar per file; shown only on a terminal."""
 
     def __init__(self) -> None:
         console = Console()
@@ -116,8 +116,8 @@ class _Bars(Progress):
         )
         self._files: dict[str, TaskID] = {}
 
-    def told(self, name: str, there: int, total: int) -> None:
-        """So many bytes of a file are there."""
+    def show(self, name: str, there: int, total: int) -> None:
+        """Show that ``there`` of ``total`` bytes of a file have arrived."""
         if name not in self._files:
             self._files[name] = self.add_task(name)
         self.update(self._files[name], completed=there, total=total)
@@ -125,17 +125,17 @@ class _Bars(Progress):
 
 @checkpoint_app.command()
 def pin(checkpoint: CheckpointArgument, api_url: ApiUrl = LOCAL_API) -> None:
-    """Keep a checkpoint that the spec's retention would remove."""
+    """Pin a checkpoint, so that retention does not remove it."""
     with connect(api_url) as client:
         typer.echo(f"{client.pin_checkpoint(find_checkpoint(client, checkpoint)).id} is pinned")
 
 
 @checkpoint_app.command()
 def unpin(checkpoint: CheckpointArgument, api_url: ApiUrl = LOCAL_API) -> None:
-    """Let retention remove a checkpoint again."""
+    """Unpin a checkpoint, so that retention may remove it."""
     with connect(api_url) as client:
         found = client.pin_checkpoint(find_checkpoint(client, checkpoint), pinned=False)
-    typer.echo(f"{found.id} is not pinned any more")
+    typer.echo(f"{found.id} is no longer pinned")
 
 
 @checkpoint_app.command()
@@ -144,7 +144,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Delete a checkpoint's files. On a terminal it asks first."""
+    """Delete a checkpoint's files; on a terminal, ask first."""
     with connect(api_url) as client:
         checkpoint_id = find_checkpoint(client, checkpoint)
         if not yes and sys.stdin.isatty():
@@ -157,11 +157,11 @@ def delete(
 def link(
     checkpoint: CheckpointArgument,
     file_name: Annotated[
-        str | None, typer.Option("--file", help="Which of its files; default: all.")
+        str | None, typer.Option("--file", help="File of the checkpoint; default: all.")
     ] = None,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Print addresses that fetch its files and its basis for some minutes without a key."""
+    """Print temporary links that download a checkpoint's files and its basis without a key."""
     with connect(api_url) as client:
         checkpoint_id = find_checkpoint(client, checkpoint)
         found = client.download_links(checkpoint_id, file_name)
@@ -172,7 +172,7 @@ def link(
 
 
 def _basis_links(client: PmaeClient, checkpoint_id: str) -> list[DownloadLink]:
-    """Links to the files of its basis; none if it has none."""
+    """Return links to the files of the checkpoint's basis; empty if it has no basis."""
     try:
         basis = client.basis(checkpoint_id)
     except ApiError as error:

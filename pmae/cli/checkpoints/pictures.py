@@ -1,4 +1,4 @@
-"""``pmae reconstruct`` and ``pmae filmstrip``: pictures of what a run has learned, as PNG."""
+"""``pmae reconstruct`` and ``pmae filmstrip``: write a run's reconstructions as PNG."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def reconstruct(
     output: Output,
     images: Annotated[
         str | None,
-        typer.Option(help="Which images of the data set, from 0: 3,5; default: 0-7."),
+        typer.Option(help="Images of the data set, counted from 0: 3,5; default: 0-7."),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Of which split: train, val or test; default: val."),
+        typer.Option(help="Split of the data set: train, val or test; default: val."),
     ] = None,
     image: Annotated[
         list[Path] | None,
@@ -43,35 +43,37 @@ def reconstruct(
             dir_okay=False,
             readable=True,
             metavar="FILE",
-            help="An image file of your own in place of the data set's; may be given again.",
+            help="An image file of your own in place of the data set's. Repeatable.",
         ),
     ] = None,
     ratio: Annotated[
-        float | None, typer.Option(help="Share to mask, above 0 and below 1. Default: as trained.")
+        float | None,
+        typer.Option(help="Fraction to mask, between 0 and 1. Default: as trained."),
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="How to draw what is masked; default: as trained, with --ratio random."),
+        typer.Option(help="Masking strategy; default: as trained, or random if --ratio is given."),
     ] = None,
     components: Annotated[
-        str | None, typer.Option(help="PMAE: mask exactly these components, from 0: 0-9,12.")
+        str | None,
+        typer.Option(help="PMAE: mask exactly these components, from 0: 0-9,12."),
     ] = None,
     patches: Annotated[
         str | None, typer.Option(help="MAE: mask exactly these patches, row by row: 0-9,12.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of a drawn mask.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a random mask.")] = 0,
     mask: Annotated[
         bool,
         typer.Option(
-            "--mask", help="Print what was masked too, as --components or --patches takes it."
+            "--mask", help="Print the mask too, in the form of --components or --patches."
         ),
     ] = False,
     explained: Annotated[
         bool,
         typer.Option(
             "--explained",
-            help="Print the share of the masked variance that is explained too, whole and by band "
-            "of the spectrum.",
+            help="Print the explained fraction of the masked variance too, in total and for each "
+            "band of the spectrum.",
         ),
     ] = False,
     api_url: ApiUrl = LOCAL_API,
@@ -109,10 +111,12 @@ def reconstruct(
 def filmstrip(
     run: RunArgument,
     output: Output,
-    image: Annotated[int, typer.Option(min=0, help="Which of the filmed images, from 0.")] = 0,
+    image: Annotated[
+        int, typer.Option(min=0, help="One of the filmed images, counted from 0.")
+    ] = 0,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Write a picture of how a run came to reconstruct an image, epoch by epoch."""
+    """Write a picture of one image's reconstructions over the epochs of a run."""
     _check_output(output)
     with connect(api_url) as client:
         picture = client.filmstrip_png(find_run(client, run), image=image)
@@ -120,24 +124,24 @@ def filmstrip(
 
 
 def _images(indices: str | None, split: str | None, files: list[Path]) -> Any:
-    """The request's images: of the data set, or from files."""
+    """Return the request's images: indices into the data set, or uploaded files."""
     if not files:
         chosen = {} if split is None else {"split": split}
         return {**chosen, "indices": _indices(indices or "0-7", "--images")}
     if indices is not None or split is not None:
         raise typer.BadParameter(
-            "files take the place of --images and --split; valid is one of the two",
+            "--image replaces --images and --split; expected either files or indices",
             param_hint="--image",
         )
     if len(files) > MOST_IMAGES:
         raise typer.BadParameter(
-            f"{len(files)} files; valid are up to {MOST_IMAGES}", param_hint="--image"
+            f"{len(files)} files; expected at most {MOST_IMAGES}", param_hint="--image"
         )
     return uploaded_images(files)
 
 
 def _named(error: ApiError, files: list[Path]) -> Exception:
-    """The refusal by the files' names, if it is about files."""
+    """Return the error with the names of the refused files, if it is about files."""
     faults = uploads_refused(error.problem)
     if not faults:
         return error
@@ -145,9 +149,9 @@ def _named(error: ApiError, files: list[Path]) -> Exception:
 
 
 def _check_output(output: Path) -> None:
-    """Told before the service has computed anything."""
+    """Refuse a bad path before the service computes anything."""
     if output.suffix.lower() != ".png":
-        raise CommandError(f"{output} is to hold a PNG; valid is a name that ends in .png")
+        raise CommandError(f"{output} would hold a PNG; expected a name that ends in .png")
     if not output.parent.is_dir():
         raise CommandError(f"there is no folder {output.parent} to write to")
 
@@ -158,17 +162,17 @@ def _save(output: Path, picture: bytes) -> None:
 
 
 def _selection(text: str, option: str) -> list[int | tuple[int, int]]:
-    """``0-9,12`` as the API has it: ``[(0, 9), 12]``."""
+    """Parse ``0-9,12`` into the API's form, ``[(0, 9), 12]``."""
     try:
         return parse_parts(text)
     except NumbersError as error:
         raise typer.BadParameter(
-            f"{error}; valid is for example 0-9,12", param_hint=option
+            f"{error}; expected for example 0-9,12", param_hint=option
         ) from error
 
 
 def _mask_lines(answer: Reconstruction) -> Iterator[str]:
-    """The options that mask the same again; one line, or one for each image."""
+    """Yield the options that repeat the mask: one line, or one per image."""
     option = f"--{answer.parts}"
     if answer.masked is not None:
         yield f"{option} {written(answer.masked)}"
@@ -178,7 +182,7 @@ def _mask_lines(answer: Reconstruction) -> Iterator[str]:
 
 
 def _explained_lines(answer: Reconstruction) -> Iterator[str]:
-    """The share of the masked variance that is explained: of all, of bands, and of each image."""
+    """Yield the explained fraction of the masked variance: in total, per band, per image."""
     yield f"explained variance: {_percent(answer.explained_variance)}"
     for band, share in answer.explained_variance_by_band.items():
         yield f"band {band_title(band)}: {_percent(share)}"
@@ -191,7 +195,7 @@ def _percent(share: float | None) -> str:
 
 
 def _indices(text: str, option: str) -> list[int]:
-    """``0-2,7`` as ``[0, 1, 2, 7]``."""
+    """Parse ``0-2,7`` into ``[0, 1, 2, 7]``."""
     try:
         return expanded(_selection(text, option), most=MOST_IMAGES, what="images")
     except NumbersError as error:

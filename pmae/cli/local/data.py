@@ -1,7 +1,4 @@
-"""``pmae data``: which data sets are here and usable, and fetching those that are not.
-
-It needs the data root and nothing else of a service.
-"""
+"""``pmae data``: list, check and download data sets. It needs the data root, but no service."""
 
 from __future__ import annotations
 
@@ -20,13 +17,13 @@ data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
 
 Resolution = Annotated[
     int | None,
-    typer.Option(min=1, help="Pixels, where each size has a file of its own (MedMNIST+)."),
+    typer.Option(min=1, help="Pixels per side, for data sets with a file per size (MedMNIST+)."),
 ]
 
 
 @data_app.command("list")
 def list_data() -> None:
-    """Say which data sets are on this machine, and how to get the others."""
+    """List the data sets: those on this machine, and how to get the others."""
     settings = UpSettings.load()
     rows = []
     for listed in list_datasets(settings):
@@ -46,15 +43,15 @@ def list_data() -> None:
 @data_app.command("check")
 def check_data(
     name: Annotated[
-        str | None, typer.Argument(help="Name of the data set; default: each one that is here.")
+        str | None, typer.Argument(help="Name of the data set; default: all on this machine.")
     ] = None,
     resolution: Resolution = None,
 ) -> None:
-    """Open data sets as a training would, and say what they hold; exit status 1 if one is broken.
+    """Open data sets as training does, and list their contents; exit status 1 if one is broken.
 
-    Image files are listed, and decoded only when a training reads them.
+    Image files are listed but not decoded.
     """
-    # Here, since it loads torch, which most other commands do not need.
+    # Imported late: it loads torch, which most commands do not need.
     from pmae.data.check import check
 
     settings = UpSettings.load()
@@ -74,7 +71,10 @@ def check_data(
 
 
 def _to_check(settings: UpSettings) -> list[tuple[str, str | None]]:
-    """The data sets that are here, and what was meant as one with what is wrong with it."""
+    """Return the name of every local data set, each with its problem or None.
+
+    Folders and files that are no data set, although they are where one would be, have a problem.
+    """
     return [
         (listed.facts.name, None if listed.location.available else listed.location.message)
         for listed in list_datasets(settings)
@@ -90,7 +90,7 @@ def download_data(
     resolution: Resolution = None,
 ) -> None:
     """Download a data set into the data root, verified by its checksum."""
-    # Here, since it loads torchvision, which no other command needs.
+    # Imported late: it loads torchvision, which no other command needs.
     from pmae.data.download import download
 
     typer.echo(download(name, UpSettings.load(), resolution))

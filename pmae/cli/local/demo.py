@@ -1,4 +1,4 @@
-"""``make demo``: a spec through the whole service, and what came out."""
+"""``pmae demo``: run one spec through the whole service and show its result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_demo(source: str, *, exit_after: bool, console: Console) -> int:
         console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
     with Interrupts() as interrupts, Stack(settings, interrupts, say) as stack:
-        console.print(f"starting the service, its state is in {settings.home_dir}", highlight=False)
+        console.print(f"starting the service in {settings.home_dir}", highlight=False)
         try:
             stack.start()
         except Interrupted:

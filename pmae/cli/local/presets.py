@@ -1,4 +1,4 @@
-"""``pmae presets``: the named specs, and the families of them with their parameters."""
+"""``pmae presets``: list the presets and the preset families with their parameters."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pmae.cli.output import print_facts
 from pmae.presets import FAMILIES, PRESETS, Family, Preset, get_preset
 
 _WIDTH = 118
-"""Characters of a line, whatever the terminal has: what is listed fits a screen of 120."""
+"""Characters per line, on every terminal: the list fits 120 columns."""
 
 
 def presets(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="One of them in full, with its command; of a family with parameters in quotes: "
+            help="Show one preset in full. Quote a family's parameters: "
             "'paper?dataset=bloodmnist&ratio=0.3'."
         ),
     ] = None,
 ) -> None:
-    """List the presets: what each shows, what it costs and what to expect."""
+    """List the presets: purpose, cost and expected result of each."""
     if name is None:
         lines = [*_singles(), *(line for family in FAMILIES.values() for line in _family(family))]
         typer.echo("\n".join(lines))
@@ -39,7 +39,7 @@ def presets(
     ]
     print_facts(facts)
     if name in FAMILIES:
-        typer.echo("\nof its defaults; it takes the parameters")
+        typer.echo("\nThis is the family with its defaults. Its parameters:")
         for parameter in FAMILIES[name].parameters:
             default = f" (default {parameter.default})"
             typer.echo(f"  {parameter.name}: {parameter.meaning}{default}")
@@ -59,7 +59,7 @@ def _single(preset: Preset) -> Iterator[str]:
 
 def _family(family: Family) -> Iterator[str]:
     yield _wrapped(f"{family.name}: {family.summary}", 4)
-    yield f"    for example '{family.example}'; parameters, their defaults and what is valid:"
+    yield f"    for example '{family.example}'; parameters, defaults and valid values:"
     names = max(len(parameter.name) for parameter in family.parameters)
     defaults = max(len(parameter.default) for parameter in family.parameters)
     for parameter in family.parameters:

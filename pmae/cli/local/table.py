@@ -1,4 +1,4 @@
-"""``pmae table``."""
+"""``pmae table``: the paper's table beside the results of local runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pmae.report.table import (
 
 
 class Format(StrEnum):
-    """How a table is written."""
+    """Output format of the table."""
 
     TEXT = "text"
     CSV = "csv"
@@ -41,19 +41,17 @@ _WRITERS = {
 
 def table(
     folder: Annotated[Path, typer.Argument(help="Folder of runs, at any depth.")],
-    output_format: Annotated[
-        Format, typer.Option("--format", help="How to write it.")
-    ] = Format.TEXT,
+    output_format: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.TEXT,
     measured_only: Annotated[
         bool, typer.Option("--measured-only", help="Leave the published figures out.")
     ] = False,
 ) -> None:
-    """Print the paper's table: published figures, and apart from them what runs here measured.
+    """Print the paper's table: its published results, then the results of local runs.
 
-    A third part tells the same runs the published script's way: the best of a probe's epochs.
+    A third part scores the same runs as the published script does: by the probe's best epoch.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give one that holds runs")
+        raise DataError(f"{folder} is no folder; expected a folder of runs")
     runs = list(read_runs(folder))
     measured = [*measured_rows(runs), *best_epoch_rows(runs)]
     rows = [*([] if measured_only else published_rows()), *measured]

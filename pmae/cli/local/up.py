@@ -22,11 +22,11 @@ def up() -> None:
 
 def demo(
     preset: Annotated[
-        str, typer.Option(help="What to run: a preset's name, or a JSON or YAML file.")
+        str, typer.Option(help="Spec to run: a preset's name, or a JSON or YAML file.")
     ] = "quickstart",
     exit_after: Annotated[
         bool, typer.Option("--exit", help="Stop everything when the run has ended.")
     ] = False,
 ) -> None:
-    """Start the service, run a spec through it, and show what came out."""
+    """Start the service, run a spec through it, and show the result."""
     raise typer.Exit(run_demo(preset, exit_after=exit_after, console=Console()))

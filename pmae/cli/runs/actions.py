@@ -1,4 +1,4 @@
-"""Commands about single runs: what one is, what it has found, and changing its state."""
+"""Commands for single runs: show, cancel, resume, rerun, delete, metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pmae.cli.hints import told
+from pmae.cli.hints import message
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import moment, print_facts, print_json, print_table, share
 from pmae.cli.resolve import RunArgument, RunArguments, find_run
@@ -21,7 +21,7 @@ from pmae.schema import Run
 
 
 def show(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
-    """Show one run: what it is, how far it is, what it has found."""
+    """Show one run: its fields, progress and results."""
     with connect(api_url) as client:
         found = client.run(find_run(client, run))
     if as_json:
@@ -37,18 +37,20 @@ def show(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOCAL_API)
 
 
 def cancel(runs: RunArguments, api_url: ApiUrl = LOCAL_API) -> None:
-    """Stop runs; a running one is cancelled when its process is gone."""
+    """Cancel runs; a running one is cancelled once its process has ended."""
 
     def one(client: PmaeClient, run_id: str) -> str:
         run = client.cancel(run_id)
         stopped = run.state == "cancelled"
-        return f"{run.id} {'is cancelled' if stopped else 'stops as soon as its process is gone'}"
+        return (
+            f"{run.id} {'is cancelled' if stopped else 'is cancelled once its process has ended'}"
+        )
 
     _each(runs, api_url, one)
 
 
 def resume(runs: RunArguments, api_url: ApiUrl = LOCAL_API) -> None:
-    """Queue failed or cancelled runs again; each goes on from its newest valid checkpoint."""
+    """Queue failed or cancelled runs again; each resumes from its newest valid checkpoint."""
     _each(runs, api_url, lambda client, run_id: f"{client.resume(run_id).id} is queued")
 
 
@@ -62,7 +64,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Delete runs that have ended, with their checkpoints. On a terminal it asks first."""
+    """Delete runs that have ended, with their checkpoints; on a terminal, ask first."""
     if not yes and sys.stdin.isatty():
         typer.confirm(f"delete {', '.join(runs)} with all checkpoints?", abort=True)
 
@@ -84,9 +86,9 @@ def metrics(
     as_json: AsJson = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Print a run's metrics: a line each, or with --csv every point."""
+    """Print a run's metrics: one line each, or with --csv every point."""
     if as_csv and as_json:
-        raise typer.BadParameter("--csv and --json are two forms; valid is one of them")
+        raise typer.BadParameter("--csv and --json exclude each other; expected one of them")
     unknown = [each for each in name or () if each not in METRICS]
     if unknown:
         raise typer.BadParameter(unknown_metric(unknown[0]), param_hint="--name")
@@ -117,10 +119,10 @@ def metrics(
 
 
 def _each(runs: list[str], api_url: str, do: Callable[[PmaeClient, str], str]) -> None:
-    """Do a thing to each run; one that refuses keeps the others from nothing.
+    """Apply ``do`` to every run and print its answer; one failure does not stop the rest.
 
     Raises:
-        typer.Exit: of status 1, if one has refused.
+        typer.Exit: with status 1, if one failed.
     """
     failed = False
     with connect(api_url) as client:
@@ -128,7 +130,7 @@ def _each(runs: list[str], api_url: str, do: Callable[[PmaeClient, str], str]) -
             try:
                 typer.echo(do(client, find_run(client, run)))
             except PmaeError as error:
-                typer.echo(f"pmae: {told(error)}", err=True)
+                typer.echo(f"pmae: {message(error)}", err=True)
                 failed = True
     if failed:
         raise typer.Exit(1)
@@ -165,13 +167,13 @@ def _facts(run: Run) -> list[tuple[str, str | None]]:
 
 
 def _newest_metrics(run: Run) -> list[str]:
-    """The newest value of each metric but those of one band of the spectrum."""
+    """Format the newest value of each metric, without those of single spectrum bands."""
     shown = {name: v for name, v in run.last_metrics.items() if name not in BAND_METRICS}
     return [f"{name} {value:.4g}" for name, value in shown.items()]
 
 
 def _error(run: Run) -> str | None:
-    """What went wrong; where the reason says it, its code alone."""
+    """Format the run's error: code and message, or the code alone if the reason has the message."""
     if run.error is None:
         return None
     if run.error.message in (run.reason or ""):

@@ -1,4 +1,4 @@
-"""``pmae change`` and ``pmae history``: what people say of a run, and what happened to it."""
+"""``pmae change`` and ``pmae history``: edit a run's labels, and list what happened to it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from pmae.client.client import connect
 
 def change(
     run: RunArgument,
-    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="One more tag. Repeatable.")] = None,
     untag: Annotated[list[str] | None, typer.Option(help="A tag to remove. Repeatable.")] = None,
-    notes: Annotated[str | None, typer.Option(help="Other notes.")] = None,
+    notes: Annotated[str | None, typer.Option(help="New notes.")] = None,
     pinned: Annotated[
         bool | None, typer.Option("--pin/--unpin", help="A pinned run cannot be deleted.")
     ] = None,
     priority: Annotated[
         int | None,
-        typer.Option(min=-1000, max=1000, help="Of a queued run: higher ones start first."),
+        typer.Option(
+            min=-1000, max=1000, help="Priority of a queued run: higher ones start first."
+        ),
     ] = None,
     as_json: AsJson = False,
     api_url: ApiUrl = LOCAL_API,
@@ -35,8 +37,8 @@ def change(
     changed = {field: value for field, value in wanted.items() if value is not None}
     if not (changed or tag or untag):
         raise typer.BadParameter(
-            "there is nothing to change; valid are --name, --tag, --untag, --notes, --pin, --unpin "
-            "and --priority"
+            "there is nothing to change; expected at least one of --name, --tag, --untag, --notes, "
+            "--pin, --unpin and --priority"
         )
     with connect(api_url) as client:
         run_id = find_run(client, run)
@@ -51,7 +53,7 @@ def change(
 
 
 def history(run: RunArgument, as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
-    """Say what happened to a run, oldest first, and who did it."""
+    """List what happened to a run and who did it, oldest first."""
     with connect(api_url) as client:
         found = client.history(find_run(client, run))
     if as_json:

@@ -1,4 +1,4 @@
-"""``pmae watch`` and ``pmae logs``: a run as it goes on."""
+"""``pmae watch`` and ``pmae logs``: follow a run's progress and its log."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from pmae.runtime.interrupts import Interrupts
 
 INTERRUPTED = 130
 _LOOK_SECONDS = 0.1
-"""Between two looks whether an event has come."""
+"""Interval between two checks for new events."""
 _SILENT_SECONDS = 2.0
-"""A log is read after this long although no event has come: it may grow by itself."""
+"""Interval after which the log is read without an event: it may grow by itself."""
 _TAIL_BYTES = 65_536
 
 
 def watch(run: RunArgument, api_url: ApiUrl = LOCAL_API) -> None:
-    """Follow a run to its end; exit status 0 if it has succeeded, else 1."""
+    """Follow a run to its end; exit status 0 if it succeeded, else 1."""
     with connect(api_url) as client:
         watch_to_end(client, find_run(client, run))
 
 
 def watch_to_end(client: PmaeClient, run_id: str) -> None:
-    """Show a run's progress and what came of it.
+    """Show a run's progress until it ends, then its result.
 
     Raises:
-        typer.Exit: always; its status says how the run ended, or that Ctrl-C stopped the watching.
+        typer.Exit: always; status 0 if the run succeeded, 130 after Ctrl-C, else 1.
     """
     console = Console()
     with Interrupts() as interrupts:
@@ -60,14 +60,14 @@ def watch_to_end(client: PmaeClient, run_id: str) -> None:
 def logs(
     run: RunArgument,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on as the log grows, until the run ends.")
+        bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
     ] = False,
     tail: Annotated[
-        int | None, typer.Option(min=0, help="Begin with so many of the last lines.")
+        int | None, typer.Option(min=0, help="Print only this many of the last lines.")
     ] = None,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Print what the trainers of a run printed, all attempts one after the other."""
+    """Print the log of a run's trainers, all attempts one after the other."""
     with connect(api_url) as client:
         run_id = find_run(client, run)
         text, offset = ("", 0) if tail is None else _tail(client, run_id, tail)
@@ -83,13 +83,12 @@ def logs(
 
 
 def _follow(client: PmaeClient, run_id: str, offset: int, interrupts: Interrupts) -> None:
-    """Copy the log until the run has ended or somebody asks to stop.
+    """Print the log as it grows, until the run ends or ``interrupts`` requests a stop.
 
-    A run that is given back and taken up by another worker has not ended. While the service is not
-    there, it is waited for.
+    A run that moves to another worker has not ended. While the service is away, wait for it.
 
     Raises:
-        ClientError: no waiting helps: the run was deleted, or the key does not hold any more.
+        ClientError: waiting does not help: the run was deleted, or the key is no longer valid.
     """
     backoff = Backoff(lambda text: typer.echo(f"pmae: {text}", err=True), interrupts.pause)
     news = threading.Event()
@@ -98,7 +97,7 @@ def _follow(client: PmaeClient, run_id: str, offset: int, interrupts: Interrupts
     ).start()
     copied_at = -math.inf
     while not interrupts.requested:
-        # What was written before the end is there to be read once the end is known.
+        # Ask first, then read: the log is complete once the end is known.
         ended = events.has_ended()
         if ended or news.is_set() or time.monotonic() - copied_at > _SILENT_SECONDS:
             news.clear()
@@ -116,7 +115,7 @@ def _follow(client: PmaeClient, run_id: str, offset: int, interrupts: Interrupts
 
 
 def _copy(client: PmaeClient, run_id: str, offset: int) -> Iterator[int]:
-    """Print what there is from ``offset`` on; where each printed piece ends."""
+    """Print the log from ``offset`` (in bytes) on; yield the offset after each printed chunk."""
     while True:
         chunk = client.log(run_id, offset=offset)
         if chunk.next_offset == offset:
@@ -127,7 +126,7 @@ def _copy(client: PmaeClient, run_id: str, offset: int) -> Iterator[int]:
 
 
 def _tail(client: PmaeClient, run_id: str, lines: int) -> tuple[str, int]:
-    """The last lines and where they end: read from ever further before the end."""
+    """Return the last ``lines`` lines and the offset of their end, reading backwards in steps."""
     reach = _TAIL_BYTES
     while True:
         chunk = client.log(run_id, offset=-reach)

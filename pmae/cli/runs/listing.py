@@ -1,4 +1,4 @@
-"""``pmae list``: which runs there are, by every filter and in every order that the service has."""
+"""``pmae list``: list runs, with all filters and sort orders of the API."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _moment(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is no time; valid is for example 2026-01-31, or 2026-01-31T09:30 with "
-            "+01:00 or Z after it (without: UTC)"
+            f"{text!r} is no time; expected for example 2026-01-31, or 2026-01-31T09:30+01:00 "
+            "(without an offset: UTC)"
         ) from None
 
 
@@ -38,18 +38,20 @@ _Kind = Annotated[RunKind | None, typer.Option(help="Only runs of this kind.")]
 _Method = Annotated[str | None, typer.Option(help="Only this method, for example pmae.")]
 _Dataset = Annotated[str | None, typer.Option(help="Only this data set.")]
 _Tag = Annotated[
-    list[str] | None, typer.Option(help="Only runs with this tag. Repeatable: with all.")
+    list[str] | None,
+    typer.Option(help="Only runs with this tag. Repeatable: with all tags."),
 ]
 _Name = Annotated[str | None, typer.Option(help="Only runs whose name contains it.")]
 _Text = Annotated[
     str | None,
-    typer.Option(help="Only runs whose name or notes contain it, or whose id begins so."),
+    typer.Option(help="Only runs whose name or notes contain it, or whose id begins with it."),
 ]
 _Owner = Annotated[
-    str | None, typer.Option(help="Only runs that the API key of this name submitted.")
+    str | None, typer.Option(help="Only runs submitted with the API key of this name.")
 ]
 _Pinned = Annotated[
-    bool | None, typer.Option("--pinned/--no-pinned", help="Only pinned runs, or only others.")
+    bool | None,
+    typer.Option("--pinned/--no-pinned", help="Only pinned or only unpinned runs."),
 ]
 
 
@@ -57,18 +59,19 @@ def _time_option(help_text: str) -> object:
     return typer.Option(parser=_moment, metavar="TIME", help=help_text)
 
 
-_CreatedAfter = Annotated[datetime | None, _time_option("Submitted then or later.")]
-_CreatedBefore = Annotated[datetime | None, _time_option("Submitted before then.")]
-_FinishedAfter = Annotated[datetime | None, _time_option("Ended then or later.")]
-_FinishedBefore = Annotated[datetime | None, _time_option("Ended before then.")]
+_CreatedAfter = Annotated[datetime | None, _time_option("Submitted at this time or later.")]
+_CreatedBefore = Annotated[datetime | None, _time_option("Submitted before this time.")]
+_FinishedAfter = Annotated[datetime | None, _time_option("Ended at this time or later.")]
+_FinishedBefore = Annotated[datetime | None, _time_option("Ended before this time.")]
 _Metric = Annotated[
-    list[str] | None, typer.Option(help="Only runs within a bound: 'val_loss<0.5'. Repeatable.")
+    list[str] | None,
+    typer.Option(help="Only runs whose newest value is in bounds: 'val_loss<0.5'. Repeatable."),
 ]
 _Sort = Annotated[
     str | None, typer.Option(help="created, name, top1, finished, priority or metric:NAME.")
 ]
-_Order = Annotated[Order | None, typer.Option(help="Of --sort: rising or falling (default).")]
-_Limit = Annotated[int, typer.Option(min=1, max=MOST_IN_A_PAGE, help="Most runs.")]
+_Order = Annotated[Order | None, typer.Option(help="Order of --sort; default: descending.")]
+_Limit = Annotated[int, typer.Option(min=1, max=MOST_IN_A_PAGE, help="Maximum number of runs.")]
 
 
 def list_runs(
@@ -89,7 +92,9 @@ def list_runs(
     sort: _Sort = None,
     order: _Order = None,
     limit: _Limit = 50,
-    everything: Annotated[bool, typer.Option("--all", help="All, without a limit.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List all runs, without a limit.")
+    ] = False,
     ids: Annotated[bool, typer.Option("--ids", "-q", help="Print only ids.")] = False,
     as_json: AsJson = False,
     api_url: ApiUrl = LOCAL_API,
@@ -125,11 +130,11 @@ def list_runs(
         rows = [_row(run) for run in page.items]
         print_table(LIST_COLUMNS, rows, flexible=("name", "tags"), spare=_SPARE)
         if page.next_cursor is not None:
-            typer.echo(f"pmae: the first {len(page.items)}; --all lists the others too", err=True)
+            typer.echo(f"pmae: first {len(page.items)} runs; --all lists the others too", err=True)
 
 
 def _pages(ask: Callable[[str | None], RunPage], *, everything: bool) -> RunPage:
-    """The first page, or all of them as one."""
+    """Return the first page, or all pages as one."""
     page = ask(None)
     items = [*page.items]
     while everything and page.next_cursor is not None:
@@ -143,7 +148,8 @@ def _states(given: list[str] | None) -> list[RunState]:
     unknown = [part for part in wanted if part not in RUN_STATES]
     if unknown:
         raise typer.BadParameter(
-            f"{unknown[0]!r} is no state; valid are {', '.join(RUN_STATES)}", param_hint="--state"
+            f"unknown state {unknown[0]!r}; expected one of {', '.join(RUN_STATES)}",
+            param_hint="--state",
         )
     return [state for state in RUN_STATES if state in wanted]
 
@@ -166,7 +172,7 @@ def _row(run: RunSummary) -> tuple[Cell, ...]:
 
 
 def epochs(run: RunSummary) -> str:
-    """How many of its epochs are done; nothing before the first tells."""
+    """Format the epochs done, as ``3/100``; empty before the first progress event."""
     progress = run.progress
     if progress.epoch is None or progress.total_epochs is None:
         return ""

@@ -1,4 +1,4 @@
-"""What a submission would queue and cost: ``pmae submit --dry-run``."""
+"""``pmae submit --dry-run``: print the resolved spec and its estimated cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pmae.schema.runs import Estimate, MeasuredSpeed, SubmitPreview
 
 
 def print_preview(preview: SubmitPreview, *, as_json: bool) -> None:
-    """The resolved spec on standard output, to be kept and submitted; its cost beside it."""
+    """Print the resolved spec to standard output, ready to be submitted; its cost to stderr."""
     if as_json:
         print_json(preview)
         return

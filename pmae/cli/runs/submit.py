@@ -1,4 +1,4 @@
-"""``pmae submit`` and ``pmae train``: a preset or a file, and changes of it."""
+"""``pmae submit`` and ``pmae train``: run a preset or a spec file, with changes to its fields."""
 
 from __future__ import annotations
 
@@ -41,45 +41,49 @@ Changes = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Change a field: masking.ratio=0.3. The value is YAML; null: the default. Repeatable.",
+        help="Set a field: masking.ratio=0.3. The value is YAML; null: the default. Repeatable.",
     ),
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")]
-Priority = Annotated[int, typer.Option(min=-1000, max=1000, help="Higher runs first.")]
+Priority = Annotated[
+    int, typer.Option(min=-1000, max=1000, help="Runs of higher priority start first.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the resolved spec and its cost; queue nothing.")
 ]
-Name = Annotated[str | None, typer.Option(help="A name for people.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="One more tag. Repeatable.")]
+Name = Annotated[str | None, typer.Option(help="Name of the run.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Add a tag. Repeatable.")]
 
 
 @dataclass(frozen=True)
 class SpecSource:
-    """Where a spec comes from: the name of a preset, or the fields that a file holds."""
+    """Source of a spec: the name of a preset, or the fields of a file."""
 
-    told: str
+    label: str
     preset: str | None
     fields: dict[str, Any]
 
     def changes(self, assignments: list[str] | None) -> dict[str, Any]:
-        """What ``--set`` stands for.
+        """Return the changes that ``--set`` asks for, as a merge patch.
 
         Raises:
-            SpecError: a path that a spec of this kind has not.
+            SpecError: a path that a spec of this kind does not have.
         """
         kind = EvaluateSpec if self.fields.get("kind") == "evaluate" else ExperimentSpec
         return read_changes(assignments or [], kind)
 
 
 def read_source(source: str) -> SpecSource:
-    """What ``source`` names; whether there is such a preset is left to who asks for it.
+    """Read a spec's fields from a file or standard input, or note the name of a preset.
+
+    The preset is not looked up here: the service may know others.
 
     Raises:
         SpecError: there is no such file, or it holds no object.
     """
     if source == STANDARD_INPUT:
-        told = "standard input"
-        return SpecSource(told, None, read_spec_text(sys.stdin.read(), told))
+        label = "standard input"
+        return SpecSource(label, None, read_spec_text(sys.stdin.read(), label))
     path = Path(source)
     if not is_preset(source) and (path.exists() or path.suffix in _FILE_SUFFIXES):
         return SpecSource(source, None, read_spec_file(path))
@@ -100,7 +104,7 @@ def submit(
     """Submit a run and print its id."""
     if dry_run and watch:
         raise typer.BadParameter(
-            "with --dry-run there is no run to follow; valid is one of the two",
+            "with --dry-run there is no run to follow; expected one of the two",
             param_hint="--watch",
         )
     source = read_source(spec)
@@ -112,7 +116,7 @@ def submit(
             patch["tags"] = [*_tags(client, source, patch), *tag]
         if source.preset is None:
             fields = merge_patch(source.fields, patch)
-            parse_spec(fields, source.told)
+            parse_spec(fields, source.label)
         else:
             fields = patch
         if dry_run:
@@ -123,10 +127,10 @@ def submit(
 
 
 def announce(client: PmaeClient, run: Run, *, watch: bool, as_json: bool) -> None:
-    """Print what was queued, and follow it if that was asked for.
+    """Print the queued run, and follow it if ``watch`` is set.
 
     Raises:
-        typer.Exit: with the status of the followed run.
+        typer.Exit: if ``watch`` is set; its status says how the run ended.
     """
     if as_json:
         print_json(run)
@@ -141,7 +145,7 @@ def train(
     run_dir: Annotated[Path, typer.Argument(help="Folder of the run; resumed if it exists.")],
     changes: Changes = None,
 ) -> None:
-    """Train in this terminal, without any service."""
+    """Train in this terminal, without a service."""
     source = read_source(spec)
     patch = source.changes(changes)
     if source.preset is None:
@@ -149,9 +153,9 @@ def train(
     else:
         fields = get_preset(source.preset).spec.model_dump(mode="json", exclude_unset=True)
     fields = merge_patch(fields, patch)
-    parse_spec(fields, source.told)
+    parse_spec(fields, source.label)
     with tempfile.TemporaryDirectory(prefix="pmae-") as folder:
-        # The trainer writes what it resolves into the run's folder, and refuses another one there.
+        # A file outside the run's folder: the trainer writes the resolved spec.json there itself.
         file = Path(folder) / "spec.json"
         file.write_text(json.dumps(fields))
         command = [sys.executable, "-m", "pmae.train", str(run_dir), "--spec", str(file)]
@@ -159,10 +163,10 @@ def train(
 
 
 def _tags(client: PmaeClient, source: SpecSource, patch: dict[str, Any]) -> list[str]:
-    """The tags to which ``--tag`` adds; a preset's are those that the service knows."""
+    """Return the tags that ``--tag`` adds to; those of a preset come from the service."""
     tags = patch.get("tags", source.fields.get("tags"))
     if tags is None and source.preset is not None and "tags" not in patch:
         return list(client.preset(source.preset).spec.tags)
     if not isinstance(tags, list | None):
-        raise SpecError("tags: a list is needed to add to; valid is for example tags=[a, b]")
+        raise SpecError("tags: --tag can only add to a list; expected for example tags=[a, b]")
     return tags or []

@@ -1,4 +1,4 @@
-"""A run in the terminal: progress while it goes on, figures when it has ended."""
+"""Show a run in the terminal: its progress while it runs, its results at the end."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from pmae.schema import Progress as RunProgress
 from pmae.spec import PROTOCOL_NAMES
 
 _LOOK_SECONDS = 0.1
-"""Between two looks whether the run has ended; the events come by themselves."""
+"""Interval between two checks for the run's end; events are shown as they arrive."""
 _PLAIN_LINE_SECONDS = 5.0
-"""Between two lines of the same stage, where there is no bar."""
+"""Minimum interval between two lines of the same stage, without a progress bar."""
 
 
 def watch_run(
@@ -33,18 +33,18 @@ def watch_run(
     Args:
         client: of the service.
         run_id: id of the run.
-        console: a bar on a terminal, else a line for each stage and every few seconds.
-        pause: sleeps; says whether to stop watching.
+        console: shows a bar on a terminal, else a line per stage and every few seconds.
+        pause: sleeps for some seconds; returns True to stop watching.
 
     Returns:
         The ended run; None if watching was stopped.
 
     Raises:
-        ClientError: there is no such run (any more), or the key does not hold (any more). While
-            the service is only away, it is waited for.
+        ClientError: the run does not exist (any more), or the key is not valid (any more). An
+            unreachable service is waited for.
     """
     display = _Display(console)
-    backoff = Backoff(display.tell)
+    backoff = Backoff(display.print)
     with display:
         reader = EventReader(lambda: client.events(run_id, backoff=backoff), display.show).start()
         while not reader.has_ended():
@@ -59,7 +59,7 @@ def watch_run(
 
 
 class _Display:
-    """What is seen of a run: a bar on a terminal, lines elsewhere."""
+    """Progress display: a bar on a terminal, lines elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -83,12 +83,12 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def tell(self, text: str) -> None:
-        """Print a sentence about the service."""
+    def print(self, text: str) -> None:
+        """Print a message about the service."""
         self._console.print(f"pmae: {text}", highlight=False, markup=False, soft_wrap=True)
 
     def show(self, event: Event) -> None:
-        """Show what an event says of the run."""
+        """Update the display from an event of the run."""
         if event.progress is not None:
             self._progress = event.progress
         elif event.type == "state" and event.entry is not None and not event.is_final:
@@ -118,7 +118,7 @@ class _Display:
 
 
 def show_result(run: Run, console: Console) -> None:
-    """Print how a run ended and its evaluations beside their baselines."""
+    """Print the run's final state, or its evaluations beside their baselines if it succeeded."""
     if run.state != "succeeded":
         reason = f": {run.reason}" if run.reason else ""
         verb = "was" if run.state == "cancelled" else "has"
@@ -135,7 +135,7 @@ def show_result(run: Run, console: Console) -> None:
 
 
 def _features(evaluation: Evaluation) -> str:
-    """``trained encoder (CLS token)``, and where they are of another data set, of which."""
+    """Name the features, as ``trained encoder (CLS token)``, and a transfer's data set."""
     features = evaluation.features.replace("_", " ")
     if evaluation.features != "raw_pixels":
         token = "mean token" if evaluation.details.get("features") == "mean" else "CLS token"

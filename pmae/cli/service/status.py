@@ -1,4 +1,4 @@
-"""``pmae queue``, ``pmae workers`` and ``pmae status``: the service as a whole."""
+"""``pmae queue``, ``pmae workers`` and ``pmae status``: show the state of the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pmae.schema import WorkerView
 
 
 def queue(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
-    """List what waits, in the order in which it starts, and why it has not begun."""
+    """List the queued runs in starting order, each with why it waits."""
     with connect(api_url) as client:
         found = client.queue()
     if as_json:
@@ -36,11 +36,11 @@ def queue(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
     spare = ("devices", "priority", "queued", "kind")
     print_table(columns, rows, flexible=("name", "why it waits"), spare=spare)
     if found.total > len(found.items):
-        typer.echo(f"pmae: the first {len(found.items)} of {found.total}", err=True)
+        typer.echo(f"pmae: first {len(found.items)} of {found.total} queued runs", err=True)
 
 
 def workers(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
-    """Say which workers are up and what each one does."""
+    """List the workers that are up, each with its current run."""
     with connect(api_url) as client:
         found = client.workers()
     if as_json:
@@ -64,20 +64,20 @@ def workers(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
 
 
 def status(as_json: AsJson = False, api_url: ApiUrl = LOCAL_API) -> None:
-    """Say whether the service can do its work; exit status 1 if it cannot."""
+    """Check that the service is ready; exit status 1 if it is not."""
     with connect(api_url) as client:
         found = client.ready()
-        # Strangers, who are told no more than this, may not ask who works.
+        # Callers without a key see no check by name, and may not list workers.
         working = client.workers() if found.checks.get("database") == "ok" else None
     if as_json:
         print_json(found)
     else:
         typer.echo("ready" if found.ready else "not ready")
-        for name, told in found.checks.items():
-            typer.echo(f"{name}: {told}")
+        for name, result in found.checks.items():
+            typer.echo(f"{name}: {result}")
     if working is not None and all(worker.draining for worker in working):
         which = "every worker is being drained" if working else "no worker is up"
-        typer.echo(f"pmae: {which}: what is queued waits", err=True)
+        typer.echo(f"pmae: {which}; queued runs wait", err=True)
     if not found.ready:
         raise typer.Exit(1)
 

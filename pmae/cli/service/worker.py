@@ -1,4 +1,4 @@
-"""``pmae worker``: the workers of a service, and giving back what one of them runs."""
+"""``pmae worker``: list, drain and undrain the workers of a service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pmae.runtime.interrupts import Interrupts
 
 worker_app = typer.Typer(help="Workers of a service.", no_args_is_help=True, cls=PluginGroup)
 
-WorkerName = Annotated[str, typer.Argument(help="Its name, as `pmae worker list` has it.")]
+WorkerName = Annotated[str, typer.Argument(help="Name of the worker, from `pmae worker list`.")]
 _LOOK_SECONDS = 0.5
 
 
@@ -27,14 +27,15 @@ worker_app.command("list")(workers)
 def drain(
     name: WorkerName,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Return when the worker has given back what it ran.")
+        bool,
+        typer.Option("--wait", help="Wait until the worker has given back its run."),
     ] = False,
     api_url: ApiUrl = LOCAL_API,
 ) -> None:
-    """Let a worker take no more runs, and give back the one it has; another one goes on with it."""
+    """Let a worker take no more runs, and return its run to the queue for another worker."""
     with connect(api_url) as client:
         client.drain(name)
-        typer.echo(f"{name} was asked to drain; `pmae worker undrain` takes it back")
+        typer.echo(f"{name} is draining; `pmae worker undrain {name}` undoes it")
         if wait:
             _wait(client, name)
 
@@ -48,7 +49,7 @@ def undrain(name: WorkerName, api_url: ApiUrl = LOCAL_API) -> None:
 
 
 def _wait(client: PmaeClient, name: str) -> None:
-    told = ""
+    printed = ""
     with Interrupts() as interrupts:
         while True:
             try:
@@ -63,12 +64,12 @@ def _wait(client: PmaeClient, name: str) -> None:
                     typer.echo(f"{name} runs nothing")
                     return
                 if not found.draining:
-                    typer.echo(f"somebody let {name} take runs again")
+                    typer.echo(f"{name} was undrained while waiting for it")
                     raise typer.Exit(1)
-                now = f"waiting for run {found.run_id} to be given back"
-            if now != told:
+                now = f"waiting for run {found.run_id} to return to the queue"
+            if now != printed:
                 typer.echo(now)
-                told = now
+                printed = now
             interrupts.pause(_LOOK_SECONDS)
             if interrupts.requested:
                 raise typer.Exit(130)

@@ -154,9 +154,9 @@ def test_files_in_place_of_the_data_sets_images(run: RunRow, pmae: Command, here
     given = [part for file in files for part in ("--image", str(file))]
     for arguments, status, told in (
         (["--image", "nothing.png"], 2, "does not exist"),
-        ([*given[:2], "--images", "3"], 2, "valid is one of the two"),
-        ([*given[:2], "--split", "val"], 2, "valid is one of the two"),
-        (given, 2, "33 files; valid are up to 32"),
+        ([*given[:2], "--images", "3"], 2, "expected either files or indices"),
+        ([*given[:2], "--split", "val"], 2, "expected either files or indices"),
+        (given, 2, "33 files; expected at most 32"),
     ):
         done = pmae("reconstruct", run.id, "x.png", *arguments)
         assert (done.returncode, told in done.stderr) == (status, True), done.stderr
@@ -169,7 +169,7 @@ def test_pictures_that_cannot_be_asked_for(run: RunRow, pmae: Command, here: Pat
         (["reconstruct", run.id, "x.png", "--components", "a"], 2, "for example 0-9,12"),
         (["reconstruct", run.id, "x.png", "--ratio", "2"], 2, "above 0 and below 1"),
         (["reconstruct", run.id, "x.png", "--ratio", "0.2", "--components", "1"], 2, "one of the"),
-        (["reconstruct", run.id, "x.jpg"], 1, "valid is a name that ends in .png"),
+        (["reconstruct", run.id, "x.jpg"], 1, "expected a name that ends in .png"),
         (["reconstruct", run.id, "no/x.png"], 1, "there is no folder no to write to"),
         (["filmstrip", run.id, "x.png"], 1, "film"),
     ):

@@ -117,7 +117,7 @@ def test_a_service_that_is_not_ready_is_told_with_what_is_missing(
     assert done.returncode == 1, "there is no broker"
     assert done.stdout.startswith("not ready\n")
     assert "database: ok" in done.stdout
-    assert "no worker is up: what is queued waits" in done.stderr
+    assert "no worker is up; queued runs wait" in done.stderr
     api.add_worker(drain_requested=True)
     assert "every worker is being drained" in pmae("status").stderr
     api.add_worker("other")
