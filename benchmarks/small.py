@@ -47,14 +47,20 @@ def train(spec: ExperimentSpec, folder: Path) -> Outcome:
     """Train a spec in a separate process, unless its run has finished before.
 
     Raises:
-        RuntimeError: the run failed.
+        RuntimeError: the run failed, or the folder holds a run of another spec.
     """
     facts = folder / _FACTS
+    run = RunDir(folder)
+    wanted = resolve(spec).model_dump_json(indent=1).encode()
+    if run.spec.is_file() and run.spec.read_bytes() != wanted:
+        raise RuntimeError(
+            f"{folder} holds a run of another spec (has the preset changed since?); "
+            "delete it, or choose another --folder"
+        )
     if facts.is_file():
         return Outcome(**json.loads(facts.read_bytes()))
-    run = RunDir(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(run.spec, resolve(spec).model_dump_json(indent=1).encode())
+    write_file(run.spec, wanted)
     with (folder / "output.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pmae.train", str(folder)], stdout=log, stderr=log

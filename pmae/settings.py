@@ -17,12 +17,12 @@ from pmae.runs.layout import BASES_FOLDER
 from pmae.runtime.logging import LogFormat
 from pmae.runtime.memory import available_bytes
 from pmae.runtime.secret_files import SecretFiles
-from pmae.spec.messages import setting_faults, told_as
+from pmae.spec.messages import setting_faults, with_message
 
 MAX_DEFAULT_DATA_WORKERS = 8
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 MAX_WORKER_NAME = 200
-WORKER_NAME = told_as(
+WORKER_NAME = with_message(
     r"^[A-Za-z0-9][A-Za-z0-9._:+-]*$",
     "a worker's name is letters, digits, '.', '_', ':', '+' or '-', and begins with a letter or a "
     "digit",

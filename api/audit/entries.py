@@ -15,7 +15,7 @@ from api.db.tables import AuditRow
 from api.runs.views import moment
 from pmae.schema.access import AuditEntry, AuditPage
 from pmae.schema.run_query import FilterText
-from pmae.spec.messages import told_as
+from pmae.spec.messages import with_message
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Attempt:
     address: str
 
 
-_CURSOR = told_as(r"^[0-9]{1,18}$", "expected the next_cursor of an earlier page")
+_CURSOR = with_message(r"^[0-9]{1,18}$", "expected the next_cursor of an earlier page")
 
 
 class AuditFilters(BaseModel):

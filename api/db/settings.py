@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from pmae.schema import RUN_KINDS, RunKind
 from pmae.settings import LogSettings, StorageSettings
-from pmae.spec.messages import told_as
+from pmae.spec.messages import with_message
 
 DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
 """Names of the Celery queues, one for each kind of run: a worker listens to those it takes."""
@@ -20,8 +20,10 @@ BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
 """Time after which Redis redelivers a message that was not acknowledged."""
 EXAMPLE_PASSWORD = "change-me"  # noqa: S105 - not a secret
 """The database password of the example .env; no service starts with it."""
-_HOST = told_as(r"^[\w.:-]+$", "expected a host name or address, for example postgres or 10.0.0.5")
-_NAME = told_as(r"^[\w.-]+$", "expected letters, digits, dots, dashes and underscores")
+_HOST = with_message(
+    r"^[\w.:-]+$", "expected a host name or address, for example postgres or 10.0.0.5"
+)
+_NAME = with_message(r"^[\w.-]+$", "expected letters, digits, dots, dashes and underscores")
 _PASSWORD_IN_URL = re.compile(r"[\w+]+://[^:/@]*:([^@]*)@")
 
 

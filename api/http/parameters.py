@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from api.http.errors import InvalidRequestError
 from api.http.validation import MAX_FIELDS, unknown_name
 from pmae.schema import ProblemField
-from pmae.spec.messages import told_as
+from pmae.spec.messages import with_message
 
 RunId = Annotated[
     str,
     Path(
-        pattern=told_as(
+        pattern=with_message(
             r"^[0-9a-f]{8,32}$", "expected the id of a run, 8 to 32 hexadecimal digits"
         ),
         description="The run's `id`: 8 to 32 hexadecimal digits.",
@@ -27,7 +27,7 @@ RunId = Annotated[
 CheckpointId = Annotated[
     str,
     Path(
-        pattern=told_as(
+        pattern=with_message(
             r"^[0-9a-f]{8,32}-[0-9]{8,12}$",
             "expected the id of a checkpoint: its run's id, a dash, and the step in 8 digits",
         ),

@@ -26,7 +26,7 @@ from api.runs.service import find_run_numbers
 from api.services import ServicesDep
 from pmae.schema import ProblemField
 from pmae.schema.runs import MetricsOfRuns
-from pmae.spec.messages import told_as
+from pmae.spec.messages import with_message
 
 MAX_RUNS = 50
 
@@ -35,7 +35,7 @@ router = APIRouter(tags=["runs"], dependencies=[Depends(refuse_unknown_parameter
 RunIds = Annotated[
     str,
     Query(
-        pattern=told_as(
+        pattern=with_message(
             r"^[0-9a-f]{8,32}(,[0-9a-f]{8,32})*$",
             "expected ids of runs, 8 to 32 hexadecimal digits each, separated by commas",
         ),

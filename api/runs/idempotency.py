@@ -24,7 +24,7 @@ from api.db.tables import IdempotencyKeyRow
 from api.http.errors import InvalidRequestError
 from api.http.responses import API_PREFIX
 from pmae.schema import ProblemField
-from pmae.spec.messages import told_as
+from pmae.spec.messages import with_message
 
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -34,7 +34,9 @@ IdempotencyHeader = Annotated[
     Header(
         min_length=1,
         max_length=200,
-        pattern=told_as(r"^[\x21-\x7e]*$", "expected visible ASCII characters, without spaces"),
+        pattern=with_message(
+            r"^[\x21-\x7e]*$", "expected visible ASCII characters, without spaces"
+        ),
         description="Chosen by the client, 1 to 200 visible ASCII characters. Sending the request "
         "again with the same key queues nothing, and returns the first response.",
         examples=["0c8a1e52-6f0e-4b43-9d55-0d6b8f7c2a11"],

@@ -219,7 +219,7 @@ class ImageData:
         return {"val": self.val, "test": self.test} if self.has_val else {"test": self.test}
 
     def split(self, name: str) -> Split:
-        """``train``, ``val`` or ``test``."""
+        """Look up ``train``, ``val`` or ``test``."""
         return self.splits[name]
 
     def map(self, change: Callable[[Split], Split]) -> ImageData:

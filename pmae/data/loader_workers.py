@@ -33,7 +33,7 @@ def starting_workers() -> Iterator[None]:
 
 
 def start_worker(_number: int) -> None:
-    """Run in each worker: end it at a SIGTERM of its trainer."""
+    """Initialise a worker, which ends at a SIGTERM of its trainer only."""
     if _HAS_SIGWAITINFO:
         threading.Thread(target=_wait_for_sigterm, args=(os.getppid(),), daemon=True).start()
 

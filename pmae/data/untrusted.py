@@ -28,7 +28,7 @@ _VALID = (
 )
 
 
-def read_outside_image(
+def read_untrusted_image(
     source: ImageSource, *, resolution: int, channels: int, fit: Fit
 ) -> np.ndarray:
     """Decode an untrusted image like one of a data set.

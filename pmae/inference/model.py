@@ -16,7 +16,7 @@ from pmae.basis.basis import Basis
 from pmae.basis.reach import check_reach
 from pmae.basis.store import BasisStore
 from pmae.data.transforms.standardize import PixelStatistics, check_pixels
-from pmae.data.untrusted import ImageSource, read_outside_image
+from pmae.data.untrusted import ImageSource, read_untrusted_image
 from pmae.errors import BasisError, ImageError, SpecError
 from pmae.evaluate.features import FeatureKind, encode_blocks
 from pmae.inference.reconstruct import Parts, ReconstructionResult, panels, reconstruct
@@ -130,7 +130,7 @@ class LoadedModel:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the run masked, and its loss, on the model's device.
+        """The run's objective: its masks and loss, on the model's device.
 
         Raises:
             BasisError: see :attr:`basis`.
@@ -213,7 +213,7 @@ class LoadedModel:
         """
         channels, resolution, _ = self.image_shape
         fit = dataset_facts(self.spec.dataset.name).fit
-        pixels = read_outside_image(source, resolution=resolution, channels=channels, fit=fit)
+        pixels = read_untrusted_image(source, resolution=resolution, channels=channels, fit=fit)
         return torch.from_numpy(np.array(pixels))
 
     def read_images(self, sources: Sequence[ImageSource]) -> Tensor:

@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pmae.spec.messages import told_as
+from pmae.spec.messages import with_message
 
 Role = Literal["viewer", "submitter", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "submitter", "admin")
 """Each may do what those before it may."""
-_KEY_NAME = told_as(
+_KEY_NAME = with_message(
     r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
     "valid are 1 to 64 letters, digits and . _ @ -, of which the first is a letter or a digit",
 )

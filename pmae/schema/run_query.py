@@ -22,7 +22,7 @@ from pmae.errors import QueryError
 from pmae.metrics import METRICS, unknown_metric
 from pmae.schema import MOST_IN_A_PAGE, RunKind, RunState
 from pmae.spec import Method
-from pmae.spec.messages import NO_NUL, faults, told_as
+from pmae.spec.messages import NO_NUL, faults, with_message
 
 DEFAULT_LIMIT = 50
 BY_METRIC = "metric:"
@@ -155,7 +155,7 @@ class RunQuery(BaseModel):
     sort: Annotated[
         str,
         Field(
-            pattern=told_as(
+            pattern=with_message(
                 rf"^(created|name|top1|finished|priority|metric:{_METRIC_NAME})$",
                 "expected one of created, name, top1, finished, priority, metric:<name>",
             )

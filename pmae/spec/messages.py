@@ -21,13 +21,13 @@ _OF_PATTERNS: dict[str, str] = {}
 _OWN = "Value error, "
 
 
-def told_as(pattern: str, words: str) -> str:
-    """Register the message of :func:`fault` for text that does not match a pattern."""
-    _OF_PATTERNS[pattern] = words
+def with_message(pattern: str, message: str) -> str:
+    """Return ``pattern``, and register the message of :func:`fault` for a mismatch."""
+    _OF_PATTERNS[pattern] = message
     return pattern
 
 
-NO_NUL = told_as(r"^[^\x00]*$", "text cannot hold the character U+0000")
+NO_NUL = with_message(r"^[^\x00]*$", "text cannot hold the character U+0000")
 """PostgreSQL cannot store that character."""
 
 

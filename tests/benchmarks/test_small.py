@@ -20,6 +20,8 @@ def test_a_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert all(0 < top1 <= 1 for top1 in (*first.test.values(), *first.val.values()))
     assert train(spec, tmp_path / "run") == first
     assert len(RunDir(tmp_path / "run").leases()) == 1
+    with pytest.raises(RuntimeError, match="run of another spec"):
+        train(spec.model_copy(update={"epochs": 2}), tmp_path / "run")
 
 
 def test_a_row_has_mean_and_spread_of_the_seeds() -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pmae.data.untrusted import read_outside_image
+from pmae.data.untrusted import read_untrusted_image
 from pmae.errors import ImageError
 from pmae.inference.pictures import component_png, diverging, encode_png, intensity
 from pmae.metrics import BANDS
@@ -200,7 +200,7 @@ def _decoded(images: UploadedImages) -> np.ndarray:
     for place, text in enumerate(images.uploaded):
         data = base64.b64decode(text)
         try:
-            pixels.append(read_outside_image(data, resolution=8, channels=1, fit="crop"))
+            pixels.append(read_untrusted_image(data, resolution=8, channels=1, fit="crop"))
         except ImageError as error:
             pointer = f"/images/uploaded/{place}"
             faults.append(ProblemField(pointer=pointer, message=str(error)))

@@ -69,7 +69,7 @@ def _read(folder: Path, checksums: Mapping[str, str]) -> MemorySplit:
 
 
 def _read_batch(path: Path, md5: str) -> tuple[np.ndarray, np.ndarray]:
-    """``(n, 3, 32, 32)`` uint8 and ``(n,)`` int64."""
+    """Read a batch: images ``(n, 3, 32, 32)`` uint8 and classes ``(n,)`` int64."""
     try:
         found = calculate_md5(path)
         if found != md5:

@@ -74,7 +74,7 @@ def _names(folder: str, names: list[str]) -> np.ndarray:
 
 
 def _read_scenes(path: Path) -> tuple[list[str], torch.Tensor]:
-    """The images' names, and their labels ``(n, 24)`` int64 of 0 and 1."""
+    """Read the images' names and their labels, ``(n, 24)`` int64 of 0 and 1."""
     try:
         scenes: list[dict[str, Any]] = json.loads(path.read_bytes())["scenes"]
         images = [PurePath(scene["image_filename"]).name for scene in scenes]

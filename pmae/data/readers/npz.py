@@ -142,7 +142,7 @@ class _Reader:
         return MemorySplit(images, labels)
 
     def _images(self, split: str) -> Tensor:
-        """``(n, channels, resolution, resolution)`` uint8."""
+        """Read and resize images: ``(n, channels, resolution, resolution)`` uint8."""
         with self._opened(f"{split}_images") as file:
             shape = self._image_header(file, split)
             chunk = max(1, _CHUNK_BYTES // max(1, math.prod(shape[1:])))
@@ -166,7 +166,7 @@ class _Reader:
         return shape
 
     def _labels(self, split: str) -> Tensor:
-        """``(n,)`` or ``(n, k)`` int64."""
+        """Read labels: ``(n,)`` or ``(n, k)`` int64."""
         name = f"{split}_labels"
         with self._opened(name) as file:
             shape, dtype = self._header(file, name)
@@ -204,7 +204,7 @@ class _Reader:
         return shape, dtype
 
     def _read(self, file: IO[bytes], size: int, name: str) -> np.ndarray:
-        """``(size,)`` uint8."""
+        """Read ``size`` bytes: ``(size,)`` uint8."""
         try:
             data = bytearray(file.read(size))
         except _BROKEN as error:

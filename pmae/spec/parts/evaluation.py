@@ -242,8 +242,8 @@ def warmup_epochs(evaluation: LinearProbeSpec | MlpProbeSpec | FinetuneSpec) -> 
     """Epochs of a classifier's warm-up; default: the fraction of its epochs in the paper."""
     if evaluation.warmup_epochs is not None:
         return evaluation.warmup_epochs
-    longest, fraction = (5.0, 0.05) if isinstance(evaluation, FinetuneSpec) else (10.0, 0.1)
-    return min(longest, fraction * evaluation.epochs)
+    max_epochs, fraction = (5.0, 0.05) if isinstance(evaluation, FinetuneSpec) else (10.0, 0.1)
+    return min(max_epochs, fraction * evaluation.epochs)
 
 
 def check_warmups(evaluations: Sequence[EvaluationSpec], place: tuple[str, ...]) -> None:

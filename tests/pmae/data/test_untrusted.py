@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from pmae.data.decode import read_image
-from pmae.data.untrusted import read_outside_image
+from pmae.data.untrusted import read_untrusted_image
 from pmae.errors import ImageError
 from pmae.schema.reconstructions import IMAGE_FORMATS, MOST_IMAGE_BYTES
 from tests.pmae.data.formats import random_pixels, write_image
@@ -29,7 +29,7 @@ def file(image: Image.Image, format_name: str = "PNG", **options: Any) -> bytes:
 
 
 def read(source: bytes | Path | Image.Image, channels: int = 3, size: int = 16) -> np.ndarray:
-    return read_outside_image(source, resolution=size, channels=channels, fit="crop")
+    return read_untrusted_image(source, resolution=size, channels=channels, fit="crop")
 
 
 def smooth(height: int, width: int) -> np.ndarray:
@@ -46,12 +46,12 @@ def test_a_file_of_a_data_set_is_what_the_data_set_makes_of_it(
 ) -> None:
     path = tmp_path / f"image.{suffix}"
     write_image(path, smooth(70, 113))
-    ours = read_outside_image(path, resolution=16, channels=channels, fit=fit)
+    ours = read_untrusted_image(path, resolution=16, channels=channels, fit=fit)
     theirs = read_image(path, resolution=16, channels=channels, fit=fit)
     assert ours.shape == (channels, 16, 16)
     np.testing.assert_array_equal(ours, theirs)
     data = path.read_bytes()
-    again = read_outside_image(data, resolution=16, channels=channels, fit=fit)
+    again = read_untrusted_image(data, resolution=16, channels=channels, fit=fit)
     np.testing.assert_array_equal(again, theirs)
 
 
