@@ -16,7 +16,7 @@ from benchmarks.mae_peers import Step
 from pmae.basis.basis import Basis
 from pmae.data.images import ImageData, MemorySplit
 from pmae.data.transforms.standardize import PixelStatistics
-from pmae.methods.objectives import objective_for
+from pmae.methods.base import method_for
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec, resolve
 from pmae.training.module import PretrainModule
@@ -69,7 +69,7 @@ def step_module(size: Size, method: str, *, bf16: bool) -> PretrainModule:
     data = ImageData("random", split, split, split, tuple("0123456789"))
     basis = _basis(CHANNELS * size.pixels**2, size.components) if method == "pmae" else None
     statistics = PixelStatistics(torch.full(shape, 0.5), torch.full(shape, 0.25))
-    return PretrainModule(spec, data, statistics, objective_for(spec, basis))
+    return PretrainModule(spec, data, statistics, method_for(spec, basis))
 
 
 @lru_cache(maxsize=1)
@@ -95,9 +95,9 @@ def our_step(module: PretrainModule, device: torch.device) -> Step:
 
 
 def _move(module: PretrainModule, device: torch.device) -> None:
-    basis = getattr(module.objective, "basis", None)
+    basis = getattr(module.method, "basis", None)
     if basis is not None:
-        module.objective = objective_for(module.spec, basis.to(device))
+        module.method = method_for(module.spec, basis.to(device))
     module.to(device)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from pmae.data.images import ImageData, MemorySplit
 from pmae.data.transforms.standardize import PixelStatistics
-from pmae.methods.objectives import objective_for
+from pmae.methods.base import method_for
 from pmae.presets import get_preset
 from pmae.spec import ExperimentSpec, resolve
 from pmae.training.module import PretrainModule
@@ -48,7 +48,7 @@ def _measure(name: str, fields: dict[str, Any], *, train: int, val: int, channel
     trained, held_out = _noise(train, shape), _noise(val, shape)
     data = ImageData("noise", trained, held_out, held_out, tuple("0123456789"))
     pixels = PixelStatistics(torch.zeros(shape), torch.ones(shape))
-    module = PretrainModule(spec, data, pixels, objective_for(spec, None)).train()
+    module = PretrainModule(spec, data, pixels, method_for(spec, None)).train()
     optimizer = module.configure_optimizers()
     steps = iter(range(_STEPS + 1))
 

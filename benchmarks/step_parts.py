@@ -20,7 +20,7 @@ from pmae.basis.basis import Basis
 from pmae.data.images import MemorySplit
 from pmae.data.transforms.augment import augment
 from pmae.data.transforms.standardize import PixelStatistics
-from pmae.methods.objectives import ComponentObjective
+from pmae.methods.pmae import PMAE
 from pmae.seeding import generator
 
 
@@ -35,7 +35,7 @@ def profile() -> dict[str, float]:
     num_pixels = ones.numel()
     components, _ = torch.linalg.qr(torch.randn(num_pixels, num_pixels, generator=noise))
     share = 0.999 ** torch.arange(num_pixels, dtype=torch.float64)
-    objective = ComponentObjective(Basis(components, share / share.sum()))
+    method = PMAE(Basis(components, share / share.sum()))
     optimizer = step_optimizer(model)
     times: dict[str, list[float]] = {}
 
@@ -50,14 +50,14 @@ def profile() -> dict[str, float]:
         crops = generator(0, "augment", step)
         images = statistics_of.standardize(augment(batch, spec.augmentation, crops))
         began = lap("input", began)
-        masked = objective.draw(BATCH, spec.masking, generator(0, "mask", step)).masked
-        masked_images = objective.mask(images, masked)
+        masked = method.draw(BATCH, spec.masking, generator(0, "mask", step)).masked
+        masked_images = method.project(images, masked)
         began = lap("masking", began)
         tokens = model.encoder(masked_images.visible)
         began = lap("encoder, forward", began)
         prediction = model.decoder(tokens)
         began = lap("decoder, forward", began)
-        loss = objective.score(prediction, masked_images).loss
+        loss = method.score(prediction, masked_images).loss
         began = lap("loss", began)
         gradient = torch.autograd.grad(loss, tokens, retain_graph=True)[0]
         lap("(a second pass, for the split of the backward)", began)

@@ -22,13 +22,14 @@ from pmae.client.connection import Answers
 from pmae.client.errors import may_pass
 from pmae.schema import TERMINAL_STATES, Checkpoint, RunSummary
 from pmae.schema.access import Identity
+from pmae.schema.methods import MethodView
 
 LIVE_SECONDS = 2.0
 """Between two looks whether an event came for what is on a page."""
 MAX_AGE_SECONDS = 10.0
 """What is on a page and may change is read again after this long, although no event came."""
 RETRY_SECONDS = 2.0
-_READER, _LINKS, _READ = "reader", "download_links", "read_for_"
+_READER, _METHODS, _LINKS, _READ = "reader", "methods", "download_links", "read_for_"
 _answers: ContextVar[Answers | None] = ContextVar("answers", default=None)
 _DATABASE_AWAY = "database_unavailable"
 _T = TypeVar("_T")
@@ -102,6 +103,21 @@ def identity() -> Identity:
         known = _Reader(token, client().identity())
         st.session_state[_READER] = known
     return known.identity
+
+
+def methods() -> dict[str, MethodView]:
+    """The service's methods by name, asked for once for each page that is open."""
+    known: dict[str, MethodView] | None = st.session_state.get(_METHODS)
+    if known is None:
+        known = {method.name: method for method in client().methods()}
+        st.session_state[_METHODS] = known
+    return known
+
+
+def method_title(run: RunSummary) -> str:
+    """A run's method as papers write it; its name where the service has the method no more."""
+    method = methods().get(run.method)
+    return method.title if method else run.method
 
 
 def beginning(items: Iterator[_T], most: int) -> tuple[list[_T], bool]:

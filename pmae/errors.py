@@ -4,6 +4,7 @@
 
     PmaeError
     ├── SpecError               a spec that cannot be run: a field and what would be valid
+    ├── MethodError             a registered method that cannot be loaded
     ├── DataError               a data set that cannot be read
     │   ├── DatasetMissingError it is not where it was looked for; says how to get it
     │   ├── DatasetUnreadableError  this process may not read it; says who may
@@ -40,6 +41,10 @@ class SpecError(PmaeError, ValueError):
     def __init__(self, message: str, *, field: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
         self.field = field
+
+
+class MethodError(PmaeError):
+    """A method that an entry point registers and that cannot be loaded."""
 
 
 class QueryError(PmaeError):

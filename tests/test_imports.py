@@ -156,6 +156,8 @@ def test_folders_are_of_a_readable_size() -> None:
         "pmae.client",
         "pmae.cli.app",
         "pmae.metrics",
+        "pmae.methods.mae",
+        "pmae.methods.pmae",
         "pmae.spec",
         "dashboard.charts.drawing",
     ],

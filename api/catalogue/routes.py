@@ -26,6 +26,7 @@ from pmae.schema import (
     Readiness,
     WorkerView,
 )
+from pmae.schema.methods import MethodView
 from pmae.spec.messages import NO_NUL
 
 WorkerName = Annotated[
@@ -87,6 +88,18 @@ def read_preset(name: str, request: Request) -> PresetView:
         fields = [ProblemField(pointer=name, message=str(error)) for name in error.field]
         raise InvalidRequestError(str(error), fields=fields) from error
     return service.preset_view(preset, FAMILIES.get(whole.partition("?")[0]))
+
+
+@router.get(
+    "/methods",
+    response_model=list[MethodView],
+    tags=["catalogue"],
+    summary="List methods",
+    dependencies=[VIEWER],
+)
+def list_methods() -> list[MethodView]:
+    """The methods that a spec can name: what each masks, and how."""
+    return service.list_methods()
 
 
 @router.get(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -11,10 +13,15 @@ from api.queue.reconcile import present
 from api.runs.views import moment
 from pmae.data import locate
 from pmae.data.locate import Listed
+from pmae.errors import MethodError
 from pmae.presets import Family, Preset
 from pmae.schema import DatasetView, PresetParameter, PresetView, ProblemField, WorkerView
+from pmae.schema.methods import MethodView
 from pmae.settings import StorageSettings
 from pmae.spec import resolve
+from pmae.spec.methods import get_method, method_names
+
+_logger = logging.getLogger(__name__)
 
 
 def family_view(family: Family) -> PresetView:
@@ -43,6 +50,27 @@ def preset_view(preset: Preset, family: Family | None = None) -> PresetView:
             for parameter in parameters
         ],
     )
+
+
+def list_methods() -> list[MethodView]:
+    """The methods that are installed, the default first; one that cannot be loaded is left out."""
+    found = []
+    for name in method_names():
+        try:
+            method = get_method(name)
+        except MethodError as error:
+            _logger.warning("%s", error)
+            continue
+        found.append(
+            MethodView(
+                name=name,
+                title=method.title,
+                parts=method.parts_name,
+                strategies=list(method.strategies),
+                has_basis=method.default_basis is not None,
+            )
+        )
+    return found
 
 
 def list_datasets(settings: StorageSettings) -> list[DatasetView]:

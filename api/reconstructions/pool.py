@@ -178,6 +178,7 @@ def _wire(
         step=checkpoint.view.step,
         epoch=checkpoint.view.epoch,
         method=checkpoint.method,
+        parts=result.parts_name,
         seed=request.seed,
         ratio=result.ratio,
         masked_share=result.masked_share,

@@ -10,7 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 
 from api.db.tables import RunRow
+from api.http.errors import InvalidRequestError
+from pmae.schema import ProblemField
 from pmae.schema.run_query import RunQuery, parse_bound
+from pmae.spec.methods import method_names
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -18,6 +21,17 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+
+
+def check_method(query: RunQuery) -> None:
+    """Refuse to list the runs of a method that is not installed.
+
+    Raises:
+        InvalidRequestError: names the methods that are.
+    """
+    if query.method is not None and query.method not in method_names():
+        message = f"{query.method!r} is not installed; expected one of {', '.join(method_names())}"
+        raise InvalidRequestError(message, fields=[ProblemField(pointer="method", message=message)])
 
 
 def list_digest(query: RunQuery) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, load_only
 from api.db.tables import RunRow
 from api.http.pagination import not_a_cursor, read_cursor, write_cursor
 from api.http.parameters import LARGEST_INTEGER
-from api.runs.filters import conditions, list_digest, metric_value
+from api.runs.filters import check_method, conditions, list_digest, metric_value
 from api.runs.views import SUMMARY_COLUMNS, run_summary
 from pmae.schema import RunPage
 from pmae.schema.run_query import RunQuery
@@ -78,8 +78,9 @@ def list_runs(session: Session, query: RunQuery) -> RunPage:
     """Read one page of runs.
 
     Raises:
-        InvalidRequestError: the cursor is not of this list.
+        InvalidRequestError: the cursor is not of this list, or the method is not installed.
     """
+    check_method(query)
     sort = _sort_of(query.sort)
     rows_of = _ordered(select(RunRow), sort, descending=query.order == "desc")
     rows_of = rows_of.where(*conditions(query, session.get_bind().dialect.name))

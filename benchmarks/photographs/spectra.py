@@ -18,7 +18,7 @@ from pmae.data.transforms.floor import train_statistics
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.inference.pictures import columns_png
 from pmae.inference.reconstruct import Parts, panels
-from pmae.methods.objectives import ComponentObjective
+from pmae.methods.pmae import PMAE
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec, resolve
 from pmae.spec.parts.masking import Count
@@ -93,18 +93,18 @@ def draws(fitted: Fitted, ratio: float, count: Count, number: int = _DRAWS) -> T
         update={"ratio": ratio, "count": count, "scope": "image"}
     )
     noise = torch.Generator().manual_seed(0)
-    return ComponentObjective(fitted.basis).draw(number, masking, noise).masked
+    return PMAE(fitted.basis).draw(number, masking, noise).masked
 
 
 def masked_sheet(fitted: Fitted) -> bytes:
     """Draw crops with the visible and the masked part by each rule, as a PNG."""
     rows = torch.linspace(0, len(fitted.data.test) - 1, _SHOWN_CROPS).long()
     images = fitted.statistics.standardize(fitted.data.test.take(rows).images / 255)
-    objective = ComponentObjective(fitted.basis)
+    method = PMAE(fitted.basis)
     columns: list[tuple[str, list[np.ndarray]]] = []
     for count in get_args(Count):
         masked = draws(fitted, _SHOWN_RATIO, count, len(images))
-        target = objective.hidden_part(images, masked)
+        target = method.masked_projection(images, masked)
         parts = Parts(images, target, prediction=torch.zeros_like(target), masked=masked)
         pictures = panels(parts, fitted.statistics)
         if not columns:

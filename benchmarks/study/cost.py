@@ -11,7 +11,7 @@ import torch
 from pmae.basis.fit import fit_basis
 from pmae.data.registry import load_data
 from pmae.data.transforms.floor import train_statistics
-from pmae.methods.objectives import objective_for
+from pmae.methods.base import method_for
 from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 from pmae.training.module import PretrainModule
@@ -39,7 +39,7 @@ def _step(spec: ExperimentSpec) -> Callable[[int], None]:
     data = load_data(spec.dataset, StorageSettings())
     pixels, _ = train_statistics(data.train, spec.dataset.std_floor, spec.augmentation)
     basis = fit_basis(spec, data.train, pixels, lambda *_: None) if spec.basis else None
-    module = PretrainModule(spec, data, pixels, objective_for(spec, basis))
+    module = PretrainModule(spec, data, pixels, method_for(spec, basis))
     optimizer = module.configure_optimizers()
 
     def step(number: int) -> None:

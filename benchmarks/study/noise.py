@@ -21,7 +21,8 @@ from torch import Tensor
 
 from pmae.basis.basis import Basis
 from pmae.errors import PmaeError
-from pmae.methods.objectives import ComponentObjective, MaskedImages, Objective
+from pmae.methods.base import MaskedImages, Method
+from pmae.methods.pmae import PMAE
 from pmae.runs.events import EventWriter
 from pmae.runs.layout import RunDir
 from pmae.settings import StorageSettings
@@ -31,15 +32,15 @@ from pmae.training.run import run
 
 
 @dataclass(frozen=True)
-class NoiseObjective(ComponentObjective):
+class NoiseMethod(PMAE):
     """Predict the masked components from the whole image under noise of their energy."""
 
-    def mask(self, images: Tensor, masked: Tensor) -> MaskedImages:
+    def project(self, images: Tensor, masked: Tensor) -> MaskedImages:
         """The encoder sees the image plus noise.
 
         The noise is a function of the images alone, so of (seed, step), as a resumed run needs it.
         """
-        batch = super().mask(images, masked)
+        batch = super().project(images, masked)
         energy = (images - batch.visible).square().mean()
         digest = zlib.crc32(images.cpu().contiguous().numpy().tobytes())
         generator = torch.Generator().manual_seed(digest)
@@ -47,10 +48,10 @@ class NoiseObjective(ComponentObjective):
         return replace(batch, visible=images + noise * energy.sqrt())
 
 
-def noise_objective(_spec: ExperimentSpec, basis: Basis | None) -> Objective:
-    """The control's objective; ``basis`` on the model's device."""
+def noise_method(_spec: ExperimentSpec, basis: Basis | None) -> Method:
+    """The control; ``basis`` on the model's device."""
     assert basis is not None, "the control needs a basis to draw components of"
-    return NoiseObjective(basis)
+    return NoiseMethod(basis)
 
 
 def main() -> int:
@@ -68,7 +69,7 @@ def main() -> int:
     lease.path.mkdir()
     events = EventWriter(lease.events)
     try:
-        run(run_dir, lease, spec, StorageSettings(), events, stop, make_objective=noise_objective)
+        run(run_dir, lease, spec, StorageSettings(), events, stop, make_method=noise_method)
     except StopRequested:
         return EXIT_STOPPED
     except PmaeError as error:

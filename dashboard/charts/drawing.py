@@ -296,7 +296,7 @@ def spectrum(facts: Spectrum, *, color: str, cumulative: bool) -> alt.Chart:
 
 def residuals(result: Reconstruction, *, color: str) -> alt.Chart:
     """The mean squared residual of each masked component or patch, above it that of its target."""
-    part = "component" if result.method == "pmae" else "patch"
+    part = "component" if result.parts == "components" else "patch"
     found = result.residuals
     shown = _thinned(len(found.index))
     index = np.asarray(found.index)[shown]

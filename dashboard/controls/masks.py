@@ -9,9 +9,10 @@ from typing import Any
 import streamlit as st
 
 from pmae.schema import Run
+from pmae.schema.methods import MethodView
 from pmae.schema.number_ranges import NumbersError, parse_parts
 from pmae.spec import ExperimentSpec, MaskingSpec
-from pmae.spec.parts.masking import RATIO_MODES, strategies
+from pmae.spec.parts.masking import RATIO_MODES, on_dataset
 
 CHOSEN = "chosen"
 """Choice that masks exactly what the reader lists."""
@@ -76,16 +77,17 @@ def take(run_id: str, came: Mapping[str, str]) -> None:
         state[_key("ratio", run_id)] = int(percent)
 
 
-def choose(run: Run) -> MaskChoice:
-    """Draw the controls.
+def choose(run: Run, method: MethodView) -> MaskChoice:
+    """Draw the controls for a run of ``method``.
 
     Raises:
         NumbersError: the list of numbers cannot be read.
     """
     trained = _trained(run)
-    parts = "components" if run.method == "pmae" else "patches"
-    options = {
-        name: _LABELS.get(name, f"Random {parts}") for name in strategies(run.method, run.dataset)
+    parts = method.parts
+    options: dict[str, str] = {
+        name: _LABELS.get(name, f"Random {parts}")
+        for name in on_dataset(method.strategies, run.dataset)
     }
     strategy = _select(
         "Masked",
@@ -98,7 +100,7 @@ def choose(run: Run) -> MaskChoice:
         return _chosen(run, parts, address)
     fields: dict[str, Any] = {"strategy": strategy, "scope": trained.scope}
     what: str | None = "patches"
-    if run.method == "pmae":
+    if parts == "components":
         what = _count(run, fields, address)
     elif strategy == "segmentation":
         what = _of_objects(run, fields, address)

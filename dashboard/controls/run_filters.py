@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, get_args
 
@@ -13,7 +14,6 @@ from pmae.schema.run_query import Order, RunQuery, run_query
 
 _STATES = get_args(RunState)
 _KINDS: dict[str, RunKind] = {"Pretraining": "pretrain", "Evaluation": "evaluate"}
-_METHODS = {"PMAE": "pmae", "MAE": "mae"}
 _NEWEST = "Newest first"
 _ORDERS: dict[str, tuple[str, Order]] = {
     _NEWEST: ("created", "desc"),
@@ -32,10 +32,11 @@ _ORDERS: dict[str, tuple[str, Order]] = {
 }
 
 
-def choose(datasets: list[str]) -> RunQuery:
+def choose(*, methods: Mapping[str, str], datasets: list[str]) -> RunQuery:
     """Draw the controls.
 
     Args:
+        methods: names of the methods to choose from, by title.
         datasets: names to choose from; another can be written.
 
     Raises:
@@ -44,7 +45,7 @@ def choose(datasets: list[str]) -> RunQuery:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         state = st.segmented_control("State", _STATES, key="state", bind="query-params")
         kind = st.segmented_control("Kind", list(_KINDS), key="kind", bind="query-params")
-        method = st.segmented_control("Method", list(_METHODS), key="method", bind="query-params")
+        method = st.segmented_control("Method", list(methods), key="method", bind="query-params")
         dataset = st.selectbox(
             "Data set",
             datasets,
@@ -72,7 +73,7 @@ def choose(datasets: list[str]) -> RunQuery:
     return run_query(
         state=state,
         kind=_KINDS[kind] if kind else None,
-        method=_METHODS[method] if method else None,
+        method=methods[method] if method else None,
         dataset=dataset,
         text=text,
         sort=sort,

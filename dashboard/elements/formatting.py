@@ -16,7 +16,6 @@ _FEATURES = {
     "untrained_encoder": "untrained encoder",
     "raw_pixels": "raw pixels",
 }
-_METHODS = {"pmae": "PMAE", "mae": "MAE"}
 
 
 def duration(seconds: float) -> str:
@@ -92,14 +91,9 @@ def epoch(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def method(name: str) -> str:
-    """The method as papers write it."""
-    return _METHODS.get(name, name)
-
-
-def run_label(run: RunSummary) -> str:
-    """A run in a list to choose from. Never changes while the run lives."""
-    return f"#{run.number} {run.name} ({method(run.method)}, {run.dataset})"
+def run_label(run: RunSummary, method: str) -> str:
+    """A run in a list to choose from, with its method's title; it never changes."""
+    return f"#{run.number} {run.name} ({method}, {run.dataset})"
 
 
 def checkpoint_label(checkpoint: Checkpoint) -> str:

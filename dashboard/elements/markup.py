@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from dashboard.elements import formatting
 from dashboard.elements.palette import STATE_COLORS, run_color
-from pmae.schema import Evaluation, Progress, RunState, RunSummary
+from pmae.schema import Evaluation, Progress, Run, RunState
+from pmae.spec import ExperimentSpec
 
 STAGES = ("data", "basis", "pretrain", "probe")
 
@@ -60,14 +61,14 @@ def progress_words(progress: Progress) -> str:
     return " · ".join(words)
 
 
-def stages(run: RunSummary) -> Markup:
+def stages(run: Run) -> Markup:
     """The stages of a run, with those passed, the one it is in, and those to come."""
     passed = run.state == "succeeded"
     current = run.progress.stage if not passed else None
     at = STAGES.index(current) if current in STAGES else (len(STAGES) if passed else -1)
-    absent = set() if run.method == "pmae" else {"basis"}
-    if run.kind == "evaluate":
-        absent = {"basis", "pretrain"}
+    absent = {"basis", "pretrain"}
+    if isinstance(run.spec, ExperimentSpec):
+        absent = {"basis"} if run.spec.basis is None else set()
     names = tuple(name for name in STAGES if name not in absent)
     return Markup('<span class="pm-stages">{}</span>').format(
         joined(

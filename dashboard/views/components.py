@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import address
 from dashboard.charts import drawing
-from dashboard.connection import client
+from dashboard.connection import client, methods
 from dashboard.controls.run_choice import choose_run
 from dashboard.elements import formatting, markup
 from dashboard.elements.palette import run_color
@@ -37,7 +37,9 @@ def show() -> None:
     if came is not None:
         st.session_state[_RUN] = came.get("run")
     with st.container(width=460):
-        run = choose_run(key=_RUN, method="pmae")
+        run = choose_run(
+            key=_RUN, methods=[name for name, method in methods().items() if method.has_basis]
+        )
     if run is None:
         return
     address.note(PAGE, {"run": run.id})

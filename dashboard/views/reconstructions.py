@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from dashboard import address
 from dashboard.charts import drawing
-from dashboard.connection import client, live, refresh_seconds
+from dashboard.connection import client, live, methods, refresh_seconds
 from dashboard.controls import images, masks
 from dashboard.controls.run_choice import choose_run
 from dashboard.elements import formatting
@@ -91,7 +91,11 @@ def _controls() -> Choice | None:
         return None
     run = client().run(chosen.id)
     checkpoint = _choose_checkpoint(run)
-    mask = _attempt(lambda: masks.choose(run))
+    method = methods().get(run.method)
+    if method is None:
+        st.info(f"The service has no method {run.method} any more, so nothing can be masked by it.")
+        return None
+    mask = _attempt(lambda: masks.choose(run, method))
     st.session_state.setdefault(_SEED, 0)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         nothing_drawn = mask is not None and not mask.drawn
@@ -180,7 +184,7 @@ def _grid(choice: Choice) -> None:
             raise
         return
     masked = formatting.percent(result.masked_share)
-    if result.method == "pmae":
+    if result.parts == "components":
         what = (
             f"{masked} of the variance masked, {result.num_masked} of {result.num_total} components"
         )

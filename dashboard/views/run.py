@@ -11,7 +11,14 @@ from markupsafe import Markup
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.charts import drawing, probe_curves
-from dashboard.connection import beginning, client, download_urls, live, refresh_seconds
+from dashboard.connection import (
+    beginning,
+    client,
+    download_urls,
+    live,
+    method_title,
+    refresh_seconds,
+)
 from dashboard.elements import formatting, markup
 from dashboard.elements.links import clicked_link
 from dashboard.elements.palette import STATE_COLORS, run_color
@@ -21,6 +28,7 @@ from dashboard.views import evaluations, run_details
 from dashboard.views.run_change import edit
 from pmae.metrics import FIGURES, METRICS
 from pmae.schema import TERMINAL_STATES, Checkpoint, Run
+from pmae.spec import ExperimentSpec
 
 MAX_POINTS = 400
 MOST_CHECKPOINTS = 30
@@ -66,7 +74,7 @@ def _title(run: Run) -> None:
                 markup.swatch(run.number),
                 run.number,
                 run.name,
-                formatting.method(run.method),
+                method_title(run),
                 run.dataset if run.kind == "pretrain" else evaluations.subject(run),
                 markup.joined(Markup('<span class="pm-tag">{}</span>').format(t) for t in run.tags),
                 Markup('<span class="pm-tag">pinned</span>') if run.pinned else "",
@@ -85,7 +93,7 @@ def _title(run: Run) -> None:
         if run.parent_id:
             st.page_link(run_page(), label="Pretraining", query_params=chosen)
         st.page_link(reconstructions_page(), label="Reconstructions", query_params=chosen)
-        if run.method == "pmae":
+        if isinstance(run.spec, ExperimentSpec) and run.spec.basis is not None:
             st.page_link(components_page(), label="Components", query_params=chosen)
         if run.kind == "pretrain" and may_submit():
             evaluations.ask(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from markupsafe import Markup
 
-from dashboard.connection import LIVE_SECONDS, client, live
+from dashboard.connection import LIVE_SECONDS, client, live, method_title, methods
 from dashboard.controls import run_filters
 from dashboard.elements import formatting, markup
 from dashboard.elements.links import clicked_link
@@ -34,7 +34,10 @@ _HEAD = (
 def show() -> None:
     """Draw the page."""
     try:
-        chosen = run_filters.choose([dataset.name for dataset in client().datasets()])
+        chosen = run_filters.choose(
+            methods={method.title: method.name for method in methods().values()},
+            datasets=[dataset.name for dataset in client().datasets()],
+        )
     except QueryError as error:
         st.error(str(error))
         return
@@ -110,7 +113,7 @@ def _row(run: RunSummary) -> Markup:
         online=formatting.newest(run.last_metrics, *ONLINE_PROBE),
         top1=_share(run.top1),
         kind="evaluation · " if run.kind == "evaluate" else "",
-        method=formatting.method(run.method),
+        method=method_title(run),
         dataset=run.dataset,
         time=_time(run),
     )

@@ -8,8 +8,10 @@ from pydantic import TypeAdapter
 from pmae.client.connection import Connection, path_of
 from pmae.client.errors import api_error
 from pmae.schema import DatasetView, PresetView, Queue, Readiness, WorkerView
+from pmae.schema.methods import MethodView
 
 _PRESETS = TypeAdapter(list[PresetView])
+_METHODS = TypeAdapter(list[MethodView])
 _DATASETS = TypeAdapter(list[DatasetView])
 _WORKERS = TypeAdapter(list[WorkerView])
 
@@ -24,6 +26,10 @@ class ServiceMethods(Connection):
     def preset(self, name: str) -> PresetView:
         """One named spec."""
         return self._read(self._send("GET", path_of("presets", name)), PresetView)
+
+    def methods(self) -> list[MethodView]:
+        """The methods that a spec can name: what each masks, and how."""
+        return self._read(self._send("GET", "/methods"), _METHODS)
 
     def datasets(self) -> list[DatasetView]:
         """The data sets that a spec can name, and whether their files are there."""

@@ -21,7 +21,7 @@ from pmae.errors import BasisError, ImageError, SpecError
 from pmae.evaluate.features import FeatureKind, encode_blocks
 from pmae.inference.reconstruct import Parts, ReconstructionResult, panels, reconstruct
 from pmae.masking import Selection
-from pmae.methods.objectives import ComponentObjective, Draw, Objective, objective_for
+from pmae.methods.base import MaskSample, Method, method_for
 from pmae.methods.residuals import MeanSquares
 from pmae.models.autoencoder import MaskedAutoencoder
 from pmae.runs.checkpoints import (
@@ -102,7 +102,7 @@ class LoadedModel:
         """Move the model and return itself; inputs may be on any device, results are on the CPU."""
         if self.device != torch.device(device):
             self.model.to(device)
-            self.__dict__.pop("objective", None)  # its basis is where the model was
+            self.__dict__.pop("method", None)  # its basis is where the model was
         return self
 
     @cached_property
@@ -129,14 +129,14 @@ class LoadedModel:
         )
 
     @cached_property
-    def objective(self) -> Objective:
-        """The run's objective: its masks and loss, on the model's device.
+    def method(self) -> Method:
+        """The run's method, on the model's device.
 
         Raises:
             BasisError: see :attr:`basis`.
         """
         basis = self.basis
-        return objective_for(self.spec, None if basis is None else basis.to(self.device))
+        return method_for(self.spec, None if basis is None else basis.to(self.device))
 
     def preprocess(self, images: Tensor | np.ndarray) -> Tensor:
         """Standardise images as in training.
@@ -286,7 +286,8 @@ class LoadedModel:
             ratio=draw.ratio,
             masked_share=draw.masked_share,
             num_masked=int(squares.masked[0].sum()),
-            num_total=self.objective.num_total,
+            num_total=self.method.num_total,
+            parts_name=self.method.parts_name,
         )
 
     def resolved_masking(self, masking: MaskingSpec | None) -> MaskingSpec:
@@ -301,20 +302,22 @@ class LoadedModel:
             return self.spec.masking
         masking = masking_like(masking, self.spec.masking)
         masking = resolve(self.spec.model_copy(update={"masking": masking})).masking
-        if isinstance(self.objective, ComponentObjective):
-            check_reach(masking, self.objective.basis)
+        if self.basis is not None:
+            check_reach(masking, self.basis)
         return masking
 
-    def _predict(self, images: Tensor | np.ndarray, draw: Draw) -> tuple[Parts, MeanSquares]:
+    def _predict(self, images: Tensor | np.ndarray, draw: MaskSample) -> tuple[Parts, MeanSquares]:
         pixels = self.preprocess(check_pixels(images, self.image_shape).to(self.device))
         masked = draw.masked.to(self.device)
-        parts, squares = reconstruct(self.model, self.objective, pixels, masked)
+        parts, squares = reconstruct(self.model, self.method, pixels, masked)
         return parts.cpu(), squares.cpu()
 
-    def _draw(self, batch: int, object_masks: Tensor | None, **mask: Unpack[MaskOptions]) -> Draw:
+    def _draw(
+        self, batch: int, object_masks: Tensor | None, **mask: Unpack[MaskOptions]
+    ) -> MaskSample:
         """Draw or select the mask of each image of a batch."""
         given = {"components": mask.get("components"), "patches": mask.get("patches")}
-        own = self.objective.parts_name
+        own = self.method.parts_name
         for name, selection in given.items():
             if selection is not None and name != own:
                 raise SpecError(
@@ -322,7 +325,7 @@ class LoadedModel:
                     field=(name,),
                 )
         if (selection := given[own]) is not None:
-            return self.objective.given(selection, batch)
+            return self.method.select(selection, batch)
         masking = self.resolved_masking(mask.get("masking"))
         if masking.needs_object_masks and object_masks is None:
             raise SpecError(
@@ -331,7 +334,7 @@ class LoadedModel:
                 field=("masking", "strategy"),
             )
         noise = generator(mask.get("seed", 0), "reconstruct")
-        return self.objective.draw(batch, masking, noise, object_masks)
+        return self.method.draw(batch, masking, noise, object_masks)
 
 
 def load_model(

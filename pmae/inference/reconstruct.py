@@ -15,9 +15,10 @@ from torch import Tensor
 
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.inference.pictures import diverging, intensity
-from pmae.methods.objectives import Objective
+from pmae.methods.base import Method
 from pmae.methods.residuals import MeanSquares
 from pmae.models.autoencoder import MaskedAutoencoder
+from pmae.spec.base import PartsName
 
 PANELS = ("original", "visible", "target", "prediction", "full", "error")
 
@@ -70,6 +71,7 @@ class ReconstructionResult:
         masked_share: fraction of the variance, or of the patches, that was masked.
         num_masked: components or patches masked in the first image.
         num_total: components or patches there are.
+        parts_name: ``components`` or ``patches``.
     """
 
     panels: dict[str, np.ndarray]
@@ -80,33 +82,34 @@ class ReconstructionResult:
     masked_share: float
     num_masked: int
     num_total: int
+    parts_name: PartsName
 
 
 @torch.no_grad()
 def reconstruct(
-    model: MaskedAutoencoder, objective: Objective, images: Tensor, masked: Tensor
+    model: MaskedAutoencoder, method: Method, images: Tensor, masked: Tensor
 ) -> tuple[Parts, MeanSquares]:
     """Reconstruct any images under any mask.
 
     Args:
         model: in eval mode.
-        objective: on the model's device.
+        method: on the model's device.
         images: ``(n, channels, height, width)``, standardised.
         masked: bool, True = masked: ``(num_total,)`` or ``(n, num_total)``.
 
     Returns:
         The parts, and the mean squares of each component or patch.
     """
-    batch = objective.mask(images, masked)
-    prediction, _ = objective.predict(model, batch)
-    residual, target = objective.mean_squares(prediction, batch)
+    batch = method.project(images, masked)
+    prediction, _ = method.predict(model, batch)
+    residual, target = method.mean_squares(prediction, batch)
     parts = Parts(
         original=images,
-        target=objective.hidden_part(images, masked),
-        prediction=objective.hidden_part(objective.standardized(prediction, batch), masked),
+        target=method.masked_projection(images, masked),
+        prediction=method.masked_projection(method.standardized(prediction, batch), masked),
         masked=masked.expand_as(residual),
     )
-    return parts, MeanSquares(residual, target, parts.masked, objective.bands)
+    return parts, MeanSquares(residual, target, parts.masked, method.bands)
 
 
 def panels(parts: Parts, statistics: PixelStatistics) -> dict[str, np.ndarray]:

@@ -10,11 +10,13 @@ from pmae.masking.chosen import Selection, chosen_mask, selection_of
 from pmae.masking.components import (
     block_component_mask,
     bottom_component_mask,
+    draw_component_masks,
     random_component_mask,
     top_component_mask,
 )
 from pmae.masking.objects import (
     background_patch_mask,
+    draw_object_masks,
     object_patch_mask,
     objects_in_patches,
 )
@@ -27,6 +29,8 @@ __all__ = [
     "block_component_mask",
     "bottom_component_mask",
     "chosen_mask",
+    "draw_component_masks",
+    "draw_object_masks",
     "draw_ratios",
     "masked_variance",
     "num_masked_for_ratio",

@@ -12,11 +12,40 @@ import torch
 from torch import Tensor
 
 from pmae.masking.order import CHUNK_VALUES, mask_first, random_order
-from pmae.masking.ratios import num_masked_for_ratio, num_masked_of
-from pmae.spec.parts.masking import Count
+from pmae.masking.ratios import draw_ratios, num_masked_for_ratio, num_masked_of
+from pmae.spec.parts.masking import Count, MaskingSpec
 
 _TOLERANCE = 1e-9
 """Rounding error to allow when a sum of variance ratios is compared with a ratio."""
+
+
+def draw_component_masks(
+    explained_variance_ratio: Tensor, masking: MaskingSpec, generator: torch.Generator, batch: int
+) -> tuple[Tensor, Tensor]:
+    """Draw the masks of a batch by any strategy.
+
+    Args:
+        explained_variance_ratio: ``(num_components,)`` float64, descending.
+        masking: resolved.
+        generator: on the CPU.
+        batch: number of images.
+
+    Returns:
+        The masks, bool ``(num_components,)`` for the whole batch or ``(batch, num_components)``,
+        by ``masking.scope``; and the requested ratios, ``(1,)`` or ``(batch,)`` float64.
+    """
+    variance, per_image, count = explained_variance_ratio, masking.scope == "image", masking.count
+    assert count or masking.ratio_of == "components", "the masking is not resolved"
+    low, high = masking.ratio_range
+    ratios = draw_ratios((low, high), batch if per_image and low < high else 1, generator)
+    if masking.strategy == "top":
+        masked = top_component_mask(variance, ratios, count=count)
+    elif masking.strategy == "bottom":
+        masked = bottom_component_mask(variance, ratios, count=count)
+    else:
+        draw = random_component_mask if masking.strategy == "random" else block_component_mask
+        masked = draw(variance, ratios, generator, count=count, batch=batch if per_image else 1)
+    return masked if per_image else masked[0], ratios
 
 
 def random_component_mask(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pmae.masking.ratios import draw_ratios
 from pmae.models.patches import patchify
-from pmae.spec.parts.masking import SegmentationMode
+from pmae.spec.parts.masking import MaskingSpec, SegmentationMode
 
 _NUM_OBJECTS = 256
 """Values that a pixel of an object mask can have, including 0 for no object."""
@@ -31,6 +32,29 @@ def objects_in_patches(object_masks: Tensor, patch_size: int) -> Tensor:
     numbers = patchify(object_masks[:, None], patch_size)
     shown = torch.zeros(*numbers.shape[:2], _NUM_OBJECTS, dtype=torch.bool, device=numbers.device)
     return shown.scatter_(2, numbers.long(), value=True)[:, :, 1:]
+
+
+def draw_object_masks(
+    shown: Tensor, masking: MaskingSpec, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw the masks of a batch by its objects, according to ``masking.predict`` and ``mode``.
+
+    Args:
+        shown: bool ``(batch, num_patches, num_objects)``, on the CPU.
+        masking: resolved, with strategy segmentation.
+        generator: on the CPU.
+
+    Returns:
+        The masks, bool ``(batch, num_patches)``, and the requested ratios, ``(batch,)`` float64;
+        for a mode without a ratio ``(1,)``, which is not used.
+    """
+    assert masking.mode
+    assert masking.predict, "the masking is not resolved"
+    ratios = torch.ones(1, dtype=torch.float64)
+    if masking.ratio is not None:
+        ratios = draw_ratios(masking.ratio_range, len(shown), generator)
+    draw = object_patch_mask if masking.predict == "object" else background_patch_mask
+    return draw(shown, masking.mode, ratios, generator), ratios
 
 
 def object_patch_mask(

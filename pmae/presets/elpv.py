@@ -15,7 +15,6 @@ from pmae.spec import (
     KnnSpec,
     LinearProbeSpec,
     MaskingSpec,
-    Method,
     ModelSpec,
     OptimizerSpec,
     ScheduleSpec,
@@ -24,7 +23,7 @@ from pmae.spec import (
 _EXPECT = "not measured yet; hard: untrained encoder and raw pixels are probed for comparison"
 
 
-def _preset(method: Method, ratio: float, what: str, minutes: int) -> Preset:
+def _preset(method: str, ratio: float, what: str, minutes: int) -> Preset:
     name = f"elpv_{method}"
     baselines = ("raw_pixels", "untrained_encoder")
     return Preset(

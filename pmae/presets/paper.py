@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from pmae.errors import SpecError
 from pmae.presets.family import Family, Parameter
 from pmae.presets.preset import Preset
-from pmae.report.published import DATASETS, RANDOM_RATIO, SOURCE, published_top1
+from pmae.report.published import DATASETS, METHODS, RANDOM_RATIO, SOURCE, STD, published_top1
 from pmae.spec import (
     SHORT_PROTOCOL_NAMES,
     EvaluationSpec,
@@ -28,7 +28,7 @@ from pmae.spec import (
 )
 from pmae.spec.catalog import dataset_facts
 from pmae.spec.estimate import num_parameters, steps_per_epoch
-from pmae.spec.parts.masking import DEFAULT_MAE_RATIO, DEFAULT_PMAE_RATIO, RATIO_MODES
+from pmae.spec.parts.masking import RATIO_MODES
 from pmae.spec.sizes import known_train_images
 
 _DATASETS = (*DATASETS, "clevr", "imagenet")
@@ -37,6 +37,9 @@ _OTHER_BATCH = 512
 _HEADS = 12
 """Heads of all ViTs in the public code: ViT-T has 12 of width 16 there, instead of 3 of 64."""
 _RATIO = re.compile(r"0?\.[0-9]{1,6}(-0?\.[0-9]{1,6})?")
+_RATIOS = {"pmae": 0.2, "mae": 0.75}
+_COUNTS = {"pmae": {"count": "reference"}, "mae": {}}
+"""By method: the default ratio, and the public code's rule for a fraction of the variance."""
 _MASKING = ("strategy", "ratio_of", "count", "scope", "predict", "mode")
 """Parameters that are fields of the masking with the same names."""
 _FIELDS = {
@@ -55,7 +58,7 @@ PARAMETERS = (
         "ratio",
         "fraction masked, or a range to draw it from for each batch",
         form="a number above 0 and below 1 of up to six decimals, or two as 0.1-0.9",
-        default=f"{DEFAULT_PMAE_RATIO}, mae: {DEFAULT_MAE_RATIO}",
+        default="{pmae}, mae: {mae}".format_map(_RATIOS),
     ),
     Parameter(
         "strategy",
@@ -143,8 +146,8 @@ def _fields(
     masking: dict[str, Any] = {part: values[part] for part in _MASKING if part in values}
     if ratio is not None:
         masking["ratio"] = ratio if len(ratio) > 1 else ratio[0]
-    if values["method"] == "pmae" and values.get("ratio_of") != "components":
-        masking.setdefault("count", "reference")
+    if values.get("ratio_of") != "components":
+        masking = _COUNTS[values["method"]] | masking
     model: dict[str, Any] = {"num_heads": _HEADS}
     if "model" in values:
         model["preset"] = values["model"]
@@ -173,16 +176,15 @@ def _ratio(values: Mapping[str, str]) -> tuple[float, ...] | None:
     """One number, or the ends of a range; None where the objects determine how much is masked."""
     text = values.get("ratio")
     if text is None:
-        if values["method"] == "pmae":
-            return (DEFAULT_PMAE_RATIO,)
+        ratio = _RATIOS[values["method"]]
         if values.get("strategy") != "segmentation":
-            return (DEFAULT_MAE_RATIO,)
+            return (ratio,)
         taking = RATIO_MODES["object" if values.get("predict") == "object" else "background"]
-        return (DEFAULT_MAE_RATIO,) if values.get("mode") in taking else None
-    ratio = tuple(map(float, text.split("-"))) if _RATIO.fullmatch(text) else (0.0,)
-    if not 0 < ratio[0] <= ratio[-1] < 1:
+        return (ratio,) if values.get("mode") in taking else None
+    ends = tuple(map(float, text.split("-"))) if _RATIO.fullmatch(text) else (0.0,)
+    if not 0 < ends[0] <= ends[-1] < 1:
         raise PAPER.error("ratio", f"ratio={text!r}; expected {_PARAMETER['ratio'].form}")
-    return ratio
+    return ends
 
 
 def _of_parameter(error: SpecError, values: Mapping[str, str]) -> SpecError:
@@ -213,7 +215,7 @@ def _summary(said: Mapping[str, str]) -> str:
     title = dataset_facts(said["dataset"]).title.partition(" (")[0]
     at = f" at {said['ratio']}" if "ratio" in said else ""
     others = ", ".join(f"{name} {value}" for name, value in said.items() if name not in _ALWAYS)
-    return f"{said['method'].upper()} on {title}{at}{', ' if others else ''}{others}."
+    return f"{METHODS[said['method']]} on {title}{at}{', ' if others else ''}{others}."
 
 
 def _cost(resolved: ExperimentSpec) -> str:
@@ -238,7 +240,7 @@ def _expect(said: Mapping[str, str], resolved: ExperimentSpec) -> str:
     if isinstance(ratio, tuple):
         row = "rd" if ratio == RANDOM_RATIO else None
     else:
-        row = "std" if (method, ratio) == ("mae", DEFAULT_MAE_RATIO) else "ocl"
+        row = "std" if (method, ratio) == STD else "ocl"
     if row is None:
         return "no published figure; not measured here"
     figures = published_top1(method, row, said["dataset"])

@@ -14,6 +14,10 @@ DATASETS = ("cifar10", "tiny_imagenet", "dermamnist", "bloodmnist", "pathmnist")
 PROBES = ("linear", "mlp", "finetune")
 ROWS = (("mae", "std"), ("mae", "ocl"), ("pmae", "ocl"), ("mae", "rd"), ("pmae", "rd"))
 """Method and ratio: ``std`` 0.75, ``ocl`` the best for the task, ``rd`` drawn for each batch."""
+METHODS = {"pmae": "PMAE", "mae": "MAE"}
+"""The paper's names for its methods."""
+STD = ("mae", 0.75)
+"""Method and ratio of ``std``."""
 RANDOM_RATIO = (0.1, 0.9)
 """Range of the ratio of ``rd``."""
 _TOP1 = {

@@ -18,12 +18,10 @@ from typing import Any
 
 from pmae.evaluate.results import mean_and_std
 from pmae.report.collect import Measured
-from pmae.report.published import PROBES, RANDOM_RATIO, ROWS, SOURCE, published
+from pmae.report.published import METHODS, PROBES, RANDOM_RATIO, ROWS, SOURCE, STD, published
 from pmae.spec import SHORT_PROTOCOL_NAMES, MaskingSpec
 
-_STD_RATIO = 0.75
 _PROTOCOLS = (*PROBES, "knn")
-_METHODS = {"pmae": "PMAE", "mae": "MAE"}
 _Cell = tuple[str, str, str, str]
 """Protocol, method, variant and data set."""
 NOT_COMPARABLE = (
@@ -75,7 +73,7 @@ def variants(method: str, masking: MaskingSpec) -> tuple[str, ...]:
     low, high = masking.ratio_range
     if low < high:
         return ("rd",) if (low, high) == RANDOM_RATIO else ()
-    return ("std", "ocl") if method == "mae" and low == _STD_RATIO else ("ocl",)
+    return ("std", "ocl") if (method, low) == STD else ("ocl",)
 
 
 def measured_rows(runs: Iterable[Measured]) -> list[Row]:
@@ -98,12 +96,15 @@ def _measured_rows(runs: Iterable[Measured], make: _MakeRow) -> list[Row]:
         for variant in variants(run.method, run.masking):
             cells[run.protocol, run.method, variant, run.dataset].append(run)
     rows = [make(cell, found) for cell, found in cells.items()]
-    order = {(protocol, *row): n for n, (protocol, row) in enumerate(_rows())}
-    return sorted(rows, key=lambda row: (order[row.protocol, row.method, row.variant], row.dataset))
+    order = {row: n for n, row in enumerate(_rows(rows))}
+    return sorted(rows, key=lambda r: (order[r.protocol, r.method, r.variant], r.dataset))
 
 
-def _rows() -> Iterator[tuple[str, tuple[str, str]]]:
-    return ((protocol, row) for protocol in _PROTOCOLS for row in ROWS)
+def _rows(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
+    """List protocol, method and variant of each line: the paper's, then those of other methods."""
+    papers = [(protocol, *row) for protocol in _PROTOCOLS for row in ROWS]
+    found = {(row.protocol, row.method, row.variant) for row in rows}
+    return [*papers, *sorted(found.difference(papers))]
 
 
 def _row(cell: _Cell, found: Sequence[Measured]) -> Row:
@@ -236,10 +237,10 @@ def _grid(rows: Sequence[Row], write: Any) -> tuple[list[str], list[list[str]]]:
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     cells = {(row.protocol, row.method, row.variant, row.dataset): row for row in rows}
     body = []
-    for protocol, (method, variant) in _rows():
+    for protocol, method, variant in _rows(rows):
         found = [cells.get((protocol, method, variant, dataset)) for dataset in datasets]
         if any(found):
-            name = f"{_METHODS[method]} {variant}"
+            name = f"{METHODS.get(method, method)} {variant}"
             body.append(
                 [
                     SHORT_PROTOCOL_NAMES[protocol],
@@ -270,9 +271,9 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     for row in measured:
         if row.candidates and row.candidates > 1:
             ratio = "" if row.ratio is None else f", ratio {row.ratio:g}"
+            name = f"{METHODS.get(row.method, row.method)} {row.variant}"
             notes.append(
-                f"{SHORT_PROTOCOL_NAMES[row.protocol]}, {_METHODS[row.method]} {row.variant}, "
-                f"{row.dataset}: "
+                f"{SHORT_PROTOCOL_NAMES[row.protocol]}, {name}, {row.dataset}: "
                 f"the best on validation of {row.candidates} configurations{ratio}."
             )
     return notes

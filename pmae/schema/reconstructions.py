@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pmae.spec import MaskingSpec
+from pmae.spec.base import PartsName
 
 MOST_RESIDUALS = 2048
 """Residuals that an answer holds; of 12,288 components the rest has hardly any variance."""
@@ -258,6 +259,7 @@ class Reconstruction(_Answer):
     step: int
     epoch: float
     method: str
+    parts: PartsName = Field(description="What the method masks.")
     seed: int
     ratio: float | None = Field(
         description="The ratio asked for, drawn if the masking gives a range (the images' mean); "

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from pmae.errors import QueryError
 from pmae.metrics import METRICS, unknown_metric
 from pmae.schema import MOST_IN_A_PAGE, RunKind, RunState
-from pmae.spec import Method
+from pmae.spec import MethodName
 from pmae.spec.messages import NO_NUL, faults, with_message
 
 DEFAULT_LIMIT = 50
@@ -112,7 +112,7 @@ class RunQuery(BaseModel):
         default=(), description="Only runs in one of these states: with commas, or repeated."
     )
     kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
-    method: Method | None = Field(default=None, description="Only this method.")
+    method: MethodName | None = Field(default=None, description="Only this method.")
     dataset: FilterText | None = Field(default=None, description="Only this data set.")
     tag: Annotated[tuple[FilterText, ...], _OneOrMore] = Field(
         default=(),

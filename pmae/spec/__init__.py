@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from pmae.spec.base import SpecModel
 from pmae.spec.evaluate import EvaluateSpec, EvaluationRequest, resolve_evaluate
-from pmae.spec.experiment import ExperimentSpec, Method, resolve
+from pmae.spec.experiment import ExperimentSpec, resolve
+from pmae.spec.methods import MethodName
 from pmae.spec.parts.basis import BasisSpec
 from pmae.spec.parts.checkpoint import CheckpointSpec
 from pmae.spec.parts.dataset import DatasetSpec
@@ -48,7 +49,7 @@ __all__ = [
     "LinearProbeSpec",
     "LossSpec",
     "MaskingSpec",
-    "Method",
+    "MethodName",
     "MlpProbeSpec",
     "ModelSpec",
     "MonitorSpec",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pmae.spec import ExperimentSpec
 from pmae.spec.base import resolved
+from pmae.spec.methods import get_method
 
 _FLOAT = 4
 """Bytes of a weight, a gradient or a moment: fp32 even where the model computes in bf16."""
@@ -118,12 +119,13 @@ def _kept_by_block(width: int, mlp_ratio: float) -> int:
 
 
 def _visible(spec: ExperimentSpec, patches: int) -> int:
-    """Maximal number of patches that the encoder sees: with MAE only the visible ones.
+    """Maximal number of patches that the encoder sees: all, or only the visible ones.
 
     Object masks may leave all but one visible.
     """
     ratio = spec.masking.ratio
-    if spec.method == "pmae" or ratio is None or spec.masking.needs_object_masks:
+    sees_all = get_method(spec.method).encoder_sees_all
+    if sees_all or ratio is None or spec.masking.needs_object_masks:
         return patches
     return math.ceil(patches * (1 - (ratio[0] if isinstance(ratio, tuple) else ratio)))
 

@@ -9,12 +9,13 @@ from pydantic import Field, model_validator
 from pmae.errors import SpecError
 from pmae.spec.base import PositiveInt, SpecModel, Tag, resolved
 from pmae.spec.catalog import dataset_facts
-from pmae.spec.parts.basis import BasisSpec, resolve_basis
+from pmae.spec.methods import DEFAULT_METHOD, MethodName, get_method
+from pmae.spec.parts.basis import BasisSpec
 from pmae.spec.parts.checkpoint import CheckpointSpec, check_best, check_retention
 from pmae.spec.parts.dataset import DatasetSpec
 from pmae.spec.parts.evaluation import EvaluationSpec, LinearProbeSpec, resolve_evaluations
-from pmae.spec.parts.loss import LossSpec, resolve_loss
-from pmae.spec.parts.masking import MaskingSpec, resolve_masking
+from pmae.spec.parts.loss import LossSpec
+from pmae.spec.parts.masking import MaskingSpec
 from pmae.spec.parts.model import ModelSpec, resolve_model
 from pmae.spec.parts.monitor import MonitorSpec, resolve_monitor
 from pmae.spec.parts.optimization import (
@@ -26,8 +27,6 @@ from pmae.spec.parts.optimization import (
     resolve_schedule,
 )
 from pmae.spec.versions import SPEC_VERSION, upgrade_spec
-
-Method = Literal["pmae", "mae"]
 
 
 class ExperimentSpec(SpecModel):
@@ -42,8 +41,9 @@ class ExperimentSpec(SpecModel):
     name: str | None = Field(
         default=None, max_length=120, description="For people; need not be unique."
     )
-    method: Method = Field(
-        default="pmae", description="pmae: mask principal components. mae: mask patches."
+    method: MethodName = Field(
+        default=DEFAULT_METHOD,
+        description="pmae: mask principal components. mae: mask patches. Others may be installed.",
     )
     dataset: DatasetSpec
     basis: BasisSpec | None = Field(default=None, description="PMAE only; default: pca.")
@@ -141,7 +141,7 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     Raises:
         SpecError: fields that contradict each other; ``field`` names the one to change.
     """
-    facts = dataset_facts(spec.dataset.name)
+    method, facts = get_method(spec.method), dataset_facts(spec.dataset.name)
     resolution = spec.dataset.resolution or facts.resolution
     check_retention(spec.checkpoint, spec.epochs)
     dataset = spec.dataset.model_copy(update={"resolution": resolution})
@@ -151,11 +151,9 @@ def resolve(spec: ExperimentSpec) -> ExperimentSpec:
     has_val = spec.dataset.val == "held_out"
     updates: dict[str, Any] = {
         "dataset": dataset,
-        "basis": resolve_basis(
-            spec.basis, spec.method, resolution=resolution, channels=facts.channels
-        ),
-        "masking": resolve_masking(spec.masking, spec.method, facts),
-        "loss": resolve_loss(spec.loss, spec.method),
+        "basis": method.resolve_basis(spec.basis, resolution=resolution, channels=facts.channels),
+        "masking": method.resolve_masking(spec.masking, facts),
+        "loss": method.resolve_loss(spec.loss),
         "model": model,
         "monitor": resolve_monitor(
             spec.monitor,

@@ -12,6 +12,13 @@ _BATCH_SIZE = 512
 _DATASET = {"std_floor": 0.02}
 _WARMUP_EPOCHS = {"linear": 10.0, "mlp": 10.0, "finetune": 5.0}
 _MONITOR: Final = {"online_probe": "raw", "knn": False, "spectrum": False}
+_LOSS: Final[dict[str, dict[str, Any]]] = {
+    "pmae": {"scale": "none"},
+    "mae": {"norm_pix_loss": False},
+}
+_COMPONENTS: Final[dict[str, dict[str, Any]]] = {
+    "pmae": {"ratio_of": "variance", "count": "nearest"},
+}
 """Defaults of version 1, and its behaviour where later versions have a choice."""
 
 
@@ -39,18 +46,21 @@ def upgrade_spec(fields: Any) -> Any:
     if isinstance(evaluations, list | tuple):
         upgraded["evaluations"] = [_evaluation(each) for each in evaluations]
     upgraded["masking"] = _upgraded_masking(fields)
-    pmae = fields.get("method", "pmae") == "pmae"
-    loss = {"scale": "none"} if pmae else {"norm_pix_loss": False}
+    loss = _LOSS.get(_method(fields), {})
     upgraded["loss"] = _with_missing(fields.get("loss", {}), loss)
     upgraded["monitor"] = _with_missing(fields.get("monitor", {}), _MONITOR)
     return upgraded
 
 
+def _method(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("method", "pmae"))
+
+
 def _upgraded_masking(fields: Mapping[str, Any]) -> Any:
     """Add version 1's rules: PMAE counts variance by ``nearest``, segmentation masks one object."""
     masking = fields.get("masking", {})
-    if fields.get("method", "pmae") == "pmae":
-        return _with_missing(masking, {"ratio_of": "variance", "count": "nearest"})
+    if _method(fields) in _COMPONENTS:
+        return _with_missing(masking, _COMPONENTS[_method(fields)])
     if isinstance(masking, Mapping) and masking.get("strategy") == "segmentation":
         return _with_missing(masking, {"predict": "object"})
     return masking

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pmae.data.images import Batch, MemorySplit, Split
 from pmae.data.transforms.augment import AugmentationDraw, draw_augmentation
-from pmae.methods.objectives import Draw, Objective
+from pmae.methods.base import MaskSample, Method
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
 from pmae.training.plan import StepPlan
@@ -44,12 +44,12 @@ class Part:
     batch: Batch
     augmentation: AugmentationDraw
     masked: Tensor
-    draw: Draw
+    draw: MaskSample
     share_of_images: float
     share_of_masked: float
 
 
-_Drawn = tuple[AugmentationDraw, Draw]
+_Drawn = tuple[AugmentationDraw, MaskSample]
 
 
 class Feed:
@@ -59,17 +59,17 @@ class Feed:
         spec: resolved.
         plan: of the steps.
         split: to train on.
-        objective: which draws masks.
+        method: which draws masks.
         rank: of the device among those that share a batch, from 0.
     """
 
     def __init__(
-        self, spec: ExperimentSpec, plan: StepPlan, split: Split, objective: Objective, rank: int
+        self, spec: ExperimentSpec, plan: StepPlan, split: Split, method: Method, rank: int
     ) -> None:
         self._spec = spec
         self._plan = plan
         self._split = split
-        self._objective = objective
+        self._method = method
         self._rank = rank
         self._threads: ThreadPoolExecutor | None = None
         self._next = self._last = -1
@@ -144,7 +144,7 @@ class Feed:
         if object_masks is not None:
             object_masks = augmentation.apply_to_object_masks(object_masks)
         noise = generator(spec.seed, "mask", step)
-        return augmentation, self._objective.draw(images, spec.masking, noise, object_masks)
+        return augmentation, self._method.draw(images, spec.masking, noise, object_masks)
 
     def _indices(self, micro_step: int) -> Tensor:
         indices = self._plan.batch_indices(

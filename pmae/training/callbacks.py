@@ -207,7 +207,7 @@ class StepBoundary(pl.Callback):
         epoch = step // plan.steps_per_epoch
         module.loss.read()  # of a step whose loss is not finite no epoch's figures are told
         values = module.sums.means("train", module.probe_accuracy)
-        module.sums = EpochSums(module.objective.bands.names)
+        module.sums = EpochSums(module.method.bands.names)
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
         chooses = module.spec.checkpoint.keep_best is not None and self._is_kept(module, step)
         if module.data.has_val and (due or chooses):

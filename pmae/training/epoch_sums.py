@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pmae.methods.objectives import Score
+from pmae.methods.base import Score
 from pmae.metrics import EXPLAINED_VARIANCE
 from pmae.runtime.transfer import to_device
 

@@ -53,9 +53,9 @@ def _reconstruct(module: PretrainModule) -> tuple[Parts, PixelStatistics, list[s
     statistics = PixelStatistics(module.pixel_mean, module.pixel_std)
     images = statistics.standardize(batch.images / 255)
     noise = generator(spec.seed, "filmstrip")
-    draw = module.objective.draw(len(images), spec.masking, noise, batch.object_masks)
+    draw = module.method.draw(len(images), spec.masking, noise, batch.object_masks)
     module.eval()
-    parts, _ = reconstruct(module.model, module.objective, images, draw.masked.to(module.device))
+    parts, _ = reconstruct(module.model, module.method, images, draw.masked.to(module.device))
     module.train()
     labels = [data.label_text(label) for label in batch.labels]
     return parts.cpu(), statistics.to(torch.device("cpu")), labels

@@ -17,8 +17,8 @@ from torch import Tensor, distributed
 
 from pmae.data.images import ImageData
 from pmae.data.transforms.standardize import PixelStatistics
+from pmae.methods.base import MaskSample, Method, Score
 from pmae.methods.losses import classification_loss, correct_predictions
-from pmae.methods.objectives import Draw, Objective, Score
 from pmae.models.autoencoder import MaskedAutoencoder
 from pmae.runs.checkpoints import TrainingState
 from pmae.runtime.transfer import LateLoss, host_copy
@@ -39,7 +39,7 @@ class PretrainModule(pl.LightningModule):
         spec: resolved.
         data: the images.
         statistics: of the train split.
-        objective: on the device that trains.
+        method: on the device that trains.
         rank: which of the devices that share a batch this process trains on, from 0.
     """
 
@@ -51,17 +51,17 @@ class PretrainModule(pl.LightningModule):
         spec: ExperimentSpec,
         data: ImageData,
         statistics: PixelStatistics,
-        objective: Objective,
+        method: Method,
         *,
         rank: int = 0,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.data = data
-        self.objective = objective
+        self.method = method
         self.rank = rank
         self.plan = StepPlan.of(spec, len(data.train))
-        self._feed = Feed(spec, self.plan, data.train, objective, rank)
+        self._feed = Feed(spec, self.plan, data.train, method, rank)
         self.model = MaskedAutoencoder.of(spec, data.image_shape[0])
         self.probe = OnlineProbe(
             self.model.encoder.embed_dim,
@@ -70,10 +70,10 @@ class PretrainModule(pl.LightningModule):
         )
         self.register_buffer("pixel_mean", statistics.mean)
         self.register_buffer("pixel_std", statistics.std)
-        self.sums = EpochSums(objective.bands.names)
+        self.sums = EpochSums(method.bands.names)
         self.loss = LateLoss()
         self._step_sums: Tensor | None = None
-        self.last_draw: Draw | None = None
+        self.last_draw: MaskSample | None = None
 
     # What a step computes
 
@@ -105,7 +105,7 @@ class PretrainModule(pl.LightningModule):
             self._end_step(micro_step // self.plan.accumulate_steps, part.draw)
         return (score.loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
-    def _end_step(self, step: int, draw: Draw) -> None:
+    def _end_step(self, step: int, draw: MaskSample) -> None:
         """Add up what the parts of a step, here and on other devices, told."""
         assert self._step_sums is not None
         sums, self._step_sums = self._step_sums, None
@@ -121,10 +121,10 @@ class PretrainModule(pl.LightningModule):
 
     def _score(self, images: Tensor, masked: Tensor) -> tuple[Score, Tensor]:
         """The masked loss, and the CLS tokens ``(batch, embed_dim)`` of what the encoder saw."""
-        masked_images = self.objective.mask(images, masked)
+        masked_images = self.method.project(images, masked)
         with self._autocast():
-            prediction, cls = self.objective.predict(self.model, masked_images)
-        return self.objective.score(prediction.float(), masked_images), cls
+            prediction, cls = self.method.predict(self.model, masked_images)
+        return self.method.score(prediction.float(), masked_images), cls
 
     def _whole_features(self, images: Tensor) -> Tensor:
         """CLS tokens ``(batch, embed_dim)`` of images of which nothing is masked."""
@@ -146,12 +146,12 @@ class PretrainModule(pl.LightningModule):
         features, of spec version 1, what the masks leave of them.
         """
         self.eval()
-        sums = EpochSums(self.objective.bands.names)
+        sums = EpochSums(self.method.bands.names)
         for index, held in enumerate(self.data.val.in_order(self.spec.batch_size)):
             batch = held.to(self.device)
             images = self._standardize(batch.images / 255)
             noise = generator(self.spec.seed, "val", index)
-            draw = self.objective.draw(len(images), self.spec.masking, noise, batch.object_masks)
+            draw = self.method.draw(len(images), self.spec.masking, noise, batch.object_masks)
             score, features = self._score(images, draw.masked)
             if self.probe.standardized:
                 features = self._whole_features(images)
@@ -219,4 +219,4 @@ class PretrainModule(pl.LightningModule):
         """Go back to a saved state."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
-        self.sums = EpochSums(self.objective.bands.names, state.counters)
+        self.sums = EpochSums(self.method.bands.names, state.counters)

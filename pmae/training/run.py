@@ -22,7 +22,7 @@ from pmae.data.transforms.floor import floor_warning, train_statistics
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.errors import CheckpointError
 from pmae.evaluate.in_run import Evaluator
-from pmae.methods.objectives import Objective, objective_for
+from pmae.methods.base import Method, method_for
 from pmae.runs.checkpoints import (
     CheckpointConfig,
     TrainingState,
@@ -69,7 +69,7 @@ def run(
     settings: StorageSettings,
     events: EventWriter,
     stop: StopSignal,
-    make_objective: Callable[[ExperimentSpec, Basis | None], Objective] = objective_for,
+    make_method: Callable[[ExperimentSpec, Basis | None], Method] = method_for,
 ) -> None:
     """Do what the spec asks for, from the newest valid checkpoint of the run if there is one.
 
@@ -80,7 +80,7 @@ def run(
         settings: where data sets and bases lie.
         events: of this lease.
         stop: installed.
-        make_objective: what is predicted from what; an experiment's own trains on one device.
+        make_method: makes the method; an experiment's own trains on one device.
 
     Raises:
         StopRequested: SIGTERM came.
@@ -131,8 +131,8 @@ def run(
         basis_digest=digest,
         init_digest=begin.init_digest,
     )
-    objective = make_objective(spec, basis.to(device) if basis else None)
-    module = PretrainModule(spec, data, statistics, objective)
+    method = make_method(spec, basis.to(device) if basis else None)
+    module = PretrainModule(spec, data, statistics, method)
     if resume:
         module.load_weights(resume[1])
     elif begin.initial:

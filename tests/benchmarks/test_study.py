@@ -20,7 +20,7 @@ from benchmarks.study.design import (
     TUNING_SEEDS,
     StudyDataset,
 )
-from benchmarks.study.noise import NoiseObjective
+from benchmarks.study.noise import NoiseMethod
 from benchmarks.study.plan import Case, choose, equal_time_epochs, next_cases
 from benchmarks.study.plots import write_plots
 from benchmarks.study.records import Figure, Record, Results, spec_sha256
@@ -149,19 +149,19 @@ def test_the_noise_has_the_energy_of_what_a_mask_would_have_hidden() -> None:
     generator = torch.Generator().manual_seed(0)
     components = torch.linalg.qr(torch.randn(256, 256, generator=generator)).Q.T.contiguous()
     spectrum = torch.linspace(2, 0.1, 256, dtype=torch.float64)
-    objective = NoiseObjective(Basis(components, spectrum / spectrum.sum()))
+    method = NoiseMethod(Basis(components, spectrum / spectrum.sum()))
     images = torch.randn(64, 1, 16, 16, generator=generator)
     masked = torch.arange(256) < 50
-    seen = objective.mask(images, masked).visible
+    seen = method.project(images, masked).visible
     noise = seen - images
-    hidden = objective.hidden_part(images, masked).square().mean()
+    hidden = method.masked_projection(images, masked).square().mean()
     assert float(noise.square().mean()) == pytest.approx(float(hidden), rel=0.05)
     # The masked components are seen.
     agreement = torch.nn.functional.cosine_similarity(
-        objective.hidden_part(seen, masked).flatten(),
-        objective.hidden_part(images, masked).flatten(),
+        method.masked_projection(seen, masked).flatten(),
+        method.masked_projection(images, masked).flatten(),
         dim=0,
     )
     assert float(agreement) > 0.8
     # The same images get the same noise: a resumed run goes on alike.
-    assert torch.equal(objective.mask(images, masked).visible, seen)
+    assert torch.equal(method.project(images, masked).visible, seen)

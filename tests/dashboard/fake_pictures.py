@@ -162,6 +162,7 @@ class FakePictures:
             step=checkpoint.step,
             epoch=checkpoint.epoch,
             method="pmae",
+            parts="components",
             seed=request.seed,
             ratio=_ratio(request),
             masked_share=float(ratio[masked].sum()),

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
+from api.catalogue.service import list_methods
 from pmae.presets import FAMILIES, PRESETS
 from pmae.schema import (
     Checkpoint,
@@ -192,6 +193,8 @@ class FakeService:
                 return self._pictures.reconstruct(self._checkpoint(checkpoint_id), request)
             case "GET", "presets":
                 return [preset_view(name) for name in [*PRESETS, *FAMILIES]]
+            case "GET", "methods":
+                return list_methods()
             case "GET", "datasets":
                 return DATASETS
             case "GET", "workers":

@@ -61,7 +61,7 @@ def test_its_masks_are_those_that_were_drawn_then(
     assert len(recorded) > STEP
     for step, share in recorded.items():
         noise = generator(old.spec.seed, "mask", step - 1)
-        draw = old.objective.draw(32, old.spec.masking, noise)
+        draw = old.method.draw(32, old.spec.masking, noise)
         assert draw.masked_share == pytest.approx(share, rel=1e-9), step
 
 
@@ -90,8 +90,8 @@ def test_its_filmstrip_is_of_the_images_that_are_seen_today(
     data = LoadedCheckpoint(old).data
     images = old.preprocess(data.val.take(torch.arange(8)).images)
     noise = generator(old.spec.seed, "filmstrip")
-    masked = old.objective.draw(8, old.spec.masking, noise).masked
-    parts, _ = reconstruct(old.model, old.objective, images, masked)
+    masked = old.method.draw(8, old.spec.masking, noise).masked
+    parts, _ = reconstruct(old.model, old.method, images, masked)
     for name in ("visible", "target"):
         drawn = panels(parts, old.statistics)[name].astype(int)
         assert np.abs(drawn - reference[name].astype(int)).max() <= 1

@@ -169,7 +169,7 @@ def _selection(text: str, option: str) -> list[int | tuple[int, int]]:
 
 def _mask_lines(answer: Reconstruction) -> Iterator[str]:
     """The options that mask the same again; one line, or one for each image."""
-    option = "--components" if answer.method == "pmae" else "--patches"
+    option = f"--{answer.parts}"
     if answer.masked is not None:
         yield f"{option} {written(answer.masked)}"
     for image in answer.images:

@@ -35,7 +35,7 @@ _State = Annotated[
     typer.Option(help=f"Only runs in this state: {', '.join(RUN_STATES)}. Repeatable."),
 ]
 _Kind = Annotated[RunKind | None, typer.Option(help="Only runs of this kind.")]
-_Method = Annotated[str | None, typer.Option(help="Only this method: pmae or mae.")]
+_Method = Annotated[str | None, typer.Option(help="Only this method, for example pmae.")]
 _Dataset = Annotated[str | None, typer.Option(help="Only this data set.")]
 _Tag = Annotated[
     list[str] | None, typer.Option(help="Only runs with this tag. Repeatable: with all.")

@@ -65,29 +65,24 @@ class BasisSpec(SpecModel):
 
 
 def resolve_basis(
-    basis: BasisSpec | None, method: str, *, resolution: int, channels: int | None
-) -> BasisSpec | None:
-    """Fill in the defaults of PMAE's basis; None for MAE.
+    basis: BasisSpec | None, default: BasisSpec, *, resolution: int, channels: int | None
+) -> BasisSpec:
+    """Fill in the defaults of a basis.
 
     Args:
-        basis: as its author wrote it.
-        method: ``pmae`` or ``mae``.
+        basis: as its author wrote it; None: left out.
+        default: of the method, for the fields that ``basis`` leaves out.
         resolution: edge length of the images in pixels.
         channels: of the images; None: depends on the files, and the defaults are those of 3.
 
     Raises:
-        SpecError: a basis for MAE, or fields that contradict each other.
+        SpecError: fields that contradict each other.
     """
-    if method != "pmae":
-        if basis is not None:
-            raise SpecError(
-                "basis: MAE masks patches and has no basis; leave it out", field=("basis",)
-            )
-        return None
     max_pixels = (channels or 3) * resolution**2
-    basis = _with_defaults(basis or BasisSpec(), max_pixels)
-    check_basis(basis, (channels or 1) * resolution**2, max_pixels)
-    return basis
+    given = {} if basis is None else basis.model_dump(exclude_unset=True)
+    resolved = _with_defaults(default.model_copy(update=given), max_pixels)
+    check_basis(resolved, (channels or 1) * resolution**2, max_pixels)
+    return resolved
 
 
 def check_basis(basis: BasisSpec, min_pixels: int, max_pixels: int) -> None:

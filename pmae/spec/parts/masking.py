@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pmae.errors import SpecError
-from pmae.spec.base import SpecModel, check_range
+from pmae.spec.base import PartsName, SpecModel, check_range
 from pmae.spec.catalog import DATASETS, DatasetFacts, dataset_facts
-
-DEFAULT_PMAE_RATIO = 0.2
-DEFAULT_MAE_RATIO = 0.75
-DEFAULT_COUNT: Literal["reference", "nearest"] = "reference"
 
 Strategy = Literal["random", "top", "bottom", "block", "segmentation"]
 Count = Literal["reference", "nearest"]
 RatioOf = Literal["variance", "components"]
 Predicted = Literal["background", "object"]
 SegmentationMode = Literal["complete", "partial", "random"]
-STRATEGIES: dict[str, tuple[Strategy, ...]] = {
-    "pmae": ("random", "top", "bottom", "block"),
-    "mae": ("random", "segmentation"),
-}
-"""Strategies of each method."""
 RATIO_MODES: dict[Predicted, tuple[SegmentationMode, ...]] = {
     "background": ("partial", "random"),
     "object": ("partial",),
 }
 """Modes of segmentation that take a ratio, by ``predict``."""
-_OF_COMPONENTS = "it is about components, and MAE masks patches; leave it out"
 
 
 class MaskingSpec(SpecModel):
@@ -115,10 +106,10 @@ class MaskingSpec(SpecModel):
         return self.strategy == "segmentation"
 
 
-def strategies(method: str, dataset: str) -> tuple[Strategy, ...]:
-    """Strategies of a method on the data set of this name."""
+def on_dataset(strategies: Sequence[Strategy], dataset: str) -> tuple[Strategy, ...]:
+    """Select the strategies that are available on the data set of this name."""
     objects = dataset_facts(dataset).object_masks
-    return tuple(s for s in STRATEGIES[method] if s != "segmentation" or objects)
+    return tuple(s for s in strategies if s != "segmentation" or objects)
 
 
 def masking_like(masking: MaskingSpec, trained: MaskingSpec) -> MaskingSpec:
@@ -141,49 +132,71 @@ def masking_like(masking: MaskingSpec, trained: MaskingSpec) -> MaskingSpec:
     return masking.model_copy(update=updates)
 
 
-def resolve_masking(masking: MaskingSpec, method: str, dataset: DatasetFacts) -> MaskingSpec:
+def resolve_masking(
+    masking: MaskingSpec,
+    dataset: DatasetFacts,
+    *,
+    title: str,
+    parts: PartsName,
+    strategies: tuple[Strategy, ...],
+    default: MaskingSpec,
+) -> MaskingSpec:
     """Fill in the defaults of a method's masking.
+
+    Args:
+        masking: as its author wrote it.
+        dataset: to be masked.
+        title: name of the method for people.
+        parts: that the method masks.
+        strategies: of the method.
+        default: of the method, for the fields that ``masking`` leaves out.
 
     Raises:
         SpecError: the method or the data set lacks the strategy, or a field has no effect.
     """
-    if masking.strategy not in STRATEGIES[method]:
+    if "strategy" not in masking.model_fields_set and masking.strategy != default.strategy:
+        masking = masking.model_copy(update={"strategy": default.strategy})
+    if masking.strategy not in strategies:
         raise _error(
             "strategy",
-            f"{method} has no strategy {masking.strategy}; expected one of "
-            + ", ".join(STRATEGIES[method]),
+            f"{title} has no strategy {masking.strategy}; expected one of " + ", ".join(strategies),
         )
-    if method == "mae":
-        for field in ("count", "ratio_of"):
-            if getattr(masking, field) is not None:
-                raise _error(field, _OF_COMPONENTS)
-        if masking.scope == "batch":
-            raise _error("scope", "MAE draws its patches for each image; expected 'image'")
+    if parts == "patches":
+        _check_patches(masking, title)
     if masking.strategy == "segmentation":
-        return _resolve_segmentation(masking, dataset)
+        return _resolve_segmentation(masking, dataset, default)
     for field in ("mode", "predict"):
         if getattr(masking, field) is not None:
             raise _error(
                 field, f"it belongs to segmentation, not to {masking.strategy}; leave it out"
             )
-    if method == "mae":
-        ratio = DEFAULT_MAE_RATIO if masking.ratio is None else masking.ratio
+    if parts == "patches":
+        ratio = default.ratio if masking.ratio is None else masking.ratio
         return masking.model_copy(update={"ratio": ratio, "scope": "image"})
-    return _resolve_components(masking)
+    return _resolve_components(masking, default)
 
 
-def _resolve_components(masking: MaskingSpec) -> MaskingSpec:
-    ratio = DEFAULT_PMAE_RATIO if masking.ratio is None else masking.ratio
-    ratio_of, count = masking.ratio_of or "variance", masking.count
+def _check_patches(masking: MaskingSpec, title: str) -> None:
+    for field in ("count", "ratio_of"):
+        if getattr(masking, field) is not None:
+            raise _error(field, f"it is about components, and {title} masks patches; leave it out")
+    if masking.scope == "batch":
+        raise _error("scope", f"{title} draws its patches for each image; expected 'image'")
+
+
+def _resolve_components(masking: MaskingSpec, default: MaskingSpec) -> MaskingSpec:
+    ratio = default.ratio if masking.ratio is None else masking.ratio
+    count, by_default = masking.count, default.ratio_of or "variance"
+    ratio_of = masking.ratio_of or ("variance" if count else by_default)
     if ratio_of == "variance":
-        count = count or DEFAULT_COUNT
+        count = count or default.count or "reference"
     elif count is not None:
         raise _error(
             "count",
             "a fraction of the number of components needs no rule; leave it out, or set "
             "masking.ratio_of to variance",
         )
-    scope = masking.scope or "batch"
+    scope = masking.scope or default.scope or "batch"
     fixed = not isinstance(ratio, tuple) or ratio[0] == ratio[1]
     if masking.strategy in ("top", "bottom") and scope == "image" and fixed:
         raise _error(
@@ -195,7 +208,9 @@ def _resolve_components(masking: MaskingSpec) -> MaskingSpec:
     return masking.model_copy(update=updates)
 
 
-def _resolve_segmentation(masking: MaskingSpec, dataset: DatasetFacts) -> MaskingSpec:
+def _resolve_segmentation(
+    masking: MaskingSpec, dataset: DatasetFacts, default: MaskingSpec
+) -> MaskingSpec:
     if not dataset.object_masks:
         having = ", ".join(name for name, facts in DATASETS.items() if facts.object_masks)
         raise _error(
@@ -206,7 +221,7 @@ def _resolve_segmentation(masking: MaskingSpec, dataset: DatasetFacts) -> Maskin
     predict, mode = masking.predict or "background", masking.mode or "complete"
     taking, ratio = RATIO_MODES[predict], masking.ratio
     if mode in taking:
-        ratio = DEFAULT_MAE_RATIO if ratio is None else ratio
+        ratio = default.ratio if ratio is None else ratio
     elif ratio is not None:
         raise _error(
             "ratio",

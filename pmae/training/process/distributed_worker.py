@@ -17,7 +17,7 @@ from pmae.basis.store import BasisStore
 from pmae.data.registry import load_data
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.errors import PmaeError
-from pmae.methods.objectives import objective_for
+from pmae.methods.base import method_for
 from pmae.runs.checkpoints import TrainingState, read_manifest, read_state
 from pmae.training.callbacks import Restore, fit
 from pmae.training.module import PretrainModule
@@ -74,7 +74,7 @@ def _compute(task: RankTask) -> None:
         spec,
         data,
         PixelStatistics(torch.zeros(data.image_shape), torch.ones(data.image_shape)),
-        objective_for(spec, basis),
+        method_for(spec, basis),
         rank=task.rank,
     )
     fit(module, first, [Restore(state)], accelerator)

@@ -67,7 +67,7 @@ BAD_FILTERS: list[tuple[dict[str, Any], str, str]] = [
     ({"cursor": "W10"}, "cursor", "next_cursor"),
     ({"stat": "failed"}, "stat", "did you mean 'state'"),
     ({"tag": "\x00"}, "tag", "cannot hold the character U+0000"),
-    ({"method": "pme"}, "method", "'pmae' or 'mae'"),
+    ({"method": "pme"}, "method", "expected one of pmae, mae"),
     ({"sort": "lost"}, "sort", "expected one of created, name, top1, finished, priority, metric"),
 ]
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pmae.basis.basis import Basis
 from pmae.basis.exact import exact_product, ieee_fp32
-from pmae.methods.objectives import ComponentObjective
+from pmae.methods.pmae import PMAE
 
 CPU = torch.device("cpu")
 SIZE = 64
@@ -54,23 +54,23 @@ class Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _objective() -> ComponentObjective:
+def _method() -> PMAE:
     noise = torch.Generator().manual_seed(0)
     components = torch.linalg.qr(torch.randn(SIZE, SIZE, generator=noise)).Q
     share = 0.9 ** torch.arange(SIZE, dtype=torch.float64)
-    return ComponentObjective(Basis(components, share / share.sum()))
+    return PMAE(Basis(components, share / share.sum()))
 
 
-def _step(objective: ComponentObjective, masked: Tensor) -> list[Tensor]:
+def _step(method: PMAE, masked: Tensor) -> list[Tensor]:
     """What the encoder sees, the loss, what is explained, and the loss's gradient."""
     noise = torch.Generator().manual_seed(1)
     images, prediction = torch.randn(2, 8, 1, 8, 8, generator=noise)
     prediction.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        batch = objective.mask(images, masked)
-        score = objective.score(prediction, batch)
+        batch = method.project(images, masked)
+        score = method.score(prediction, batch)
     (gradient,) = torch.autograd.grad(score.loss, prediction)
-    residual, target = objective.mean_squares(prediction.detach(), batch)
+    residual, target = method.mean_squares(prediction.detach(), batch)
     return [batch.visible, score.loss.detach(), score.residual, gradient, residual, target]
 
 
@@ -81,10 +81,10 @@ def test_no_setting_changes_a_bit_of_what_is_masked_or_lost(
 ) -> None:
     shape = (8, SIZE) if per_image else (SIZE,)
     masked = torch.rand(shape, generator=torch.Generator().manual_seed(2)) < 0.4
-    expected = _step(_objective(), masked)
+    expected = _step(_method(), masked)
     setting()
     with Products() as products:
-        found = _step(_objective(), masked)
+        found = _step(_method(), masked)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
     of_fp32 = [each for each in products.seen if each[2] != torch.float64]
     assert len(of_fp32) >= 5, "forward and backward"

@@ -11,7 +11,7 @@ from torch import Tensor
 from pmae.basis.pca import fit_pca
 from pmae.data.images import ImageData, MemorySplit
 from pmae.data.transforms.standardize import PixelStatistics
-from pmae.methods.objectives import ComponentObjective
+from pmae.methods.pmae import PMAE
 from pmae.seeding import generator
 from pmae.spec import ExperimentSpec
 from pmae.training.module import PretrainModule
@@ -42,9 +42,9 @@ def _seen(images: Tensor, spec: ExperimentSpec) -> tuple[Tensor, Tensor]:
     data = ImageData("noise", some, some, some, ("one", "other"))
     statistics = PixelStatistics(torch.zeros(images.shape[1:]), torch.ones(images.shape[1:]))
     basis = fit_pca([images[:IMAGES]])
-    objective = ComponentObjective(basis)
-    module = PretrainModule(spec, data, statistics, objective)
-    masked = objective.draw(1, spec.masking, generator(0, "mask")).masked
+    method = PMAE(basis)
+    module = PretrainModule(spec, data, statistics, method)
+    masked = method.draw(1, spec.masking, generator(0, "mask")).masked
     given: list[Tensor] = []
     module.model.encoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     with torch.no_grad():

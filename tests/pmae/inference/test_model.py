@@ -116,9 +116,9 @@ def test_the_mask_that_was_drawn_can_be_used_again(
     by_patches = pmae.load(_mae_like(by_components, tmp_path), storage)
     images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
     for model in (by_components, by_patches):
-        field = model.objective.parts_name
+        field = model.method.parts_name
         parts, losses = model.reconstruct(images, masking=MaskingSpec(scope="image"), seed=4)
-        assert parts.masked.shape == (3, model.objective.num_total)
+        assert parts.masked.shape == (3, model.method.num_total)
         assert not torch.equal(parts.masked[0], parts.masked[1])
         for row in range(3):
             selection = selection_of(parts.masked[row])

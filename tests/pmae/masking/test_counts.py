@@ -12,7 +12,7 @@ from pmae.basis.basis import Basis
 from pmae.basis.reach import check_reach
 from pmae.errors import SpecError
 from pmae.masking import num_masked_for_ratio
-from pmae.methods.objectives import ComponentObjective
+from pmae.methods.pmae import PMAE
 from pmae.seeding import generator
 from pmae.spec import MaskingSpec
 from pmae.spec.parts.masking import Count
@@ -53,9 +53,9 @@ def test_the_count_is_the_rules(
     assert rows.tolist() == [int(count)] * 3
 
 
-def _objective(spectrum: np.ndarray) -> ComponentObjective:
+def _method(spectrum: np.ndarray) -> PMAE:
     size = len(spectrum)
-    return ComponentObjective(Basis(torch.eye(size), torch.from_numpy(spectrum.copy())))
+    return PMAE(Basis(torch.eye(size), torch.from_numpy(spectrum.copy())))
 
 
 def _masking(name: str, rule: Count | None, **more: object) -> MaskingSpec:
@@ -70,7 +70,7 @@ def test_every_strategy_masks_as_many_as_the_rule_says_and_never_none_or_all(
     spectrum = _spectrum(values)
     scope = "image" if per_image and name in ("random", "block") else "batch"
     masking = _masking(name, rule, ratio=ratio, scope=scope)
-    draw = _objective(spectrum).draw(4, masking, generator(seed, "mask"))
+    draw = _method(spectrum).draw(4, masking, generator(seed, "mask"))
     rows = draw.masked if scope == "image" else draw.masked[None]
     shares = []
     for row in rows.numpy():
@@ -101,7 +101,7 @@ def test_random_masks_the_first_of_its_permutation(
     """The permutation is that of the generator's noise, so the mask can be drawn independently."""
     spectrum = _spectrum(values)
     masking = _masking("random", rule, ratio=ratio)
-    masked = _objective(spectrum).draw(8, masking, generator(seed, "mask", 3)).masked.numpy()
+    masked = _method(spectrum).draw(8, masking, generator(seed, "mask", 3)).masked.numpy()
     noise = generator(seed, "mask", 3)
     torch.rand(1, generator=noise, dtype=torch.float64)  # the ratio, of which none is drawn
     order = np.argsort(torch.rand(len(spectrum), generator=noise, dtype=torch.float64).numpy())
@@ -113,7 +113,7 @@ def test_random_masks_the_first_of_its_permutation(
 def test_reference_never_masks_a_component_that_holds_twice_the_ratio_unless_drawn_first() -> None:
     spectrum = _spectrum([0.5, *[0.05] * 10])
     masking = _masking("random", "reference", ratio=0.2)
-    draws = [_objective(spectrum).draw(1, masking, generator(0, "mask", n)) for n in range(400)]
+    draws = [_method(spectrum).draw(1, masking, generator(0, "mask", n)) for n in range(400)]
     with_first = [draw for draw in draws if bool(draw.masked[0])]
     assert all(int(draw.masked.sum()) == 1 for draw in with_first)
 
@@ -121,7 +121,7 @@ def test_reference_never_masks_a_component_that_holds_twice_the_ratio_unless_dra
 def test_a_block_of_a_number_starts_equally_often_everywhere() -> None:
     spectrum = _spectrum([0.8**k for k in range(10)])
     masking = _masking("block", None, ratio=0.3, scope="image")
-    masks = _objective(spectrum).draw(8000, masking, generator(0, "mask")).masked
+    masks = _method(spectrum).draw(8000, masking, generator(0, "mask")).masked
     assert masks.sum(dim=1).tolist() == [3] * 8000
     starts = np.bincount(masks.int().argmax(dim=1).numpy(), minlength=10)
     np.testing.assert_allclose(starts / 8000, [1 / 8] * 8 + [0, 0], atol=0.02)
@@ -133,7 +133,7 @@ def test_a_share_of_the_number_can_always_be_reached() -> None:
     with pytest.raises(SpecError, match=r"expected at most 0\.65"):
         check_reach(_masking("random", "reference", ratio=0.9), truncated)
     masking = _masking("top", None, ratio=0.5)
-    draw = ComponentObjective(truncated).draw(2, masking, generator(0, "mask"))
+    draw = PMAE(truncated).draw(2, masking, generator(0, "mask"))
     assert draw.masked.tolist() == [True, True, False, False]
     assert draw.masked_share == pytest.approx(0.5)
 
@@ -141,10 +141,10 @@ def test_a_share_of_the_number_can_always_be_reached() -> None:
 @pytest.mark.parametrize("scope", ["batch", "image"])
 def test_a_scaled_loss_of_components_without_variance_is_finite(scope: str) -> None:
     spectrum = torch.tensor([0.6, 0.4, *[0.0] * 6], dtype=torch.float64)
-    objective = ComponentObjective(Basis(torch.eye(8), spectrum), "masked_variance")
+    method = PMAE(Basis(torch.eye(8), spectrum), "masked_variance")
     masking = _masking("bottom", None, ratio=(0.2, 0.6), scope=scope)
-    masked = objective.draw(3, masking, generator(0, "mask")).masked
+    masked = method.draw(3, masking, generator(0, "mask")).masked
     images = torch.randn(3, 1, 2, 4, generator=torch.Generator().manual_seed(0))
     error = torch.full_like(images, 0.01)
-    loss = objective.score(images + error, objective.mask(images, masked)).loss
+    loss = method.score(images + error, method.project(images, masked)).loss
     assert float(loss) == pytest.approx(0.01**2 / 1e-4, rel=1e-3)

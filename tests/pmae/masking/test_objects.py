@@ -18,7 +18,7 @@ from pmae.masking import (
     random_patch_mask,
     visible_indices,
 )
-from pmae.methods.objectives import PatchObjective
+from pmae.methods.mae import MAE
 from pmae.models.autoencoder import MaskedAutoencoder
 from pmae.models.patches import pixel_mask
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, ModelSpec, resolve
@@ -222,8 +222,8 @@ def test_padding_passes_no_gradient() -> None:
     images = torch.randn(2, 3, EDGE, EDGE, requires_grad=True)
     masked = torch.zeros(2, GRID**2, dtype=torch.bool)
     masked[0, :10], masked[1, :3] = True, True
-    objective = PatchObjective(GRID**2, PATCH)
-    prediction, _ = objective.predict(model, objective.mask(images, masked))
+    method = MAE(GRID**2, PATCH)
+    prediction, _ = method.predict(model, method.project(images, masked))
     prediction.square().sum().backward()
     assert images.grad is not None
     hidden = pixel_mask(masked, PATCH).expand_as(images)
@@ -234,12 +234,12 @@ def test_padding_passes_no_gradient() -> None:
 @pytest.mark.parametrize("predict", ["background", "object"])
 @pytest.mark.parametrize("mode", ["complete", "partial", "random"])
 def test_the_loss_counts_each_masked_patch(mode: Mode, predict: Predicted) -> None:
-    objective, noise = PatchObjective(GRID**2, PATCH), _generator(3)
+    method, noise = MAE(GRID**2, PATCH), _generator(3)
     masking = MaskingSpec(strategy="segmentation", predict=predict, mode=mode, scope="image")
     if mode in RATIO_MODES[predict]:
         masking = masking.model_copy(update={"ratio": (0.2, 0.9)})
     images, prediction = torch.randn(2, 6, 3, EDGE, EDGE, generator=noise)
-    draw = objective.draw(6, masking, noise, _object_masks(9, 6))
+    draw = method.draw(6, masking, noise, _object_masks(9, 6))
     assert len(set(draw.masked.sum(dim=1).tolist())) > 1
     assert (draw.ratio is None) == (mode not in RATIO_MODES[predict])
     of_objects = objects_in_patches(_object_masks(9, 6), PATCH).any(dim=2)
@@ -248,13 +248,13 @@ def test_the_loss_counts_each_masked_patch(mode: Mode, predict: Predicted) -> No
         assert bool(draw.masked[in_sight][~of_objects[in_sight]].all())
     elif mode != "random":
         assert not bool(draw.masked[in_sight][~of_objects[in_sight]].any())
-    hidden = objective.hidden_part(images, draw.masked)
-    torch.testing.assert_close(hidden + objective.hidden_part(images, ~draw.masked), images)
+    hidden = method.masked_projection(images, draw.masked)
+    torch.testing.assert_close(hidden + method.masked_projection(images, ~draw.masked), images)
     squares = []
     for x, x_hat, row in zip(images.numpy(), prediction.numpy(), draw.masked, strict=True):
         for patch in row.nonzero()[:, 0].tolist():
             top, left = PATCH * (patch // GRID), PATCH * (patch % GRID)
             box = np.s_[:, top : top + PATCH, left : left + PATCH]
             squares.append((x_hat[box] - x[box]) ** 2)
-    loss = float(objective.score(prediction, objective.mask(images, draw.masked)).loss)
+    loss = float(method.score(prediction, method.project(images, draw.masked)).loss)
     assert loss == pytest.approx(np.mean(squares), rel=1e-5)

@@ -19,7 +19,8 @@ from pmae.masking import (
     selection_of,
     top_component_mask,
 )
-from pmae.methods.objectives import ComponentObjective, PatchObjective
+from pmae.methods.mae import MAE
+from pmae.methods.pmae import PMAE
 from pmae.spec import MaskingSpec
 
 ratios = st.floats(0.01, 0.99)
@@ -88,11 +89,11 @@ def test_a_block_starts_equally_often_wherever_enough_variance_follows() -> None
     np.testing.assert_allclose(starts / 8000, [1 / 8] * 8 + [0, 0], atol=0.02)
 
 
-def _objective(size: int = 16, spectrum: torch.Tensor | None = None) -> ComponentObjective:
+def _method(size: int = 16, spectrum: torch.Tensor | None = None) -> PMAE:
     square = torch.randn(size, size, generator=_generator(1))
     if spectrum is None:
         spectrum = _spectrum([0.8**k for k in range(size)])
-    return ComponentObjective(Basis(torch.linalg.qr(square).Q.T.contiguous(), spectrum))
+    return PMAE(Basis(torch.linalg.qr(square).Q.T.contiguous(), spectrum))
 
 
 @given(strategies, st.booleans(), seeds)
@@ -100,39 +101,39 @@ def test_what_is_masked_and_what_is_visible_add_up_and_the_loss_is_the_papers(
     strategy: str, per_image: bool, seed: int
 ) -> None:
     """Equation 2 by NumPy, one image and one component at a time."""
-    objective, noise = _objective(), _generator(seed)
+    method, noise = _method(), _generator(seed)
     scope = "image" if per_image else "batch"
     masking = MaskingSpec.model_validate(
         {"strategy": strategy, "ratio": (0.2, 0.7), "count": "nearest", "scope": scope}
     )
     images, prediction = torch.randn(2, 5, 1, 4, 4, generator=noise)
-    masked = objective.draw(5, masking, noise).masked
+    masked = method.draw(5, masking, noise).masked
     assert masked.shape == ((5, 16) if per_image else (16,))
-    hidden = objective.hidden_part(images, masked)
-    torch.testing.assert_close(hidden + objective.hidden_part(images, ~masked), images)
+    hidden = method.masked_projection(images, masked)
+    torch.testing.assert_close(hidden + method.masked_projection(images, ~masked), images)
 
-    v = objective.basis.components.double().numpy().T
+    v = method.basis.components.double().numpy().T
     rows = np.broadcast_to(masked.numpy(), (5, 16))
     squares = [
         float((x_hat.flatten() - x.flatten()).double().numpy() @ v[:, component]) ** 2
         for x, x_hat, row in zip(images, prediction, rows, strict=True)
         for component in np.flatnonzero(row)
     ]
-    loss = float(objective.score(prediction, objective.mask(images, masked)).loss)
+    loss = float(method.score(prediction, method.project(images, masked)).loss)
     assert loss == pytest.approx(np.mean(squares), rel=1e-4)
 
 
 @given(strategies, seeds)
 def test_images_of_a_batch_differ_and_the_seed_decides(strategy: str, seed: int) -> None:
-    objective = _objective(64)
+    method = _method(64)
     masking = MaskingSpec.model_validate(
         {"strategy": strategy, "ratio": (0.05, 0.95), "count": "nearest", "scope": "image"}
     )
-    draw, again = (objective.draw(32, masking, _generator(seed)) for _ in range(2))
+    draw, again = (method.draw(32, masking, _generator(seed)) for _ in range(2))
     assert torch.equal(draw.masked, again.masked)
     assert draw.ratio == again.ratio
     assert len({tuple(row.tolist()) for row in draw.masked}) > 4
-    share = (objective.basis.explained_variance_ratio * draw.masked).sum(dim=1)
+    share = (method.basis.explained_variance_ratio * draw.masked).sum(dim=1)
     assert draw.masked_share == pytest.approx(float(share.mean()))
     assert draw.ratio == pytest.approx(draw.masked_share, abs=0.1)
 
@@ -166,7 +167,7 @@ def test_a_written_mask_holds_exactly_what_is_written(parts: list[int | tuple[in
             chosen_mask(parts, 20, what="patches")
         return
     assert set(chosen_mask(parts, 20, what="patches").nonzero()[:, 0].tolist()) == wanted
-    draw = PatchObjective(20, 2).given(parts, 3)
+    draw = MAE(20, 2).select(parts, 3)
     assert draw.masked.shape == (3, 20)
     assert draw.masked_share == pytest.approx(len(wanted) / 20)
 

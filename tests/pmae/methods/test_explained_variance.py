@@ -13,8 +13,10 @@ from torch import Tensor
 
 from pmae.basis.bands import Bands
 from pmae.basis.basis import Basis
+from pmae.methods.base import Method
 from pmae.methods.losses import PATCH_EPSILON
-from pmae.methods.objectives import ComponentObjective, Objective, PatchObjective
+from pmae.methods.mae import MAE
+from pmae.methods.pmae import PMAE
 from pmae.methods.residuals import MeanSquares
 from pmae.metrics import BANDS
 from pmae.models.patches import patchify
@@ -44,9 +46,9 @@ def _case(seed: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
 @given(seeds, st.booleans(), st.sampled_from(["none", "masked_variance"]))
 def test_components(seed: int, per_image: bool, scale: Literal["none", "masked_variance"]) -> None:
     basis = _basis()
-    objective = ComponentObjective(basis, scale)
+    method = PMAE(basis, scale)
     images, prediction, masked = _case(seed, *((5, SIZE) if per_image else (SIZE,)))
-    score = objective.score(prediction, objective.mask(images, masked))
+    score = method.score(prediction, method.project(images, masked))
 
     v = basis.components.double().numpy()
     eigenvalues = SIZE * basis.explained_variance_ratio.numpy()
@@ -72,10 +74,10 @@ def test_components(seed: int, per_image: bool, scale: Literal["none", "masked_v
 
 @given(seeds, st.booleans())
 def test_patches(seed: int, norm_pix_loss: bool) -> None:
-    objective = PatchObjective(4, PATCH, norm_pix_loss)
+    method = MAE(4, PATCH, norm_pix_loss)
     images, prediction, masked = _case(seed, 5, 4)
-    batch = objective.mask(images, masked)
-    score = objective.score(prediction, batch)
+    batch = method.project(images, masked)
+    score = method.score(prediction, batch)
     x, x_hat = (
         patchify(images, PATCH).double().numpy(),
         patchify(prediction, PATCH).double().numpy(),
@@ -108,59 +110,59 @@ def test_a_scaled_loss_weighs_alike_whatever_is_masked(per_image: bool) -> None:
         masked = torch.zeros(SIZE, dtype=torch.bool)
         masked[start : start + 4] = True
         masked = masked.expand(len(images), -1) if per_image else masked
-        for objective, found in (
-            (ComponentObjective(basis), raw),
-            (ComponentObjective(basis, "masked_variance"), scaled),
+        for method, found in (
+            (PMAE(basis), raw),
+            (PMAE(basis, "masked_variance"), scaled),
         ):
-            found.append(float(objective.score(nothing, objective.mask(images, masked)).loss))
+            found.append(float(method.score(nothing, method.project(images, masked)).loss))
     assert scaled == pytest.approx([1.0] * 4, rel=0.03)
     assert max(raw) > 10 * min(raw)
 
 
 def test_a_perfect_normalised_prediction_reconstructs_the_image() -> None:
-    objective = PatchObjective(4, PATCH, norm_pix_loss=True)
+    method = MAE(4, PATCH, norm_pix_loss=True)
     images, _, masked = _case(0, 5, 4)
-    batch = objective.mask(3 * images + 1, masked)
+    batch = method.project(3 * images + 1, masked)
     flat = (batch.images - batch.images.mean()).clone()
     for image in range(5):
         for row in (0, PATCH):
             for column in (0, PATCH):
                 box = np.s_[image, 0, row : row + PATCH, column : column + PATCH]
                 flat[box] = (flat[box] - flat[box].mean()) / flat[box].std()
-    torch.testing.assert_close(objective.standardized(flat, batch), batch.images)
-    assert float(objective.score(flat, batch).loss) < 1e-9
+    torch.testing.assert_close(method.standardized(flat, batch), batch.images)
+    assert float(method.score(flat, batch).loss) < 1e-9
 
 
-OBJECTIVES: list[Objective] = [
-    ComponentObjective(_basis()),
-    PatchObjective(4, PATCH),
-    PatchObjective(4, PATCH, norm_pix_loss=True),
+METHODS: list[Method] = [
+    PMAE(_basis()),
+    MAE(4, PATCH),
+    MAE(4, PATCH, norm_pix_loss=True),
 ]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=["pmae", "mae", "mae-norm-pix"])
-def test_reconstructions_and_training_agree(objective: Objective) -> None:
-    images, prediction, masked = _case(7, 5, objective.num_total)
-    batch = objective.mask(images, masked)
-    score = objective.score(prediction, batch)
-    squares = MeanSquares(*objective.mean_squares(prediction, batch), masked, objective.bands)
+@pytest.mark.parametrize("method", METHODS, ids=["pmae", "mae", "mae-norm-pix"])
+def test_reconstructions_and_training_agree(method: Method) -> None:
+    images, prediction, masked = _case(7, 5, method.num_total)
+    batch = method.project(images, masked)
+    score = method.score(prediction, batch)
+    squares = MeanSquares(*method.mean_squares(prediction, batch), masked, method.bands)
     explained = squares.explained()
     share = 1 - score.residual / score.target
     assert explained.whole == pytest.approx(float(1 - score.residual.sum() / score.target.sum()))
     assert list(explained.bands.values()) == pytest.approx(share.tolist() if len(share) > 1 else [])
     of_image = squares.explained_per_image()[3]
-    alone = objective.mask(images[3:4], masked[3:4])
-    score = objective.score(prediction[3:4], alone)
+    alone = method.project(images[3:4], masked[3:4])
+    score = method.score(prediction[3:4], alone)
     assert of_image.whole == pytest.approx(float(1 - score.residual.sum() / score.target.sum()))
 
 
 def test_nothing_and_everything_explained() -> None:
-    objective = ComponentObjective(_basis())
+    method = PMAE(_basis())
     images, _, masked = _case(3, SIZE)
-    batch = objective.mask(images, masked)
+    batch = method.project(images, masked)
     for prediction, share in ((images, 1.0), (torch.zeros_like(images), 0.0), (-images, -3.0)):
         found = MeanSquares(
-            *objective.mean_squares(prediction, batch), masked.expand(5, -1), objective.bands
+            *method.mean_squares(prediction, batch), masked.expand(5, -1), method.bands
         ).explained()
         assert found.whole == pytest.approx(share, abs=1e-6)
         assert found.bands == pytest.approx(dict.fromkeys(found.bands, share), abs=1e-6)
@@ -176,12 +178,12 @@ def test_a_band_begins_where_the_variance_before_it_says() -> None:
 
 
 def test_an_epoch_sums_before_it_divides_and_a_checkpoint_keeps_it() -> None:
-    objective = ComponentObjective(_basis())
+    method = PMAE(_basis())
     sums, correct = EpochSums(BANDS), torch.tensor(2.0, dtype=torch.float64)
     residual, target = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     for seed in range(3):
         images, prediction, masked = _case(seed, SIZE)
-        score = objective.score(prediction, objective.mask(images, masked))
+        score = method.score(prediction, method.project(images, masked))
         residual, target = residual + score.residual, target + score.target
         sums.add(step_sums(score, 5, correct, torch.tensor(0.5), 5))
         sums = EpochSums(BANDS, sums.counters())
@@ -197,9 +199,9 @@ def test_an_epoch_sums_before_it_divides_and_a_checkpoint_keeps_it() -> None:
 def test_an_epoch_of_which_a_checkpoint_knows_too_little_has_no_figure() -> None:
     older = {"loss": 3.0, "correct": 2.0, "images": 5.0}
     sums = EpochSums(BANDS, older)
-    objective = ComponentObjective(_basis())
+    method = PMAE(_basis())
     images, prediction, masked = _case(0, SIZE)
-    score = objective.score(prediction, objective.mask(images, masked))
+    score = method.score(prediction, method.project(images, masked))
     sums.add(step_sums(score, 5, torch.tensor(1.0), torch.tensor(0.5), 5))
     known = finite(sums.means("train", "top1"))
     assert set(known) == {"train_loss", "train_online_probe_top1"}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from pmae.masking import random_patch_mask, visible_indices
-from pmae.methods.objectives import PatchObjective
+from pmae.methods.mae import MAE
 from pmae.models.autoencoder import MaskedAutoencoder
 from pmae.models.patches import patchify
 from pmae.spec import DatasetSpec, ExperimentSpec, ModelSpec, resolve
@@ -128,13 +128,11 @@ def test_transformers_masks_encodes_and_decodes_as_we_do(
     peer.config.norm_pix_loss = norm_pix_loss
     out = peer(images, noise=_noise(visible))
     assert torch.equal(out.mask.bool(), masked)
-    objective = PatchObjective(PATCHES, PATCH, norm_pix_loss)
-    batch = objective.mask(images, masked)
-    prediction, _ = objective.predict(ours, batch)
+    method = MAE(PATCHES, PATCH, norm_pix_loss)
+    batch = method.project(images, masked)
+    prediction, _ = method.predict(ours, batch)
     torch.testing.assert_close(patchify(prediction, PATCH), out.logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(
-        objective.score(prediction, batch).loss, out.loss, atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(method.score(prediction, batch).loss, out.loss, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -176,7 +176,7 @@ def test_names_of_former_versions_still_count() -> None:
         ("paper?ratio=0.2&ratio=0.3", "ratio", "given twice"),
         ("paper?method=mae&basis=dct", "basis", "MAE masks patches and has no basis"),
         ("paper?method=mae&count=nearest", "count", "MAE masks patches"),
-        ("paper?strategy=segmentation", "strategy", "pmae has no strategy segmentation"),
+        ("paper?strategy=segmentation", "strategy", "PMAE has no strategy segmentation"),
         ("paper?method=mae&strategy=segmentation", "strategy", "expected clevr"),
         ("paper?dataset=clevr&basis=kernel", "basis", "images of at most 12288 values"),
         ("paper?strategy=top&scope=image", "scope", "a range of ratios"),

@@ -74,21 +74,19 @@ def _reported(run_dir: RunDir) -> dict[str, float]:
 
 def _explained(loaded: LoadedModel, storage: StorageSettings) -> dict[str, float]:
     """The validation split's, by reconstructing it under the masks of validation."""
-    spec, objective = loaded.spec, loaded.objective
-    left = torch.zeros(len(objective.bands.names), dtype=torch.float64)
+    spec, method = loaded.spec, loaded.method
+    left = torch.zeros(len(method.bands.names), dtype=torch.float64)
     asked = torch.zeros_like(left)
     val = load_data(spec.dataset, storage).val
     for index, batch in enumerate(val.in_order(spec.batch_size)):
         images = loaded.preprocess(batch.images)
-        masked = objective.draw(
-            len(images), spec.masking, generator(spec.seed, "val", index)
-        ).masked
-        _, squares = reconstruct(loaded.model, objective, images, masked)
-        left += (squares.residual * squares.masked).sum(dim=0).double() @ objective.bands.one_hot()
-        asked += (squares.target * squares.masked).sum(dim=0).double() @ objective.bands.one_hot()
+        masked = method.draw(len(images), spec.masking, generator(spec.seed, "val", index)).masked
+        _, squares = reconstruct(loaded.model, method, images, masked)
+        left += (squares.residual * squares.masked).sum(dim=0).double() @ method.bands.one_hot()
+        asked += (squares.target * squares.masked).sum(dim=0).double() @ method.bands.one_hot()
     found = {"val_explained_variance": float(1 - left.sum() / asked.sum())}
     if len(left) > 1:
-        for band, share in zip(objective.bands.names, (1 - left / asked).tolist(), strict=True):
+        for band, share in zip(method.bands.names, (1 - left / asked).tolist(), strict=True):
             found[f"val_explained_variance_{band}"] = share
     return found
 

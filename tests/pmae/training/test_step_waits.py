@@ -16,7 +16,7 @@ from pmae.basis.basis import Basis
 from pmae.data.images import ImageData, MemorySplit
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.errors import NonFiniteLossError
-from pmae.methods.objectives import objective_for
+from pmae.methods.base import method_for
 from pmae.runtime.transfer import LateLoss
 from pmae.spec import DatasetSpec, ExperimentSpec, MaskingSpec, resolve
 from pmae.training.batches import Feed
@@ -53,13 +53,13 @@ def _module(spec: ExperimentSpec) -> PretrainModule:
     share = torch.full((edge * edge,), 1 / edge**2, dtype=torch.float64)
     basis = Basis(torch.eye(edge * edge), share) if spec.method == "pmae" else None
     statistics = PixelStatistics(torch.full((1, edge, edge), 0.5), torch.ones(1, edge, edge))
-    return PretrainModule(spec, data, statistics, objective_for(spec, basis))
+    return PretrainModule(spec, data, statistics, method_for(spec, basis))
 
 
 def _on_meta(module: PretrainModule) -> Unread:
     """Move a module and its basis to the device without values."""
-    if basis := getattr(module.objective, "basis", None):
-        module.objective = objective_for(module.spec, basis.to(META))
+    if basis := getattr(module.method, "basis", None):
+        module.method = method_for(module.spec, basis.to(META))
     module.to(META)
     module.loss = losses = Unread()
     return losses
@@ -136,7 +136,7 @@ def test_draws_are_ready_before_they_are_asked_for_and_the_same_from_any_step(
     module = _module(spec)
 
     def feed() -> Feed:
-        return Feed(spec, module.plan, module.data.train, module.objective, 0)
+        return Feed(spec, module.plan, module.data.train, module.method, 0)
 
     device, through = torch.device("cpu"), feed()
     parts = [through.part(micro_step, device) for micro_step in range(8)]

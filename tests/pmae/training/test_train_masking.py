@@ -18,7 +18,7 @@ from pmae.data.registry import load_data
 from pmae.data.transforms.standardize import PixelStatistics
 from pmae.errors import DatasetMissingError
 from pmae.inference.checkpoint import LoadedCheckpoint
-from pmae.methods.objectives import objective_for
+from pmae.methods.base import method_for
 from pmae.runs.checkpoints import newest_valid
 from pmae.runs.events import EndEvent, Event, MetricsEvent, StartEvent, read_events
 from pmae.runs.layout import RunDir
@@ -145,7 +145,7 @@ def _module(spec: ExperimentSpec, storage: StorageSettings) -> PretrainModule:
     data = load_data(spec.dataset, storage, object_masks=spec.masking.needs_object_masks)
     channels, size, _ = data.image_shape
     statistics = PixelStatistics(torch.full((channels, size, size), 0.5), torch.ones(1))
-    return PretrainModule(spec, data, statistics, objective_for(spec, None))
+    return PretrainModule(spec, data, statistics, method_for(spec, None))
 
 
 @pytest.mark.usefixtures("clevr")
