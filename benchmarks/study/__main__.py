@@ -15,6 +15,7 @@ stops them at a checkpoint, from which the same command continues. Finished runs
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -34,6 +35,8 @@ RESULTS = Path("docs/study/results.json")
 def main() -> int:
     """Run the command and return its exit status."""
     options = _options()
+    for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell started it in the background
+        signal.signal(stop, signal.default_int_handler)
     results = Results(RESULTS)
     if options.fresh:
         results.clear()

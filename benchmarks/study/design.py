@@ -48,14 +48,14 @@ DATASETS = (
     StudyDataset("digits", "digits", 4, 100, "top1", 50),
     StudyDataset(
         "fashion_mnist",
-        "10,000 images of Fashion-MNIST",
+        "5,000 images of Fashion-MNIST",
         4,
-        6,
+        8,
         "top1",
         10,
-        {"max_train_images": 10_000},
+        {"max_train_images": 5_000},
     ),
-    StudyDataset("elpv", "ELPV at 64 px", 8, 25, "balanced_accuracy", 30, {"resolution": 64}),
+    StudyDataset("elpv", "ELPV at 64 px", 8, 15, "balanced_accuracy", 30, {"resolution": 64}),
 )
 
 

@@ -95,7 +95,7 @@ def test_the_document_shows_the_example_as_it_is() -> None:
 def test_old_metadata_is_said_to_be_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "GROUP", "pmae.no_such_group")
     _forget()
-    with pytest.raises(SpecError, match="the metadata of pmae is missing or old; install it again"):
+    with pytest.raises(SpecError, match="the package's metadata is outdated; install it again"):
         _resolved()
     monkeypatch.undo()
     _forget()
