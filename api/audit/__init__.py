@@ -1,1 +1,1 @@
-"""The audit trail: who changed what."""
+"""The audit trail: a record of the requests that change something."""

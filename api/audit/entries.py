@@ -1,4 +1,4 @@
-"""The trail of who changed what."""
+"""Entries of the audit trail."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Attempt:
     address: str
 
 
-_CURSOR = with_message(r"^[0-9]{1,18}$", "valid is the next_cursor of a page before")
+_CURSOR = with_message(r"^[0-9]{1,18}$", "expected the next_cursor of an earlier page")
 
 
 class AuditFilters(BaseModel):
-    """Which entries a page shows."""
+    """Query parameters that filter the entries."""
 
     model_config = ConfigDict(frozen=True)
 
     actor: FilterText | None = Field(
-        default=None, description="Only what the key of this name did.", examples=["ada"]
+        default=None, description="Only requests with the key of this name.", examples=["ada"]
     )
     limit: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        default=100, description="Most entries in the answer."
+        default=100, description="Maximum number of entries in the response."
     )
     cursor: Annotated[str, Field(pattern=_CURSOR)] | None = Field(
         default=None, description="`next_cursor` of the page before."
@@ -51,7 +51,7 @@ class AuditFilters(BaseModel):
 
 
 def list_entries(session: Session, filters: AuditFilters) -> AuditPage:
-    """A page of the trail, newest first."""
+    """Read one page of the trail, newest first."""
     query = select(AuditRow).order_by(AuditRow.id.desc()).limit(filters.limit + 1)
     if filters.actor is not None:
         query = query.where(AuditRow.actor == filters.actor)
@@ -66,10 +66,10 @@ def list_entries(session: Session, filters: AuditFilters) -> AuditPage:
 
 
 def forget_old(sessions: sessionmaker[Session], days: int, *, dry_run: bool) -> int:
-    """Remove entries that are older than so many days.
+    """Remove entries older than ``days``; with ``dry_run``, only count them.
 
     Returns:
-        How many there were.
+        The number of these entries.
     """
     old = AuditRow.at < database_now() - days * DAY_SECONDS
     with sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""Writing the audit trail beside the answers, which do not wait for it."""
+"""Audit writer: records requests in a thread, so that responses do not wait for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from api.db.clock import database_now
 from api.db.tables import AuditRow
 
 MOST_WAITING = 10_000
-"""Entries that are held while the database does not take them."""
+"""Maximum number of entries that wait for the database."""
 _LONGEST_PATH = 1_000
 _ENTRIES = AuditRow.metadata.tables[AuditRow.__tablename__]
 _INSERT = insert(_ENTRIES).values(at=database_now())
@@ -27,8 +27,8 @@ _logger = logging.getLogger(__name__)
 class AuditTrail:
     """Adds entries to the trail. Use it in a ``with`` block, whose end waits for the last ones.
 
-    A thread writes what came while it wrote the entries before, in one transaction: many writers
-    make few. What cannot be written is logged: what it tells of has been done.
+    A thread writes the entries that arrived during its last write in one transaction. Entries that
+    cannot be written are logged, since their requests have taken effect.
     """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
@@ -54,7 +54,7 @@ class AuditTrail:
         self._thread.join()
 
     def add(self, attempt: Attempt) -> None:
-        """Record a request within moments."""
+        """Record a request soon."""
         with self._changed:
             if len(self._waiting) < MOST_WAITING:
                 self._waiting.append(attempt)
@@ -73,7 +73,7 @@ class AuditTrail:
 
 
 def write_entries(sessions: sessionmaker[Session], attempts: Sequence[Attempt]) -> None:
-    """Add entries, all at once; each by itself where one of them hinders the others."""
+    """Add entries in one transaction; if that fails, each in its own."""
     try:
         with sessions.begin() as session:
             session.execute(_INSERT, [_values(attempt) for attempt in attempts])

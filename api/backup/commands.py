@@ -22,7 +22,7 @@ from pmae.errors import CommandError, PmaeError
 backup = typer.Typer()
 restore = typer.Typer()
 explaining = Console(stderr=True)
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 @backup.command()
@@ -41,16 +41,16 @@ def back_up(
         str | None,
         typer.Option(
             metavar="HH:MM",
-            help="Stay, and make one every day at this time (the time zone is that of TZ).",
+            help="Keep running and make a backup every day at this time, in the time zone TZ.",
         ),
     ] = None,
 ) -> None:
-    """Add a backup of the service to DIR: safe while runs train.
+    """Add a backup of the service to DIR. Safe while runs train.
 
-    It is a folder named after the time, with the database, runs and bases, and a manifest with the
-    digest of each file. Files that are in the newest backup already are hard links to it. Settings
-    are those of the API (PMAE_HOME, PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT). Data sets, the secret
-    that signs download links and .env are not part of it.
+    A backup is a folder named after the time, with the database, runs and bases, and a manifest
+    with the digest of each file. Files unchanged since the newest backup become hard links to it.
+    Uses the API's settings (PMAE_HOME, PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT). Data sets, the
+    secret that signs download links and .env are not included.
     """
     settings = command_settings()
     if at is None:
@@ -61,11 +61,11 @@ def back_up(
         due = _next(datetime.now().astimezone(), hour, minute)
         _tell(f"the next backup is made at {due:%Y-%m-%d %H:%M %Z}")
         while (left := due.timestamp() - time.time()) > 0:
-            time.sleep(min(left, 60))  # the clock may be set meanwhile
+            time.sleep(min(left, 60))  # in steps, since the clock may be changed
         try:
             _make(settings, folder, keep)
         except (PmaeError, OSError) as error:
-            # Tomorrow's may succeed; who stops here makes none at all.
+            # Keep running: tomorrow's backup may succeed.
             _tell(f"no backup was made: {told(error) if isinstance(error, PmaeError) else error}")
 
 
@@ -77,13 +77,13 @@ def restore_service(
     ],
     check: Annotated[
         bool,
-        typer.Option("--check", help="Only verify the backup: every digest; nothing is changed."),
+        typer.Option("--check", help="Only verify the digests of the backup; change nothing."),
     ] = False,
 ) -> None:
-    """Restore a backup into an empty service, which must not run.
+    """Restore a backup into an empty service, which must be stopped.
 
-    Every file is verified first. Runs that were running go on at their newest checkpoint, and API
-    keys hold. Settings are those of the API (PMAE_HOME, PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT).
+    Every file is verified first. Runs that were running continue from their newest checkpoint, and
+    API keys stay valid. Uses the API's settings (PMAE_HOME, PMAE_DATABASE_URL, PMAE_ARTIFACT_ROOT).
     """
     generation = find_generation(path)
     if check:
@@ -91,7 +91,7 @@ def restore_service(
         verify(generation, _tell)
         manifest = generation.manifest
         _tell(
-            f"{generation.folder} is whole: {manifest.num_runs:,} runs, {manifest.num_files:,} "
+            f"{generation.folder} is complete: {manifest.num_runs:,} runs, {manifest.num_files:,} "
             f"files, {size(manifest.num_bytes)}, made by pmae {manifest.version} with the schema "
             f"{manifest.database.revision} of {manifest.database.kind}"
         )
@@ -100,13 +100,13 @@ def restore_service(
     with command_database(settings, may_be_empty=True) as engine:
         settled = restore_backup(engine, settings, generation, _tell)
     _tell(f"{generation.folder} is restored: {generation.manifest.num_runs:,} runs")
-    if settled.taken_back:
-        number = f"{len(settled.taken_back):,}"
-        _tell(f"{number} of them go on where they were: {_some(settled.taken_back)}")
+    if settled.reclaimed:
+        number = f"{len(settled.reclaimed):,}"
+        _tell(f"{number} of them continue from a checkpoint: {_some(settled.reclaimed)}")
     if settled.left_out:
         _tell(
-            f"{len(settled.left_out):,} checkpoints are left out, whose files were removed or "
-            f"replaced while the backup was made: {_some(settled.left_out)}"
+            f"{len(settled.left_out):,} checkpoints are missing, since their files were removed or "
+            f"replaced during the backup: {_some(settled.left_out)}"
         )
 
 
@@ -115,7 +115,7 @@ def _make(settings: ServiceSettings, folder: Path, keep: int | None) -> None:
         made = make_backup(engine, settings, folder, keep=keep, tell=_tell)
     _tell(_summary(made))
     for broken in made.copied.broken:
-        _tell(f"broken in the artifact folder already: {broken} is not what its manifest says")
+        _tell(f"damaged in the artifact folder: {broken} does not match its manifest")
     typer.echo(made.generation.folder)
 
 
@@ -138,7 +138,7 @@ def _parse_time(text: str) -> tuple[int, int]:
 
 
 def _next(now: datetime, hour: int, minute: int) -> datetime:
-    """The next time that a clock shows this, by the zone of ``now``'s computer."""
+    """Return the next occurrence of a time of day, in the local time zone."""
     day = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
     while day.astimezone() <= now:
         day += timedelta(days=1)
@@ -146,8 +146,8 @@ def _next(now: datetime, hour: int, minute: int) -> datetime:
 
 
 def _some(ids: list[str]) -> str:
-    more = f" and {len(ids) - _MOST_NAMED:,} more" if len(ids) > _MOST_NAMED else ""
-    return ", ".join(ids[:_MOST_NAMED]) + more
+    more = f" and {len(ids) - _MAX_NAMED:,} more" if len(ids) > _MAX_NAMED else ""
+    return ", ".join(ids[:_MAX_NAMED]) + more
 
 
 def _tell(line: str) -> None:

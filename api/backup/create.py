@@ -1,4 +1,4 @@
-"""Make a generation: the database first, then the files, the manifest last, then its name."""
+"""Make a generation: copy the database, then the files; write the manifest, then rename it."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from pmae.settings import StorageSettings
 _PARTIAL, _REMOVED = ".partial-", ".removed-"
 _LOCK_FILE = ".lock"
 _SPARE_BYTES = 64 * 1024 * 1024
-"""Beside the files: for their list, and for what grows while they are copied."""
+"""Space beside the files: for their list, and for files that grow during the copy."""
 _TELL_SECONDS = 5.0
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Made:
-    """A generation that was made.
+    """The outcome of a backup.
 
     Attributes:
-        generation: it.
+        generation: the new one.
         copied: its files.
-        removed: the older generations that went, for ``keep``.
+        removed: older generations that were removed, because of ``keep``.
     """
 
     generation: Generation
@@ -66,13 +66,13 @@ def make_backup(
 
     Args:
         engine: of the run database.
-        settings: where the files lie.
-        folder: of all generations, which exists.
-        keep: how many generations stay; None: all.
-        tell: told what is being done, a line now and then.
+        settings: name the artifact folder.
+        folder: of all generations; must exist.
+        keep: number of generations to keep; None: all.
+        tell: reports progress, a line now and then.
 
     Raises:
-        BackupError: the folder cannot hold a backup; nothing of it is left there.
+        BackupError: the backup failed; its files were removed.
     """
     _check_folder(folder, settings)
     with _locked(folder):
@@ -88,8 +88,8 @@ def make_backup(
             shutil.rmtree(partial, ignore_errors=True)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise BackupError(
-                    f"{folder} is full; nothing of this backup is left there, older ones are as "
-                    "they were. Make room, or keep fewer of them (--keep)"
+                    f"{folder} is full; this backup was removed, and older ones are unchanged. "
+                    "Free space, or keep fewer backups (--keep)"
                 ) from error
             raise
         removed = [] if keep is None else generations(folder)[:-keep]
@@ -101,20 +101,20 @@ def make_backup(
 def _check_folder(folder: Path, settings: StorageSettings) -> None:
     if not folder.is_dir():
         raise BackupError(
-            f"{folder} is no folder. Make it first (`mkdir`): a disk that is not mounted must not "
-            "be taken for an empty one"
+            f"{folder} is not a folder; create it first (`mkdir`). It is not created here, since "
+            "its disk may not be mounted"
         )
     artifacts = settings.artifact_dir.resolve()
     if folder.resolve().is_relative_to(artifacts):
         raise BackupError(
-            f"{folder} lies in the artifact folder {artifacts}, which is what is backed up: "
-            "expected a folder outside of it, best on another disk"
+            f"{folder} is in the artifact folder {artifacts}, which is backed up; expected a "
+            "folder outside of it, preferably on another disk"
         )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other backups out of the folder, until this process ends however it does."""
+    """Lock the folder against other backups until this process ends."""
     descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -127,7 +127,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes have left."""
+    """Remove the partial generations of killed processes."""
     for path in folder.iterdir():
         if path.name.startswith((_PARTIAL, _REMOVED)):
             shutil.rmtree(path)
@@ -171,9 +171,9 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + _SPARE_BYTES:
         raise BackupError(
-            f"{folder} has {in_words(free)} free, and the files that are not in the generation "
-            f"before take {in_words(needed)} (and {in_words(_SPARE_BYTES)} to spare). Make room, "
-            "or keep fewer generations (--keep)"
+            f"{folder} has {in_words(free)} free, and the files that changed since the last "
+            f"generation take {in_words(needed)} (plus {in_words(_SPARE_BYTES)} of reserve). Free "
+            "space, or keep fewer generations (--keep)"
         )
 
 
@@ -203,16 +203,16 @@ class _Progress:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def __call__(self, files: int, copied_bytes: int) -> None:
-        if time.monotonic() - self._told >= _TELL_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= _TELL_SECONDS:
+            self._reported = time.monotonic()
             self._tell(f"{files:,} files so far, {in_words(copied_bytes)} copied")
 
 
 def _remove(generation: Path) -> None:
-    """Remove a generation; one that is half removed is none, whoever looks."""
+    """Remove a generation; one that is partly removed is not listed."""
     hidden = generation.with_name(f"{_REMOVED}{generation.name}")
     generation.rename(hidden)
     shutil.rmtree(hidden)

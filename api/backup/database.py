@@ -1,7 +1,7 @@
-"""The database's part of a backup, for whichever database it is.
+"""The database's part of a backup, common to both databases.
 
-The moment of the copy is one moment for all tables, on either database: see
-:mod:`api.backup.postgresql` and :mod:`api.backup.sqlite`.
+All tables are copied from one snapshot: see :mod:`api.backup.postgresql` and
+:mod:`api.backup.sqlite`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Dumped:
     """A copied database.
 
     Attributes:
-        dump: its form.
-        run_ids: of the runs in it whose files belong to the backup, oldest first.
-        num_runs: how many runs it has, those included of which only a tombstone is left.
+        dump: description of the copy.
+        run_ids: of the runs whose files belong to the backup, oldest first.
+        num_runs: number of runs, including deleted ones with a tombstone.
     """
 
     dump: DatabaseDump
@@ -35,19 +35,19 @@ class Dumped:
 
 
 _WORKER_SILENCE_SECONDS = 30.0
-WORKER_HINT = f"a worker that was killed is forgotten after {_WORKER_SILENCE_SECONDS:g} s"
+WORKER_HINT = f"a killed worker counts as up for {_WORKER_SILENCE_SECONDS:g} s"
 
 
 def kind_of(engine: Engine) -> DatabaseKind:
-    """Kind of the database."""
+    """Return the kind of a database."""
     return cast(DatabaseKind, engine.dialect.name)
 
 
 def revision_to_copy(connection: Connection) -> str:
-    """The revision of a database's schema.
+    """Read the revision of a database's schema.
 
     Raises:
-        BackupError: this version does not know it, so that nobody could restore it by this one.
+        BackupError: this version does not know the revision, and so could not restore the backup.
     """
     revision = revision_of(connection)
     known = revisions()
@@ -60,9 +60,9 @@ def revision_to_copy(connection: Connection) -> str:
 
 
 def runs_to_copy(connection: Connection) -> tuple[list[str], int]:
-    """The ids of the runs that are not deleted, oldest first, and how many there are in all.
+    """Read the ids of the runs that are not deleted, oldest first, and the number of all runs.
 
-    Of any schema: the first ones had no tombstones.
+    Works with any schema; the oldest ones have no tombstones.
     """
     runs = Table(RunRow.__tablename__, MetaData(), autoload_with=connection)
     deleted = runs.c.get("deleted_at", default=null())
@@ -71,10 +71,10 @@ def runs_to_copy(connection: Connection) -> tuple[list[str], int]:
 
 
 def why_not_empty(connection: Connection) -> str | None:
-    """Name what a restore would overwrite in a database; None: nothing.
+    """Describe what a restore would overwrite in a database; None if it is empty.
 
     Raises:
-        BackupError: its schema is one that this version does not know.
+        BackupError: this version does not know its schema.
     """
     tables = inspect(connection).get_table_names()
     revision = revision_of(connection)
@@ -94,7 +94,7 @@ def why_not_empty(connection: Connection) -> str | None:
 
 
 def workers_heard_of(connection: Connection) -> list[str]:
-    """The names of the workers that are up: they keep no connection, but renew their rows."""
+    """Read the names of the workers that are up, by their heartbeats; they keep no connection."""
     if not inspect(connection).has_table(WorkerRow.__tablename__):
         return []
     since = database_now() - _WORKER_SILENCE_SECONDS

@@ -1,9 +1,9 @@
 """Copy the artifacts into a generation while trainers write, replace and remove them.
 
-The database was copied before: what a row names was there then. What vanished since is no error.
-A checkpoint, or a basis, is copied whole or not at all: all its files are opened before the first
-one is read, and an open file outlives its removal. Files that grow are cut at the length that they
-had when they were opened. Nothing is linked to the live store, only to the generation before.
+The database was copied before. Files that its rows name existed then, and may have vanished since.
+A checkpoint or a basis is copied completely or not at all: all its files are opened before the
+first is read, and an open file outlives its removal. A growing file is copied up to its length when
+opened. Hard links point to the previous generation only, never to the live store.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pmae.runtime.files import sync_folder
 
 _FITS = "fits"
 _MAX_ROUNDS = 5
-"""Over a run whose rolling checkpoint is replaced by a newer one while it is copied."""
+"""Attempts to copy a run whose rolling checkpoint is replaced during the copy."""
 
 
 @dataclass
@@ -33,10 +33,10 @@ class Copied:
     """The files of a generation.
 
     Attributes:
-        entries: by their path below the artifact folder.
-        num_linked: how many of them are links to the generation before.
-        num_copied_bytes: of those that are not.
-        broken: checkpoints that are not what their own manifest says, in the artifact folder too.
+        entries: by path below the artifact folder.
+        num_linked: number of hard links to the previous generation.
+        num_copied_bytes: bytes of the other files.
+        broken: checkpoints that do not match their own manifest, in the artifact folder too.
     """
 
     entries: dict[str, FileEntry] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Copied:
 
     @property
     def num_bytes(self) -> int:
-        """Of all files."""
+        """Bytes of all files."""
         return sum(entry.size for entry in self.entries.values())
 
     def write_list(self, folder: Path) -> None:
@@ -62,9 +62,9 @@ class ArtifactCopier:
     Args:
         source: the artifact folder.
         target: the same folder of the new generation.
-        before: the generation whose unchanged files are linked, if there is one.
-        run_ids: the runs that the copied database knows; of others nothing is copied.
-        progress: told of files and bytes now and then.
+        before: the previous generation, whose unchanged files are linked, if there is one.
+        run_ids: the runs in the copied database; other runs are not copied.
+        progress: gets the numbers of files and bytes now and then.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ArtifactCopier:
         self._copied = Copied()
 
     def bytes_to_copy(self) -> int:
-        """Bytes of the files that are not in the generation before, as of now."""
+        """Return the bytes of the files that changed since the previous generation."""
         roots = [self._source / "runs" / run_id for run_id in self._run_ids]
         total = 0
         for path in _walk([*roots, self._source / "bases"]):
@@ -100,12 +100,12 @@ class ArtifactCopier:
         return total
 
     def copy(self) -> Copied:
-        """Copy everything, flushed to the disk.
+        """Copy everything, and flush it to the disk.
 
         Raises:
             OSError: a file cannot be read or written.
         """
-        # Runs first: a checkpoint that is copied then names a basis that is there still.
+        # Runs first, so that the bases of copied checkpoints still exist when bases are copied.
         for run_id in self._run_ids:
             run = RunDir(self._source / "runs" / run_id)
             for _ in range(_MAX_ROUNDS):
@@ -117,7 +117,7 @@ class ArtifactCopier:
         return self._copied
 
     def _copy_run(self, run: RunDir) -> bool:
-        """Copy what is not copied yet; whether nothing vanished meanwhile."""
+        """Copy the files not copied yet; return False if one vanished meanwhile."""
         whole = True
         for lease in run.leases():
             for folder in _checkpoints(lease):
@@ -147,7 +147,7 @@ class ArtifactCopier:
         return True
 
     def _copy_bases(self, bases: Path) -> None:
-        """Bases before the pointers to them: a pointer to none would break the next run."""
+        """Copy bases before the pointers to them: a dangling pointer would break the next run."""
         copied = set()
         for folder in _children(bases):
             if folder.name != _FITS:
@@ -163,7 +163,7 @@ class ArtifactCopier:
             except FileNotFoundError:
                 continue
             except (ValueError, KeyError, TypeError):
-                basis = None  # of no use to anybody: the fit is made again
+                basis = None  # unusable; a run will fit it again
             if basis in copied:
                 self._copy_loose(pointer)
 
@@ -199,13 +199,13 @@ class ArtifactCopier:
         self._progress(len(self._copied.entries), self._copied.num_copied_bytes)
 
     def _unchanged(self, relative: str, facts: os.stat_result) -> FileEntry | None:
-        """Find a file in the generation before, if it is still the same by size and time."""
+        """Find a file in the previous generation, if size and time are the same."""
         entry = self._known.get(relative)
         same = entry and (entry.size, entry.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
         return entry if same else None
 
     def _link(self, relative: str, target: Path) -> bool:
-        """Link a file of the generation before; False where that is not possible, or it is gone."""
+        """Link a file of the previous generation; False if that is not possible, or it is gone."""
         assert self._before is not None
         old = self._before / relative
         try:
@@ -213,7 +213,7 @@ class ArtifactCopier:
                 return False
             os.link(old, target)
         except OSError:
-            return False  # a file system without links, or with no more of them for this file
+            return False  # a file system without hard links, or the limit for this file is reached
         return True
 
     def _make_folder(self, folder: Path) -> None:
@@ -224,12 +224,13 @@ class ArtifactCopier:
                 self._make_folder(folder.parent)
 
 
-def copy_bytes(file: BinaryIO, target: Path, most: int | None = None) -> tuple[str, int]:
-    """Copy up to ``most`` bytes into a new file, flushed to the disk; their SHA-256 and number."""
+def copy_bytes(file: BinaryIO, target: Path, max_bytes: int | None = None) -> tuple[str, int]:
+    """Copy up to ``max_bytes`` into a new file and flush it; return SHA-256 and length."""
     sha, size = hashlib.sha256(), 0
     with target.open("xb") as out:
-        while most is None or size < most:
-            data = file.read(CHUNK_BYTES if most is None else min(CHUNK_BYTES, most - size))
+        while max_bytes is None or size < max_bytes:
+            left = CHUNK_BYTES if max_bytes is None else min(CHUNK_BYTES, max_bytes - size)
+            data = file.read(left)
             if not data:
                 break
             sha.update(data)
@@ -241,7 +242,7 @@ def copy_bytes(file: BinaryIO, target: Path, most: int | None = None) -> tuple[s
 
 
 def _checkpoints(lease: LeaseDir) -> list[Path]:
-    """The folders of a lease's checkpoints, the newest first."""
+    """List the folders of a lease's checkpoints, newest first."""
     return [
         folder
         for parent in (lease.latest, lease.checkpoints)
@@ -251,12 +252,12 @@ def _checkpoints(lease: LeaseDir) -> list[Path]:
 
 
 def _is_of_checkpoint(path: Path) -> bool:
-    """Say whether a path within a run's folder is within one of its checkpoints."""
+    """Return True if a path in a run's folder is in one of its checkpoints."""
     return len(path.parts) > 2 and path.parts[1] in ("checkpoints", "latest")
 
 
 def _open_all(folder: Path, stack: ExitStack) -> dict[str, BinaryIO]:
-    """The files of a folder, open, by name; empty if one of them vanished."""
+    """Open the files of a folder, by name; empty if one of them vanished."""
     try:
         return {path.name: stack.enter_context(path.open("rb")) for path in _children(folder)}
     except FileNotFoundError:
@@ -264,7 +265,7 @@ def _open_all(folder: Path, stack: ExitStack) -> dict[str, BinaryIO]:
 
 
 def _named_files(manifest: BinaryIO | None) -> dict[str, str] | None:
-    """SHA-256 by name of the files that a checkpoint's manifest names; None: there is none."""
+    """Read the SHA-256 of the files in a checkpoint's manifest, by name; None without one."""
     if manifest is None:
         return None
     try:
@@ -285,7 +286,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _walk(roots: Iterable[Path]) -> Iterator[Path]:
-    """The regular files below some folders, as far as they are there."""
+    """Yield the regular files below some folders, which may be missing."""
     for root in roots:
         for path in _children(root):
             if path.is_dir():

@@ -1,4 +1,4 @@
-"""The form of a backup. One exists when its manifest does, which names the digest of every file.
+"""The format of a backup. It is complete when its manifest, with the digest of every file, exists.
 
 ::
 
@@ -8,7 +8,7 @@
         files.jsonl.gz           path, SHA-256, size, time and mode of each file of artifacts/
         database/...             PostgreSQL: a file a table; SQLite: the database's file
         artifacts/runs/...       as in the artifact folder; unchanged files are hard links to those
-        artifacts/bases/...      of the generation before
+        artifacts/bases/...      of the previous generation
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DatabaseKind = Literal["postgresql", "sqlite"]
 
 
 class BackupError(PmaeError):
-    """A backup or a restore that cannot be made; the target is as it was."""
+    """A backup or restore failed; the target is unchanged."""
 
 
 class TableDump(BaseModel):
@@ -46,7 +46,7 @@ class TableDump(BaseModel):
 
     Attributes:
         columns: in their order in ``file``.
-        sequences: of each column that counts by itself the last value given; None: none yet.
+        sequences: last value of each column with a sequence; None if it was not used yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +59,7 @@ class TableDump(BaseModel):
 
 
 class DatabaseDump(BaseModel):
-    """The database at one moment. ``tables`` is empty for SQLite, whose file is copied."""
+    """A snapshot of the database. ``tables`` is empty for SQLite, whose file is copied."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,17 +69,17 @@ class DatabaseDump(BaseModel):
 
 
 class BackupManifest(BaseModel):
-    """A whole generation.
+    """The manifest of a generation.
 
     Attributes:
-        format: of the backup itself.
-        version: of the product that made it.
-        created_at: when the copy of the database was begun.
-        parts: SHA-256 and size of every file beside the artifacts, by its path.
-        num_runs: how many runs the database has.
-        newest_run: id of the one with the greatest number.
-        num_files: how many files the artifacts are.
-        num_bytes: of all of these.
+        format: version of the backup format.
+        version: of pmae.
+        created_at: start of the copy of the database.
+        parts: SHA-256 and size of every file beside the artifacts, by path.
+        num_runs: number of runs in the database.
+        newest_run: id of the run with the highest number.
+        num_files: number of files in the artifacts.
+        num_bytes: their total size.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -96,7 +96,7 @@ class BackupManifest(BaseModel):
 
 
 class FileEntry(BaseModel):
-    """A file of the artifacts, by its path below the artifact folder."""
+    """A file of the artifacts, with its path below the artifact folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,10 +120,10 @@ class Generation:
         return self.folder / ARTIFACTS_FOLDER
 
     def files(self) -> Iterator[FileEntry]:
-        """The files of the artifacts.
+        """Read the list of the files of the artifacts.
 
         Raises:
-            BackupError: the list is broken, or names a path outside of runs and bases.
+            BackupError: the list is damaged, or names a path outside of runs and bases.
         """
         try:
             with gzip.open(self.folder / FILES_FILE) as lines:
@@ -136,36 +136,36 @@ class Generation:
 def _safe(entry: FileEntry) -> FileEntry:
     path = PurePosixPath(entry.path)
     if ".." in path.parts or path.parts[:1] not in (("runs",), ("bases",)):
-        raise BackupError(f"{entry.path!r} is no path of a run or a basis; nothing was restored")
+        raise BackupError(f"{entry.path!r} is not a path of a run or a basis; nothing was restored")
     return entry
 
 
 def read_generation(folder: Path) -> Generation:
-    """Read the manifest of a generation; its files are not looked at.
+    """Read the manifest of a generation; its files are not checked.
 
     Raises:
-        BackupError: there is none, it is broken, or of a later form of backup.
+        BackupError: it is missing or damaged, or has a newer format.
     """
     path = folder / MANIFEST_FILE
     try:
         manifest = BackupManifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise BackupError(
-            f"{folder} is no backup: it has no {MANIFEST_FILE}, which is written when a backup is "
-            "complete"
+            f"{folder} is not a backup: it has no {MANIFEST_FILE}, which is written at the end "
+            "of a backup"
         ) from None
     except (OSError, ValidationError) as error:
         raise BackupError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if manifest.format != FORMAT:
         raise BackupError(
-            f"{folder} was made by pmae {manifest.version} in form {manifest.format}; this version "
-            f"reads form {FORMAT}. Restore it with pmae {manifest.version}"
+            f"{folder} was made by pmae {manifest.version} in format {manifest.format}; expected "
+            f"format {FORMAT}. Restore it with pmae {manifest.version}"
         )
     return Generation(folder, manifest)
 
 
 def generations(folder: Path) -> list[Path]:
-    """The complete generations in a backup folder, oldest first."""
+    """List the complete generations in a backup folder, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -176,7 +176,7 @@ def generations(folder: Path) -> list[Path]:
 
 
 def find_generation(path: Path) -> Generation:
-    """A generation by its folder, or the newest one of a backup folder.
+    """Find a generation by its folder, or the newest one of a backup folder.
 
     Raises:
         BackupError: ``path`` is neither.
@@ -186,14 +186,14 @@ def find_generation(path: Path) -> Generation:
     found = generations(path)
     if not found:
         raise BackupError(
-            f"{path} is no backup: expected a folder with a {MANIFEST_FILE}, or one that holds "
+            f"{path} is not a backup; expected a folder with a {MANIFEST_FILE}, or one that holds "
             "such folders, as `pmae backup` makes them"
         )
     return read_generation(found[-1])
 
 
 def facts_of(path: Path) -> FileFacts:
-    """SHA-256 and size of a file."""
+    """Compute SHA-256 and size of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileFacts(sha256=digest, size=file.tell())

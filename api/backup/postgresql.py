@@ -1,10 +1,9 @@
 """Copy a PostgreSQL database, and restore the copy.
 
-By ``COPY`` of each table in one REPEATABLE READ transaction, and not by pg_dump: that one is not
-in the images, refuses a server that is newer than itself, and its archives are for servers that are
-not older. The rows as text, with the revision of the schema beside them, go into any server: our
-own migrations make the tables of that revision, and then those of this version. Rows pass through
-in blocks, so that the memory does not grow with their number.
+Uses ``COPY`` of each table in one REPEATABLE READ transaction. pg_dump is not in the images,
+refuses servers newer than itself, and its archives need a server that is not older. Rows as text,
+with the revision of the schema, can be restored into any server: the migrations create the tables
+of that revision, and then upgrade them. Rows are copied in blocks, so that memory use is bounded.
 """
 
 from __future__ import annotations
@@ -42,18 +41,18 @@ from api.db.tables import Base
 
 _VERSION_TABLE = "alembic_version"
 _LOCK_TIMEOUT = "10s"
-"""Nobody else is connected, so there is nothing to wait for."""
+"""No other client is connected, so no lock should be held."""
 
 
 def dump(engine: Engine, folder: Path) -> Dumped:
-    """Copy the database as it is now.
+    """Copy a snapshot of the database.
 
     Args:
-        engine: of it.
+        engine: of the database.
         folder: of the new generation.
 
     Raises:
-        BackupError: its schema is one that this version does not know.
+        BackupError: this version does not know its schema.
     """
     (folder / DATABASE_FOLDER).mkdir()
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -67,7 +66,7 @@ def dump(engine: Engine, folder: Path) -> Dumped:
 
 
 def _tables(connection: Connection, revision: str) -> list[str]:
-    """The tables to copy, each after those that it refers to."""
+    """List the tables to copy, each after those that it references."""
     found = inspect(connection).get_sorted_table_and_fkc_names()
     names = [name for name, _ in found if name is not None and name != _VERSION_TABLE]
     if revision == revisions()[-1]:
@@ -88,7 +87,7 @@ def _dump_table(connection: Connection, name: str, folder: Path) -> TableDump:
                 for block in rows:
                     out.write(block)
         except psycopg.Error as error:
-            raise BackupError(f"the table {name} cannot be copied: {_told(error)}") from error
+            raise BackupError(f"the table {name} cannot be copied: {_message(error)}") from error
         count = cursor.rowcount
     sequences = {
         column: _last_value(connection, sequence)
@@ -99,10 +98,10 @@ def _dump_table(connection: Connection, name: str, folder: Path) -> TableDump:
 
 
 def refuse_in_use(connection: Connection) -> None:
-    """Refuse a database that others use: they would work on what is half there.
+    """Refuse a database that is in use: other clients would see a partial restore.
 
     Raises:
-        BackupError: says who.
+        BackupError: names the clients.
     """
     others = connection.execute(
         text(
@@ -122,15 +121,15 @@ def refuse_in_use(connection: Connection) -> None:
 
 
 def load(engine: Engine, generation: Generation, settle: Callable[[Session], None]) -> None:
-    """Restore the database in one transaction: it is there as a whole, or as it was before.
+    """Restore the database in one transaction, completely or not at all.
 
     Args:
         engine: of an empty database, with or without tables.
         generation: whose files were verified.
-        settle: called in the transaction, when tables and rows are those of this version.
+        settle: called in the transaction, after the upgrade to this version's schema.
 
     Raises:
-        BackupError: the database is in use or not empty, or the backup does not fit.
+        BackupError: the database is in use or not empty, or the backup is incompatible.
     """
     dump = generation.manifest.database
     with engine.connect() as connection:
@@ -160,9 +159,13 @@ def _load_table(connection: Connection, table: TableDump, file: Path) -> None:
                     copy.write(block)
             count = cursor.rowcount
     except psycopg.Error as error:
-        raise BackupError(f"the rows of {table.name} cannot be restored: {_told(error)}") from error
+        raise BackupError(
+            f"the rows of {table.name} cannot be restored: {_message(error)}"
+        ) from error
     if count != table.rows:
-        raise BackupError(f"{file} has {count:,} rows, and the manifest says {table.rows:,}")
+        raise BackupError(
+            f"{file} has {count:,} rows; expected {table.rows:,}, as the manifest says"
+        )
     for column, last in table.sequences.items():
         sequence = _sequence(connection, table.name, column)
         if sequence is not None and last is not None:
@@ -180,18 +183,18 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
 
 
 def _sequence(connection: Connection, table: str, column: str) -> str | None:
-    """The sequence of a column that counts by itself, by its full name."""
+    """Find the full name of the sequence of a column, if it has one."""
     found = select(func.pg_get_serial_sequence(table, column))
     sequence: str | None = connection.scalar(found)
     return sequence
 
 
 def _last_value(connection: Connection, sequence: str) -> int | None:
-    """The last value given; None before the first. It may be newer than the rows, never older."""
+    """Read the last value of a sequence; None if unused. Rows may be older, never newer."""
     row = connection.exec_driver_sql(f"SELECT last_value, is_called FROM {sequence}").one()  # noqa: S608
     return int(row.last_value) if row.is_called else None
 
 
-def _told(error: psycopg.Error) -> str:
-    """The server's words on one line."""
+def _message(error: psycopg.Error) -> str:
+    """Return the server's message on one line."""
     return " ".join(str(error).split())

@@ -1,8 +1,8 @@
-"""Restore a generation into an empty service: verify all, then the files, then the database.
+"""Restore a generation into an empty service: verify everything, copy the files, load the database.
 
-The files are copied under a hidden name in the artifact folder and renamed when all are there; the
-database comes last, in one transaction, so that a service that shows runs has their files. The
-hidden folder stays until then: with it, an interrupted restore is known for one and begins anew.
+The files are copied to a hidden folder in the artifact folder and renamed when complete; the
+database is loaded last, in one transaction, so that all runs in it have their files. The hidden
+folder marks an interrupted restore, which is then started again.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from pmae.settings import StorageSettings
 
 _STAGING = ".restoring"
 _MARK, _LOCK = "restored", "lock"
-"""The mark names the folders that a restore makes: one that begins anew removes no other."""
+"""The mark lists the folders of a restore; starting again removes only these."""
 _PARTS = ("runs", "bases")
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class _Owner:
-    """Owner of restored files; None: the user who restores, who is not root."""
+    """Owner of restored files; None: the current user, who is not root."""
 
     ids: tuple[int, int] | None
 
     @classmethod
     def of(cls, settings: StorageSettings) -> _Owner:
-        """The owner of the target, where root restores."""
+        """Find the owner of the target, for a restore by root."""
         if os.geteuid() != 0:
             return cls(None)
         target = settings.artifact_dir
@@ -53,12 +53,12 @@ class _Owner:
         return cls((facts.st_uid, facts.st_gid))
 
     def take(self, path: Path) -> None:
-        """Give it the file or folder."""
+        """Change the owner of a file or folder."""
         if self.ids is not None:
             os.chown(path, *self.ids)
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder, and those above it that are missing."""
+        """Create a folder and its missing parents."""
         if not folder.is_dir():
             self.make_folder(folder.parent)
             folder.mkdir()
@@ -66,10 +66,10 @@ class _Owner:
 
 
 def verify(generation: Generation, tell: Tell) -> RestoredFiles:
-    """Compare every file of a generation with its digest, and every size.
+    """Compare every file of a generation with its size and digest.
 
     Returns:
-        What the files are.
+        A description of the files.
 
     Raises:
         BackupError: a file is missing or was changed; names it.
@@ -85,8 +85,8 @@ def verify(generation: Generation, tell: Tell) -> RestoredFiles:
     entries = list(generation.files())
     if len(entries) != manifest.num_files:
         raise BackupError(
-            f"{generation.folder} lists {len(entries):,} files, and its manifest says "
-            f"{manifest.num_files:,}; nothing was restored"
+            f"{generation.folder} lists {len(entries):,} files; expected "
+            f"{manifest.num_files:,}, as its manifest says; nothing was restored"
         )
     for entry in entries:
         path = generation.artifacts / entry.path
@@ -101,17 +101,17 @@ def verify(generation: Generation, tell: Tell) -> RestoredFiles:
 def restore_backup(
     engine: Engine, settings: StorageSettings, generation: Generation, tell: Tell
 ) -> Settled:
-    """Restore into an empty service that does not run.
+    """Restore into an empty service that is stopped.
 
     Args:
         engine: of its database.
-        settings: where its files are to lie.
+        settings: name the artifact folder.
         generation: to restore.
-        tell: told what is being done, a line now and then.
+        tell: reports progress, a line now and then.
 
     Raises:
-        BackupError: the backup is damaged or does not fit, or the service is not empty or runs;
-            it is as it was before.
+        BackupError: the backup is damaged or incompatible, or the service is not empty or is
+            running; it is unchanged.
     """
     check_fits(generation, kind_of(engine))
     owner = _Owner.of(settings)
@@ -123,7 +123,7 @@ def restore_backup(
     _check_room(settings.artifact_dir, generation.manifest.num_bytes)
     owner.make_folder(staging)
     with _locked(staging):
-        # Of a restore that was interrupted: the database knows nothing of them.
+        # Left by an interrupted restore: they are not in the database.
         for folder in (*_published(settings.artifact_dir), *_children(staging)):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -132,7 +132,7 @@ def restore_backup(
         _copy(generation, staging, owner)
         for part in _PARTS:
             if (staging / part).is_dir():
-                # A folder that is there is empty, and makes room for this one.
+                # An existing folder is empty; this one replaces it.
                 (staging / part).rename(settings.artifact_dir / part)
         sync_folder(settings.artifact_dir)
         tell(f"restoring the database, {generation.manifest.num_runs:,} runs")
@@ -145,11 +145,11 @@ def check_fits(generation: Generation, kind: str | None) -> None:
     """Refuse a backup that this version cannot restore.
 
     Args:
-        generation: its manifest counts.
+        generation: to restore; only its manifest is checked.
         kind: of the database to restore into; None: any.
 
     Raises:
-        BackupError: says what would be right.
+        BackupError: the schema or the kind of database does not match.
     """
     manifest, known = generation.manifest, revisions()
     if manifest.database.revision not in known:
@@ -198,29 +198,29 @@ def _refuse_full_database(
         )
     raise BackupError(
         f"the database is not empty: it holds {held}. A backup is restored into an empty service "
-        "only: another database, or this one after everything in it was given up"
+        "only; expected another database, or this one after it was emptied"
     )
 
 
 def _refuse_artifacts(artifact_dir: Path) -> None:
-    """Refuse files that are not those of an interrupted restore."""
+    """Refuse an artifact folder with files that are not of an interrupted restore."""
     published = _published(artifact_dir)
     for part in _PARTS:
         found = len(set(_children(artifact_dir / part)) - published)
         if found:
             raise BackupError(
                 f"{artifact_dir / part} is not empty: it holds {found:,} entries. A backup is "
-                "restored into an empty service only; move them away, or set PMAE_ARTIFACT_ROOT"
+                "restored into an empty service only; move them, or set PMAE_ARTIFACT_ROOT"
             )
 
 
 def _entries(generation: Generation) -> set[str]:
-    """The folders of runs and bases that a restore makes, by their paths."""
+    """List the paths of the folders of runs and bases that a restore creates."""
     return {"/".join(entry.path.split("/")[:2]) for entry in generation.files()}
 
 
 def _published(artifact_dir: Path) -> set[Path]:
-    """The folders that an interrupted restore has left, ready or not."""
+    """List the folders left by an interrupted restore."""
     mark = artifact_dir / _STAGING / _MARK
     names = mark.read_text().split("\n") if mark.is_file() else []
     return {artifact_dir / name for name in names if name}
@@ -231,13 +231,13 @@ def _check_room(artifact_dir: Path, needed: int) -> None:
     free = shutil.disk_usage(nearest).free
     if free < needed:
         raise BackupError(
-            f"{artifact_dir} has {free:,} bytes free, and the files of the backup take {needed:,}"
+            f"{artifact_dir} has {free:,} bytes free; the files of the backup need {needed:,}"
         )
 
 
 @contextmanager
 def _locked(staging: Path) -> Iterator[None]:
-    """Keep other restores out, until this process ends however it does."""
+    """Lock out other restores until this process ends."""
     descriptor = os.open(staging / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -291,6 +291,6 @@ def _children(folder: Path) -> list[Path]:
 
 def _changed(path: Path) -> BackupError:
     return BackupError(
-        f"{path} is not what the manifest says (its SHA-256 differs): the backup is damaged. "
-        "Nothing of it is in the database; take another generation"
+        f"{path} does not match the manifest (its SHA-256 differs): the backup is damaged. "
+        "Nothing was restored into the database; use another generation"
     )

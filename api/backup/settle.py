@@ -1,7 +1,7 @@
-"""Make a restored database say what is true of the restored files.
+"""Reconcile a restored database with the restored files.
 
-The files were copied after the database: a rolling checkpoint may have been replaced meanwhile, a
-kept one or a run deleted, and a run started once more.
+The files were copied after the database: meanwhile a rolling checkpoint may have been replaced, a
+kept one or a run deleted, and a run started again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MAX_NAMED = 10
 
 @dataclass
 class RestoredFiles:
-    """Describe the restored files.
+    """Description of the restored files.
 
     Attributes:
-        leases: the greatest number of a lease's folder, by the run's id.
+        leases: the highest number of a lease's folder, by run id.
         checkpoints: run id and name of each.
-        pinned: the same of those whose folder has the mark.
+        pinned: run id and name of those whose folder has the mark.
     """
 
     leases: dict[str, int] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class RestoredFiles:
 
     @classmethod
     def of(cls, entries: Iterable[FileEntry]) -> RestoredFiles:
-        """From the list of a generation."""
+        """Build it from the list of a generation."""
         found = cls()
         for entry in entries:
             parts = PurePosixPath(entry.path).parts
@@ -60,34 +60,35 @@ class Settled:
     """Changes to a restored database.
 
     Attributes:
-        taken_back: ids of the runs that were running at the backup.
-        left_out: ids of the checkpoints whose files had gone before they were copied.
+        reclaimed: ids of the runs that were running at the backup.
+        left_out: ids of the checkpoints whose files were removed before they were copied.
     """
 
-    taken_back: list[str]
+    reclaimed: list[str]
     left_out: list[str]
 
 
 def settle(session: Session, files: RestoredFiles, made_at: str) -> Settled:
-    """Change the rows in a transaction of the session.
+    """Change the rows to match the files, in a transaction of the session.
 
     Args:
         session: of the restored database, whose schema is this version's.
         files: that were restored.
-        made_at: when the backup was made, for the history of the runs.
+        made_at: time of the backup, for the history of the runs.
     """
-    # They may start again under the same names; which of them are there they say themselves.
+    # Workers may start again under the same names; they write their rows themselves.
     session.execute(delete(WorkerRow))
-    _never_use_a_lease_twice(session, files)
+    _raise_lease_numbers(session, files)
     left_out = _leave_out_checkpoints(session, files, made_at)
-    why = f"restored from the backup of {made_at}; it goes on at its newest checkpoint"
+    why = f"restored from the backup of {made_at}; it continues from its newest checkpoint"
     return Settled(run_states.take_back_restored(session, why), left_out)
 
 
-def _never_use_a_lease_twice(session: Session, files: RestoredFiles) -> None:
-    """A run that was started once more while files were copied has a folder that no row knows.
+def _raise_lease_numbers(session: Session, files: RestoredFiles) -> None:
+    """Raise lease numbers to those of the folders.
 
-    The next lease must get another one: nobody writes into the folder of an older lease.
+    A run that was started again during the copy has a folder that no row names, and a lease must
+    not write into the folder of an older one.
     """
     for number, run_id, lease in session.execute(
         select(RunRow.number, RunRow.id, RunRow.lease_number)
@@ -102,7 +103,7 @@ def _never_use_a_lease_twice(session: Session, files: RestoredFiles) -> None:
 
 
 def _leave_out_checkpoints(session: Session, files: RestoredFiles, made_at: str) -> list[str]:
-    """Remove the rows whose files are not there, and let the marks say who is pinned."""
+    """Remove the rows of missing checkpoints, and set ``pinned`` by the marks."""
     rows = session.execute(
         select(CheckpointRow.id, CheckpointRow.name, CheckpointRow.pinned, RunRow.id.label("run"))
         .join(RunRow, RunRow.number == CheckpointRow.run_number)
@@ -132,8 +133,8 @@ def _leave_out_checkpoints(session: Session, files: RestoredFiles, made_at: str)
                 at=database_now(),
                 type="checkpoint",
                 actor=_ACTOR,
-                message=f"the files of {_some(names)} were gone before the backup of {made_at} "
-                "came to them",
+                message=f"the files of {_some(names)} were removed before the backup of {made_at} "
+                "copied them",
                 data={"left_out": names},
             )
         )

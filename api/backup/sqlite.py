@@ -1,7 +1,7 @@
-"""Copy a SQLite database, and restore the copy, by SQLite's own backup of a file page by page.
+"""Copy a SQLite database, and restore the copy, by SQLite's online backup.
 
-Copying takes one read transaction: the service writes on beside it. Restoring is a transaction of
-the target: a process that is killed leaves the file as it was.
+Copying is one read transaction, during which the service can write. Restoring is one transaction of
+the target: if the process is killed, the file stays unchanged.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _LOCKED_SECONDS = 2.0
 
 
 def dump(engine: Engine, folder: Path) -> Dumped:
-    """Copy the database as it is now.
+    """Copy a snapshot of the database.
 
     Args:
-        engine: of it.
+        engine: of the database.
         folder: of the new generation.
 
     Raises:
-        BackupError: its schema is one that this version does not know.
+        BackupError: this version does not know its schema.
     """
     (folder / DATABASE_FOLDER).mkdir()
     copy = folder / DATABASE_FOLDER / "pmae.sqlite3"
     with (
-        _faults_told(_file(engine)),
+        _converted_errors(_file(engine)),
         closing(sqlite3.connect(copy)) as target,
         closing(sqlite3.connect(_file(engine))) as live,
     ):
@@ -65,7 +65,7 @@ def dump(engine: Engine, folder: Path) -> Dumped:
         run_ids, num_runs = runs_to_copy(connection)
     copied.dispose()
     with closing(sqlite3.connect(copy)) as target:
-        target.execute("PRAGMA journal_mode = DELETE")  # the engine has switched it over
+        target.execute("PRAGMA journal_mode = DELETE")  # the engine has set WAL
     with copy.open("rb") as file, gzip.open(folder / _FILE, "xb", compresslevel=1) as out:
         shutil.copyfileobj(file, out, CHUNK_BYTES)
     copy.unlink()
@@ -73,15 +73,15 @@ def dump(engine: Engine, folder: Path) -> Dumped:
 
 
 def load(engine: Engine, generation: Generation, settle: Callable[[Session], None]) -> None:
-    """Restore the database in one transaction: it is there as a whole, or as it was before.
+    """Restore the database in one transaction, completely or not at all.
 
     Args:
         engine: of an empty database, with or without tables.
         generation: whose files were verified.
-        settle: called when tables and rows are those of this version, before others see them.
+        settle: called after the upgrade to this version's schema, before the copy is published.
 
     Raises:
-        BackupError: the database is in use or not empty, or the backup does not fit.
+        BackupError: the database is in use or not empty, or the backup is incompatible.
     """
     target = _file(engine)
     new = target.with_name(f".{target.name}.restoring")
@@ -94,17 +94,17 @@ def load(engine: Engine, generation: Generation, settle: Callable[[Session], Non
         with Session(prepared) as session, session.begin():
             settle(session)
         prepared.dispose()
-        with _faults_told(target):
+        with _converted_errors(target):
             _publish(new, target)
     finally:
         _remove(new)
 
 
 def refuse_in_use(engine: Engine) -> None:
-    """Refuse a database that others use: they would work on what is half there.
+    """Refuse a database that is in use: other processes would see a partial restore.
 
     Raises:
-        BackupError: somebody does.
+        BackupError: it is in use.
     """
     if not _file(engine).is_file():
         return
@@ -137,10 +137,10 @@ def _publish(new: Path, target: Path) -> None:
 
 
 def _take_alone(connection: sqlite3.Connection, path: Path) -> None:
-    """End the write-ahead log, which SQLite does only for the one process that has the file open.
+    """Leave WAL mode, which SQLite allows only if no other process has the file open.
 
     Raises:
-        BackupError: another one has.
+        BackupError: another process has it open.
     """
     try:
         (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
@@ -154,8 +154,8 @@ def _take_alone(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def _faults_told(path: Path) -> Iterator[None]:
-    """Faults of SQLite's: a full disk as the system tells it, the others in a sentence."""
+def _converted_errors(path: Path) -> Iterator[None]:
+    """Convert SQLite's errors: a full disk to the system's error, others to a sentence."""
     try:
         yield
     except sqlite3.Error as error:

@@ -13,11 +13,11 @@ from pmae.schema import ProblemField, Spectrum
 
 
 def get_spectrum(run: RunRow, bases_dir: Path) -> Spectrum:
-    """How the variance spreads over the components of a run's basis.
+    """Return the variance along each component of a run's basis.
 
     Raises:
-        NotFoundError: the run has none, or not yet.
-        DamagedError: the store lost it.
+        NotFoundError: the run has no basis, or none yet.
+        DamagedError: it is missing in the store.
     """
     digest = _basis_digest(run)
     try:
@@ -35,17 +35,17 @@ def get_spectrum(run: RunRow, bases_dir: Path) -> Spectrum:
 
 
 def get_component_png(run: RunRow, bases_dir: Path, index: int) -> bytes:
-    """One component of a run's basis as a PNG.
+    """Draw one component of a run's basis as a PNG.
 
     Raises:
-        NotFoundError: the run has no basis (yet), or that has no component ``index``.
-        DamagedError: the store lost it.
+        NotFoundError: the run has no basis (yet), or the basis has no component ``index``.
+        DamagedError: it is missing in the store.
     """
     digest = _basis_digest(run)
     try:
         count = read_spectrum(bases_dir, digest).num_components
         if not 0 <= index < count:
-            message = f"there is no component {index}; valid are 0 to {count - 1}"
+            message = f"there is no component {index}; expected 0 to {count - 1}"
             raise NotFoundError(message, fields=[ProblemField(pointer="index", message=message)])
         return component_png(read_component(bases_dir, digest, index))
     except BasisError as error:

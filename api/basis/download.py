@@ -1,4 +1,4 @@
-"""The basis of a checkpoint, fetched as the checkpoint's own files are. Needs no torch."""
+"""Download the basis of a checkpoint. Needs no torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoredBasis:
         """Describe the basis and list its files.
 
         Raises:
-            DamagedError: the store lost it.
+            DamagedError: it is missing in the store.
         """
         try:
             facts = read_spectrum(self.folder.parent, self.digest)
@@ -54,11 +54,11 @@ class StoredBasis:
         )
 
     def respond(self, name: str, request: Headers) -> Response:
-        """Answer a GET or HEAD of a file.
+        """Build the response to a GET or HEAD of a file.
 
         Raises:
-            NotFoundError: a basis has no such file.
-            DamagedError: the store lost it.
+            NotFoundError: the basis has no such file.
+            DamagedError: it is missing in the store.
             RangeError: the range lies outside of the file.
         """
         facts = self.facts_of(name)
@@ -73,36 +73,38 @@ class StoredBasis:
             raise DamagedError(f"basis {self.digest} cannot be read: {error}") from error
 
     def facts_of(self, name: str) -> FileFacts:
-        """Digest and size of a file.
+        """Return digest and size of a file.
 
         Raises:
-            NotFoundError: a basis has no such file.
-            DamagedError: the store lost it.
+            NotFoundError: the basis has no such file.
+            DamagedError: it is missing in the store.
         """
         if name not in BASIS_FILES:
-            raise _no_file(f"a basis has no file {name!r}; valid are {', '.join(BASIS_FILES)}")
+            raise _no_file(
+                f"a basis has no file {name!r}; expected one of {', '.join(BASIS_FILES)}"
+            )
         try:
             return file_facts(self.folder.parent, self.digest)[name]
         except BasisError as error:
             raise DamagedError(str(error)) from error
 
     def file_at(self, place: str) -> str:
-        """The name of the file that belongs to ``place`` in a folder of the checkpoint.
+        """Return the name of the file at ``place``, a path in the checkpoint's folder.
 
         Raises:
-            NotFoundError: it is none of ``bases/<digest>/<file>``.
+            NotFoundError: ``place`` is not ``bases/<digest>/<file>`` of this basis.
         """
         places = {f"{BASES_FOLDER}/{self.digest}/{name}": name for name in BASIS_FILES}
         if place not in places:
-            raise _no_file(f"the basis has no file {place!r}; valid are {', '.join(places)}")
+            raise _no_file(f"the basis has no file {place!r}; expected one of {', '.join(places)}")
         return places[place]
 
 
 def find_basis(checkpoint: StoredCheckpoint, bases_dir: Path) -> StoredBasis:
-    """The basis that a checkpoint names.
+    """Find the basis that a checkpoint names.
 
     Raises:
-        NotFoundError: it has none, or is not there any more.
+        NotFoundError: it has none, or the checkpoint was removed.
         DamagedError: its configuration cannot be read.
     """
     if CONFIG_FILE not in checkpoint.view.files:
@@ -121,7 +123,7 @@ def find_basis(checkpoint: StoredCheckpoint, bases_dir: Path) -> StoredBasis:
 
 def _no_basis(checkpoint: StoredCheckpoint) -> NotFoundError:
     return NotFoundError(
-        f"the checkpoint {checkpoint.view.id} is of a run that masks patches and has no basis",
+        f"the checkpoint {checkpoint.view.id} has no basis, since its run masks patches",
         code="no_basis",
     )
 

@@ -1,1 +1,1 @@
-"""What a spec can name, who works, and whether the service is well."""
+"""Presets, data sets, workers, the queue, and health."""

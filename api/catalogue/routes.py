@@ -1,4 +1,4 @@
-"""Presets, data sets, workers, and health: the routes."""
+"""Routes of presets, data sets, workers, the queue and health."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _NO_WORKER = problems(not_found="There is no such worker.")
 
 router = APIRouter()
 metrics_router = APIRouter()
-"""Where Prometheus looks, beside the versioned routes."""
+"""The route of Prometheus, outside of the versioned prefix."""
 
 
 class Liveness(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
@@ -53,9 +53,9 @@ class Liveness(BaseModel):
     dependencies=[VIEWER],
 )
 def list_presets() -> list[PresetView]:
-    """The named specs, resolved: what each shows, costs, and gives.
+    """List the presets: resolved specs with a summary, their cost and expected results.
 
-    A family of specs stands once, with the `parameters` that its name takes.
+    A family of presets is listed once, with the `parameters` of its name.
     """
     singles = [service.preset_view(preset) for preset in PRESETS.values()]
     return [*singles, *(service.family_view(family) for family in FAMILIES.values())]
@@ -68,15 +68,15 @@ def list_presets() -> list[PresetView]:
     summary="Get a preset",
     responses=problems(
         not_found="There is no such preset.",
-        unprocessable_entity="A parameter of the family is not valid.",
+        unprocessable_entity="A parameter of the family is invalid.",
     ),
     dependencies=[VIEWER],
 )
 def read_preset(name: str, request: Request) -> PresetView:
-    """One named spec, resolved. `POST /runs?preset=<name>` submits it.
+    """Return one preset, resolved. `POST /runs?preset=<name>` submits it.
 
-    The parameters of a family are those of the address, `/presets/paper?dataset=cifar10&ratio=0.2`,
-    or a part of the name, encoded: `/presets/paper%3Fdataset%3Dcifar10%26ratio%3D0.2`.
+    Parameters of a family are query parameters, `/presets/paper?dataset=cifar10&ratio=0.2`, or part
+    of the encoded name: `/presets/paper%3Fdataset%3Dcifar10%26ratio%3D0.2`.
     """
     query = request.url.query
     whole = f"{name}?{query}" if query else name
@@ -110,7 +110,7 @@ def list_methods() -> list[MethodView]:
     dependencies=[VIEWER],
 )
 def list_datasets(services: ServicesDep) -> list[DatasetView]:
-    """The data sets that a spec can name, and whether their files are where the API looks."""
+    """List the data sets that a spec can name, and the state of their files on this machine."""
     return service.list_datasets(services.settings)
 
 
@@ -122,7 +122,7 @@ def list_datasets(services: ServicesDep) -> list[DatasetView]:
     dependencies=[VIEWER],
 )
 def list_workers(services: ServicesDep) -> list[WorkerView]:
-    """The workers that were heard of within a lease's time, and what each one runs."""
+    """List the workers with a recent heartbeat, and the run of each."""
     with services.sessions() as session:
         return service.list_workers(session, silence_seconds=services.settings.lease_seconds)
 
@@ -137,9 +137,9 @@ def list_workers(services: ServicesDep) -> list[WorkerView]:
     dependencies=[ADMIN],
 )
 def drain_worker(services: ServicesDep, name: WorkerName) -> None:
-    """Ask a worker to take no more runs, and to checkpoint and give back the one it has.
+    """Ask a worker to claim no more runs, and to checkpoint and give back its current one.
 
-    It hears of it at its next sign of life. Before its machine is switched off, for example.
+    It does so at its next heartbeat. Useful before its machine is switched off.
     """
     with services.sessions.begin() as session:
         service.ask_to_drain(session, name, drain=True)
@@ -155,7 +155,7 @@ def drain_worker(services: ServicesDep, name: WorkerName) -> None:
     dependencies=[ADMIN],
 )
 def undrain_worker(services: ServicesDep, name: WorkerName) -> None:
-    """Take a request to drain back."""
+    """Cancel a request to drain."""
     with services.sessions.begin() as session:
         service.ask_to_drain(session, name, drain=False)
 
@@ -164,11 +164,11 @@ def undrain_worker(services: ServicesDep, name: WorkerName) -> None:
     "/queue",
     response_model=Queue,
     tags=["service"],
-    summary="List what waits",
+    summary="List the queue",
     dependencies=[VIEWER],
 )
 def list_queue(services: ServicesDep) -> Queue:
-    """The runs that wait, in the order in which they start, each with why it has not begun."""
+    """List the queued runs in the order in which they start, with the reason why each waits."""
     with services.sessions() as session:
         return waiting.list_queue(session, silence_seconds=services.settings.lease_seconds)
 
@@ -182,7 +182,7 @@ def list_queue(services: ServicesDep) -> Queue:
     dependencies=[EVERYBODY],
 )
 async def livez() -> Liveness:
-    """Asks nothing of the database or the broker."""
+    """Report that the process is alive, without use of the database or the broker."""
     return Liveness()
 
 
@@ -192,13 +192,13 @@ async def livez() -> Liveness:
     response_model=Readiness,
     tags=["service"],
     summary="Can the service do its work?",
-    responses={503: {"model": Readiness, "description": "Not now; `checks` says what is wrong."}},
+    responses={503: {"model": Readiness, "description": "Not ready; `checks` says why."}},
     dependencies=[EVERYBODY],
 )
 async def readyz(
     services: ServicesDep, principal: StrangerOrPrincipalDep, response: Response
 ) -> Readiness:
-    """Asks the database, the broker and the artifact disk. Strangers are not told which."""
+    """Check the database, the broker and the artifact disk. Details need a key."""
     readiness = await services.readiness.ask()
     if not readiness.ready:
         response.status_code = http.HTTPStatus.SERVICE_UNAVAILABLE
@@ -209,13 +209,13 @@ async def readyz(
     "/metrics",
     response_class=Response,
     tags=["service"],
-    summary="Figures for Prometheus",
+    summary="Metrics for Prometheus",
     responses=binary(CONTENT_TYPE_LATEST.partition(";")[0], "Prometheus's text format."),
     dependencies=[VIEWER],
 )
 def read_figures(services: ServicesDep) -> Response:
-    """Runs by state, queues and how long they wait, workers, disk, lost leases, request durations.
+    """Report runs by state, queues and waiting times, workers, disk, leases and request durations.
 
-    What is counted (requests, lost leases) is counted since this process started.
+    Counters (requests, expired leases) start at 0 with this process.
     """
     return Response(services.instruments.text(), media_type=CONTENT_TYPE_LATEST)

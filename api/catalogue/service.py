@@ -1,4 +1,4 @@
-"""What the system routes look up."""
+"""Queries of the catalogue routes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _logger = logging.getLogger(__name__)
 
 
 def family_view(family: Family) -> PresetView:
-    """A family by its own name, as the preset of its defaults."""
+    """Convert a family under its own name, with the spec of its defaults."""
     view = preset_view(family.preset(""), family)
     return view.model_copy(update={"name": family.name, "summary": family.summary})
 
 
 def preset_view(preset: Preset, family: Family | None = None) -> PresetView:
-    """A preset with its spec resolved; with the parameters of the family that it is of, if any."""
+    """Convert a preset: its resolved spec, and the parameters of its family, if any."""
     parameters = family.parameters if family else ()
     return PresetView(
         name=preset.name,
@@ -74,7 +74,7 @@ def list_methods() -> list[MethodView]:
 
 
 def list_datasets(settings: StorageSettings) -> list[DatasetView]:
-    """The known data sets, then what lies under the data root; what is wrong with each."""
+    """List the known data sets, then those under the data root, with the faults of each."""
     return [_dataset_view(listed) for listed in locate.list_datasets(settings)]
 
 
@@ -93,7 +93,7 @@ def _dataset_view(listed: Listed) -> DatasetView:
 
 
 def list_workers(session: Session, *, silence_seconds: float) -> list[WorkerView]:
-    """The workers that were heard of within ``silence_seconds``, by name."""
+    """List the workers with a heartbeat within ``silence_seconds``, by name."""
     rows = session.execute(
         select(WorkerRow, RunRow.id)
         .outerjoin(RunRow, (RunRow.worker == WorkerRow.name) & (RunRow.state == "running"))
@@ -116,10 +116,10 @@ def list_workers(session: Session, *, silence_seconds: float) -> list[WorkerView
 
 
 def ask_to_drain(session: Session, name: str, *, drain: bool) -> None:
-    """Tell a worker, at its next sign of life, to drain or to take runs again.
+    """Ask a worker to drain, or to claim runs again, at its next heartbeat.
 
     Raises:
-        NotFoundError: no worker of that name was heard of.
+        NotFoundError: there is no worker of that name.
     """
     found = session.execute(
         update(WorkerRow)

@@ -1,1 +1,1 @@
-"""Checkpoints: their files, and reconstructions made with them."""
+"""Checkpoints: list, download, pin, delete and reconstruct with them."""

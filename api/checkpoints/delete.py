@@ -1,4 +1,4 @@
-"""Deleting a kept checkpoint that nobody needs."""
+"""Delete a kept checkpoint that no run needs."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ _logger = logging.getLogger(__name__)
 def delete_checkpoint(
     sessions: sessionmaker[Session], checkpoint_id: str, runs_dir: Path, *, actor: str
 ) -> None:
-    """Remove a checkpoint's files and its row. What was measured of it stays with its run.
+    """Remove a checkpoint's files and its row. Results measured on it stay with its run.
 
-    It is hidden in the transaction, in one step. Its files, which can be gigabytes, go after it:
-    nobody waits for them. What a process that dies in between leaves is garbage
+    The transaction hides the folder in one step. The files, which can be gigabytes, are removed
+    after the commit; if the process dies in between, they are garbage
     (:mod:`api.storage.collector`).
 
     Raises:
-        NotFoundError: there is none of that id.
-        ConflictError: it is pinned, a rolling one, or something that has not ended needs it.
+        NotFoundError: there is no checkpoint of that id.
+        ConflictError: it is pinned, it is a rolling one, or a run that has not ended needs it.
     """
     with sessions.begin() as session:
         folder = _hide(session, checkpoint_id, runs_dir, actor)
     try:
         remove_tree(hidden_name(folder))
     except OSError as error:
-        _logger.warning("files of the deleted checkpoint %s are left: %s", checkpoint_id, error)
+        _logger.warning(
+            "files of the deleted checkpoint %s cannot be removed: %s", checkpoint_id, error
+        )
 
 
 def _hide(session: Session, checkpoint_id: str, runs_dir: Path, actor: str) -> Path:
-    """Everything but the removal of the files; the checkpoint's folder, as it was called."""
-    # Nobody queues a run that needs it meanwhile; and a transaction that writes must write first.
+    """Delete the row and hide the folder; return the folder's former path."""
+    # Lock its run, so that no run that needs it is queued; and write before the first read.
     run_states.hold(session, checkpoint_id.rpartition("-")[0])
     stored = find_checkpoint(session, checkpoint_id, runs_dir)
     _refuse_if_needed(session, stored)
     for mark, _ in need_marks_in(stored.folder):
-        mark.unlink(missing_ok=True)  # of runs that have ended
+        mark.unlink(missing_ok=True)  # marks of ended runs
     if not hide_unless_marked(stored.folder):
         raise _pinned(stored)
     row = session.execute(
@@ -82,12 +84,12 @@ def _refuse_if_needed(session: Session, stored: StoredCheckpoint) -> None:
     )
     if run.state not in TERMINAL_STATES and view.step == newest:
         raise ConflictError(
-            f"{view.id} is the newest checkpoint of a run that is {run.state}, which would go on "
-            "from it"
+            f"{view.id} is the newest checkpoint of a run that is {run.state}, which would "
+            "continue from it"
         )
     needs = run_states.who_needs(session, view.run_id, view.name)
     if needs is not None:
-        raise ConflictError(f"{view.id} is needed by the run {needs.id}, which is {needs.state}")
+        raise ConflictError(f"{view.id} is needed by run {needs.id}, which is {needs.state}")
 
 
 def _pinned(stored: StoredCheckpoint) -> ConflictError:

@@ -1,11 +1,11 @@
-"""Checkpoints that runs need which have not ended: to start from, or to be measured.
+"""Checkpoints that queued and running runs need, to start from or to evaluate.
 
-Who deletes a checkpoint or a run looks into the database. A trainer that removes checkpoints to
-make room knows none: for it, a checkpoint's folder holds a mark for each run that needs it.
+Deletion of checkpoints and runs checks the database. A trainer that applies retention does not use
+the database: for it, a checkpoint's folder holds a mark for each run that needs it.
 
-Whoever sets marks, takes them away or deletes holds the run that made the checkpoint, so that these
-wait for each other. A mark that a broken transaction has left keeps a checkpoint from its own run's
-retention only, and goes with the next round while that run trains.
+Setting and removing marks and deletion all lock the run that wrote the checkpoint, so that they
+wait for each other. A mark left by a failed transaction only protects the checkpoint from retention
+until the next round removes it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pmae.runs.removal import need_mark, need_marks
 
 @dataclass(frozen=True)
 class Held:
-    """A kept checkpoint that nobody deletes until the transaction ends.
+    """A kept checkpoint that cannot be deleted until the transaction ends.
 
     Attributes:
-        parent: the run that made it.
+        parent: the run that wrote it.
         stored: the checkpoint.
     """
 
@@ -38,10 +38,10 @@ class Held:
     stored: StoredCheckpoint
 
     def mark(self, run_id: str) -> None:
-        """Keep it from its own run's retention until the run ``run_id`` has ended.
+        """Protect it from its own run's retention until the run ``run_id`` has ended.
 
         Raises:
-            NotFoundError: the retention was faster.
+            NotFoundError: retention has just removed it.
         """
         try:
             need_mark(self.stored.folder, run_id).touch()
@@ -52,7 +52,7 @@ class Held:
 
 
 def hold_checkpoint(session: Session, reference: str, runs_dir: Path) -> Held:
-    """Keep a checkpoint from being deleted until the transaction ends.
+    """Protect a checkpoint from deletion until the transaction ends.
 
     Args:
         session: in a transaction that has read nothing yet (see api.db.session).
@@ -60,8 +60,8 @@ def hold_checkpoint(session: Session, reference: str, runs_dir: Path) -> Held:
         runs_dir: the folder of all runs.
 
     Raises:
-        NotFoundError: there is no such checkpoint (any more).
-        ConflictError: it is a rolling one.
+        NotFoundError: there is no such checkpoint, or it was removed.
+        ConflictError: it is a rolling checkpoint.
     """
     run_id, _, name = reference.partition("/")
     parent = run_states.hold(session, run_id)
@@ -70,7 +70,7 @@ def hold_checkpoint(session: Session, reference: str, runs_dir: Path) -> Held:
     if stored.view.kind == "latest":
         message = (
             f"{stored.view.id} is the rolling checkpoint, which the next one replaces before it is "
-            "used; kept ones can be"
+            "used; expected a kept checkpoint"
         )
         raise ConflictError(message, code="rolling_checkpoint")
     if parent is None or not (stored.folder / MANIFEST_FILE).is_file():
@@ -79,7 +79,7 @@ def hold_checkpoint(session: Session, reference: str, runs_dir: Path) -> Held:
 
 
 def release_marks(sessions: sessionmaker[Session], runs_dir: Path) -> None:
-    """Take away the marks of runs that have ended, where a trainer could make use of it."""
+    """Remove the marks of ended runs from checkpoints of running runs."""
     with sessions() as session:
         training = session.scalars(
             select(RunRow.id).where(RunRow.state == "running", RunRow.kind == "pretrain")
@@ -92,7 +92,7 @@ def release_marks(sessions: sessionmaker[Session], runs_dir: Path) -> None:
         if not ended:
             continue
         with sessions.begin() as session:
-            # One that is being queued, or resumed, is there once its transaction has ended.
+            # A run that is being queued or resumed is visible once its transaction has ended.
             run_states.hold(session, run_id)
             ended = needing - _unfinished(session, needing)
             for mark, needs in marks:

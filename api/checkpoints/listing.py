@@ -1,4 +1,4 @@
-"""The checkpoints of a run, in pages."""
+"""Pages of a run's checkpoints."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pmae.schema import CheckpointKind, CheckpointPage
 
 
 class CheckpointParameters(PageParameters):
-    """Which checkpoints of a run."""
+    """Query parameters that filter a run's checkpoints."""
 
     kind: CheckpointKind | None = Field(
-        default=None, description="`kept`, or `latest`: the rolling one, of which there is one."
+        default=None, description="`kept`, or `latest` for the one rolling checkpoint."
     )
 
 
 def list_checkpoints(
     session: Session, run_id: str, parameters: CheckpointParameters
 ) -> CheckpointPage:
-    """A page of a run's checkpoints, newest first.
+    """Read one page of a run's checkpoints, newest first.
 
     Raises:
         NotFoundError: there is no such run.
-        InvalidRequestError: the cursor is not one of this list's.
+        InvalidRequestError: the cursor is not of this list.
     """
     number = find_run_number(session, run_id)
     this_list = f"checkpoints of {run_id}: {parameters.kind or 'all'}"

@@ -1,4 +1,4 @@
-"""``/checkpoints``: the routes."""
+"""``/checkpoints``: read, pin, delete, download and reconstruct."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ router = APIRouter(
     dependencies=[Depends(refuse_unknown_parameters)],
 )
 
-_NO_CHECKPOINT = problems(not_found="There is no such checkpoint (any more).")
+_NO_CHECKPOINT = problems(not_found="There is no such checkpoint, or it was removed.")
 _FILE_RESPONSES = (
     binary("application/octet-stream", "The file. Its ETag is its SHA-256.")
     | {
-        206: {"description": "The range that was asked for."},
-        304: {"description": "The client has this file already."},
+        206: {"description": "The requested range."},
+        304: {"description": "The client already has this file."},
     }
     | problems(
-        not_found="There is no such checkpoint or file (any more).",
-        requested_range_not_satisfiable="The range begins behind the end of the file.",
+        not_found="There is no such checkpoint or file, or it was removed.",
+        requested_range_not_satisfiable="The range begins after the end of the file.",
     )
 )
 
@@ -61,11 +61,13 @@ _RECONSTRUCTION_BODY = {
 
 
 class LinkParameters(BaseModel):
-    """What a signed link carries in place of a key."""
+    """Query parameters of a signed link, which replace a key."""
 
-    expires: str | None = Field(default=None, description="Unix time at which the link ends.")
+    expires: str | None = Field(default=None, description="Unix time at which the link expires.")
     signed_by: str | None = Field(default=None, description="Id of the key that made the link.")
-    signature: str | None = Field(default=None, description="Of the file, `expires` and the key.")
+    signature: str | None = Field(
+        default=None, description="Signature over the file, `expires` and the key."
+    )
 
 
 def _find(services: Services, checkpoint_id: str) -> StoredCheckpoint:
@@ -81,7 +83,7 @@ def _find(services: Services, checkpoint_id: str) -> StoredCheckpoint:
     dependencies=[VIEWER],
 )
 def get_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> Checkpoint:
-    """When it was made, and its files with their sizes and SHA-256."""
+    """Return a checkpoint: time, metrics, and its files with sizes and SHA-256."""
     return _find(services, checkpoint_id).view
 
 
@@ -95,7 +97,7 @@ def get_checkpoint(services: ServicesDep, checkpoint_id: CheckpointId) -> Checkp
 def change_checkpoint(
     services: ServicesDep, checkpoint_id: CheckpointId, change: CheckpointChange
 ) -> Checkpoint:
-    """Keep a checkpoint that the spec's retention would remove, or let it go."""
+    """Pin a checkpoint, so that the spec's retention keeps it, or unpin it."""
     with services.sessions.begin() as session:
         return pin(session, checkpoint_id, services.settings.runs_dir, pinned=change.pinned)
 
@@ -108,14 +110,14 @@ def change_checkpoint(
     responses=_NO_CHECKPOINT
     | problems(
         conflict="It is pinned, the rolling one, the newest of a run that has not ended, or needed "
-        "by a run that waits."
+        "by another run that has not ended."
     ),
     dependencies=[OWNER],
 )
 def remove_checkpoint(
     services: ServicesDep, principal: PrincipalDep, checkpoint_id: CheckpointId
 ) -> None:
-    """Remove a kept checkpoint's files. What was measured of it stays with its run."""
+    """Delete a kept checkpoint. Results measured on it stay with its run."""
     runs_dir = services.settings.runs_dir
     delete_checkpoint(services.sessions, checkpoint_id, runs_dir, actor=principal.actor)
 
@@ -133,13 +135,12 @@ def download_file(
     request: Request,
     checkpoint_id: CheckpointId,
     file_name: Annotated[str, Path(description="A name in the checkpoint's `files`.")],
-    link: Annotated[LinkParameters, Query()],  # noqa: ARG001 - checked before the route is
+    link: Annotated[LinkParameters, Query()],  # noqa: ARG001 - checked earlier
 ) -> Response:
-    """A file of a checkpoint, or its `manifest.json`.
+    """Download a file of a checkpoint, or its `manifest.json`.
 
-    The ETag is the file's SHA-256. `Range` with `If-Range` resumes a download that broke off;
-    `If-None-Match` spares one of a file that is there. A signed link
-    (`POST .../links`) needs no key.
+    The ETag is the file's SHA-256. `Range` with `If-Range` resumes an interrupted download;
+    `If-None-Match` avoids a repeated one. A signed link (`POST .../links`) needs no key.
     """
     checkpoint = _find(services, checkpoint_id)
     facts = checkpoint.file_facts(file_name)
@@ -160,15 +161,14 @@ def download_file(
     response_model=CheckpointBasis,
     summary="Get a checkpoint's basis",
     responses=problems(
-        not_found="There is no such checkpoint (any more), or it has no basis: `code` is then "
-        "no_basis."
+        not_found="There is no such checkpoint, or it has no basis (`code` is `no_basis`)."
     ),
     dependencies=[VIEWER],
 )
 def get_basis(services: ServicesDep, checkpoint_id: CheckpointId) -> CheckpointBasis:
-    """The basis that the checkpoint was trained with, and its files with sizes and SHA-256.
+    """Return the basis that the checkpoint was trained with: files, sizes and SHA-256.
 
-    With the checkpoint's own files it is all that reconstructing on another machine needs.
+    Together with the checkpoint's files it is all that is needed to reconstruct elsewhere.
     """
     return find_basis(_find(services, checkpoint_id), services.settings.bases_dir).view()
 
@@ -188,9 +188,9 @@ def download_basis_file(
     request: Request,
     checkpoint_id: CheckpointId,
     file_name: Annotated[str, Path(description="A name in the basis's `files`.")],
-    link: Annotated[LinkParameters, Query()],  # noqa: ARG001 - checked before the route is
+    link: Annotated[LinkParameters, Query()],  # noqa: ARG001 - checked earlier
 ) -> Response:
-    """A file of the basis that the checkpoint was trained with.
+    """Download a file of the basis that the checkpoint was trained with.
 
     ETag, `Range` and signed links are as for the checkpoint's own files.
     """
@@ -204,13 +204,13 @@ def download_basis_file(
     summary="Reconstruct images",
     responses=binary("image/png", "With `format=png`: all panels in one labelled sheet.")
     | problems(
-        not_found="There is no such checkpoint (any more).",
-        conflict="The checkpoint cannot be used: its basis is not there, or its data set, where "
-        "images of that one are asked for.",
+        not_found="There is no such checkpoint, or it was removed.",
+        conflict="The checkpoint cannot be used: its basis is missing, or its data set, if images "
+        "of that are requested.",
         request_entity_too_large="The body is too long.",
-        unprocessable_entity="There is no such image, component or patch, an uploaded image "
-        "cannot be used, or the masking does not suit the run.",
-        service_unavailable="Too many reconstructions wait; `Retry-After` says when to come back.",
+        unprocessable_entity="There is no such image, component or patch, an uploaded image is "
+        "invalid, or the masking does not fit the run's method.",
+        service_unavailable="Too many reconstructions wait; see `Retry-After`.",
     ),
     openapi_extra=_RECONSTRUCTION_BODY,
     dependencies=[VIEWER],
@@ -220,21 +220,21 @@ async def reconstruct(
     request: Request,
     checkpoint_id: CheckpointId,
     form: Annotated[
-        Literal["json", "png"], Query(alias="format", description="Single PNGs, or one sheet.")
+        Literal["json", "png"],
+        Query(alias="format", description="A PNG for each panel, or one sheet."),
     ] = "json",
 ) -> Reconstruction | Response:
-    """What the checkpoint makes of images under a mask.
+    """Reconstruct masked images with a checkpoint.
 
-    The images are of the run's data set, or uploaded ones, for which the data set need not be on
-    the service's machine; nothing of them is kept. Masking by objects needs images whose objects
-    are known: those of a data set.
+    The images are those of the run's data set, or uploaded ones, which are not stored and for which
+    the data set need not be on the service's machine. Masking by objects needs images with object
+    masks: those of a data set.
 
-    Of each image: original, visible part, target, prediction, full reconstruction and error; and
-    what is left of each masked component or patch (`residuals`), and the share of the masked
-    variance that is explained. The mask is drawn by any strategy of the run's method (`masking`,
-    `seed`), or is the set that `components` or `patches` names. The same request gives the same
-    masks. A checkpoint of a run that is still training serves as
-    well as one of a finished run.
+    Returns for each image: original, visible part, target, prediction, full reconstruction and
+    error, the residual of each masked component or patch (`residuals`), and the fraction of the
+    masked variance that is explained. The mask is sampled by any strategy of the run's method
+    (`masking`, `seed`), or given as `components` or `patches`. The same request gives the same
+    masks. The run may still be training.
     """
     asked = await read_long_body(request, ReconstructionRequest) or ReconstructionRequest()
     checkpoint = await run_in_threadpool(_find, services, checkpoint_id)

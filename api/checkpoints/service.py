@@ -1,4 +1,4 @@
-"""Where a checkpoint's files lie, and which of them can be fetched."""
+"""Find checkpoints and their files, and pin them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pmae.schema import Checkpoint, ProblemField
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A checkpoint and its folder, which need not be there any more."""
+    """A checkpoint and its folder, which may have been removed."""
 
     view: Checkpoint
     method: str
     folder: Path
 
     def file_facts(self, name: str) -> FileFacts:
-        """Digest and size of a file; those of the manifest are computed.
+        """Return digest and size of a file; those of the manifest are computed.
 
         Raises:
             NotFoundError: the checkpoint has no such file.
-            ReplacedError: the checkpoint is not there any more.
+            ReplacedError: the checkpoint was replaced by a newer one.
         """
         if name in self.view.files:
             return self.view.files[name]
@@ -42,7 +42,7 @@ class StoredCheckpoint:
                 raise self.gone() from None
             return FileFacts(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
         valid = ", ".join(sorted([*self.view.files, MANIFEST_FILE]))
-        message = f"the checkpoint has no file {name!r}; valid are {valid}"
+        message = f"the checkpoint has no file {name!r}; expected one of {valid}"
         raise NotFoundError(
             message,
             code="file_not_found",
@@ -50,8 +50,8 @@ class StoredCheckpoint:
         )
 
     def gone(self) -> NotFoundError:
-        """What is answered when the folder, or a file in it, is not there."""
-        newest = f"GET /api/v1/runs/{self.view.run_id}/checkpoints names the newest"
+        """Build the error for a missing folder or file."""
+        newest = f"GET /api/v1/runs/{self.view.run_id}/checkpoints lists the newest"
         if self.view.kind == "latest":
             return ReplacedError(
                 f"the checkpoint {self.view.id} was replaced by a newer one; {newest}"
@@ -66,8 +66,8 @@ def find_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path) -> Sto
     """Look a checkpoint up.
 
     Raises:
-        NotFoundError: there is none of that id; of an id that a running run may have had, says
-            that it may have been replaced.
+        NotFoundError: there is no checkpoint of that id; says so if a newer one may have replaced
+            it.
     """
     found = session.execute(
         select(CheckpointRow, RunRow.id, RunRow.method)
@@ -88,14 +88,15 @@ def find_checkpoint(session: Session, checkpoint_id: str, runs_dir: Path) -> Sto
 
 
 def pin(session: Session, checkpoint_id: str, runs_dir: Path, *, pinned: bool) -> Checkpoint:
-    """Protect a checkpoint from being removed to make room, or stop to.
+    """Protect a checkpoint from retention, or end the protection.
 
-    The mark on disk counts, since the trainer that removes checkpoints knows no database; it looks
-    for it after it has hidden the folder, so a mark that is in a folder of its own name holds.
+    The mark on disk decides, since the trainer that applies retention does not use the database. It
+    checks for the mark after it has renamed the folder, so a mark set under the original name
+    holds.
 
     Raises:
-        NotFoundError: there is none of that id, or it was removed meanwhile.
-        ConflictError: it is a rolling one, which the next one replaces.
+        NotFoundError: there is no checkpoint of that id, or it was removed meanwhile.
+        ConflictError: it is a rolling checkpoint, which the next one replaces.
     """
     # A transaction that writes must write first (see api.db.session).
     run_states.hold(session, checkpoint_id.rpartition("-")[0])
@@ -103,7 +104,7 @@ def pin(session: Session, checkpoint_id: str, runs_dir: Path, *, pinned: bool) -
     if stored.view.kind == "latest":
         raise ConflictError(
             f"{checkpoint_id} is the rolling checkpoint, which the next one replaces; "
-            "kept ones can be pinned"
+            "expected a kept checkpoint"
         )
     mark = stored.folder / PINNED_FILE
     try:

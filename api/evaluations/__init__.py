@@ -1,1 +1,1 @@
-"""Evaluations of checkpoints as runs of their own: submitting them, and a run's list of them."""
+"""Evaluations of checkpoints as runs of their own: submit them, and list those of a run."""

@@ -1,4 +1,4 @@
-"""The routes of evaluations: below a checkpoint they are made, below a run they are listed."""
+"""Routes of evaluations: submitted below a checkpoint, listed below a run."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ router = APIRouter(tags=["evaluations"], dependencies=[Depends(refuse_unknown_pa
     response_model=Run,
     summary="Evaluate a checkpoint",
     responses=problems(
-        not_found="There is no such checkpoint (any more).",
+        not_found="There is no such checkpoint, or it was removed.",
         conflict="It is the rolling checkpoint, which the next one replaces.",
-        unprocessable_entity="An evaluation cannot be done (`errors` names each bad field), or the "
+        unprocessable_entity="An evaluation is invalid (`errors` names each bad field), or the "
         "key was used with another request (`idempotency_key_reused`).",
     )
     | NO_SPACE
@@ -69,10 +69,10 @@ def evaluate_checkpoint(
     ] = 0,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """Queue a run of the kind `evaluate`, which measures a kept checkpoint and leaves it as it is.
+    """Queue a run of the kind `evaluate`, which measures a kept checkpoint without changing it.
 
-    It has a state, a log and events of its own and can be cancelled, resumed and repeated like any
-    run; `parent_id` names the run whose checkpoint it is.
+    It has its own state, log and events, and can be cancelled, resumed and repeated like any run;
+    `parent_id` names the run that wrote the checkpoint.
     """
     nul = text_with_nul(request.model_dump(mode="json"))
     if nul is not None:
@@ -103,20 +103,20 @@ def evaluate_checkpoint(
 @router.get(
     "/runs/{run_id}/evaluations",
     response_model=EvaluationRunPage,
-    summary="List evaluating runs",
+    summary="List evaluations",
     responses=problems(
         not_found="There is no such run.",
-        unprocessable_entity="A parameter is not valid, or the cursor is another list's.",
+        unprocessable_entity="A parameter is invalid, or the cursor belongs to another list.",
     ),
     dependencies=[VIEWER],
 )
 def list_run_evaluations(
     services: ServicesDep, run_id: RunId, page: Annotated[PageParameters, Query()]
 ) -> EvaluationRunPage:
-    """The runs that evaluate checkpoints of this run, newest first, with their results, in pages.
+    """List the runs that evaluate checkpoints of this run, with results, in pages, newest first.
 
-    Pages join without gap or double while runs are added. What the run measured itself stands in
-    its own `evaluations`.
+    No run is skipped or repeated between pages while others are added. Results that the run itself
+    measured are in its `evaluations`.
     """
     with services.sessions() as session:
         return list_evaluation_runs(session, run_id, page)

@@ -1,4 +1,4 @@
-"""From a request for evaluations to a spec that can be run, and the runs that evaluate another."""
+"""Resolve requests for evaluations, and list the runs that evaluate another run."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from pmae.spec.sizes import check_neighbours, known_train_images
 def prepare_evaluation(
     session: Session, spec: EvaluateSpec, runs_dir: Path
 ) -> tuple[EvaluateSpec, Held]:
-    """Resolve a spec by the run whose checkpoint it names, and hold that checkpoint.
+    """Resolve a spec with the values of the run whose checkpoint it names; hold the checkpoint.
 
     Args:
         session: in a transaction that has read nothing yet.
-        spec: as its author wrote it.
+        spec: as submitted.
         runs_dir: the folder of all runs.
 
     Raises:
-        NotFoundError: there is no such checkpoint (any more).
-        ConflictError: it is a rolling one.
-        InvalidRequestError: an evaluation does not suit it.
+        NotFoundError: there is no such checkpoint, or it was removed.
+        ConflictError: it is a rolling checkpoint.
+        InvalidRequestError: an evaluation cannot be applied to it.
     """
     held = hold_checkpoint(session, spec.checkpoint, runs_dir)
     pretrained = ExperimentSpec.model_validate(held.parent.spec)
@@ -54,11 +54,11 @@ def prepare_evaluation(
 
 
 def list_evaluation_runs(session: Session, run_id: str, page: PageParameters) -> EvaluationRunPage:
-    """A page of the runs that evaluate a run's checkpoints, newest first, with their results.
+    """Read one page of the runs that evaluate a run's checkpoints, newest first, with results.
 
     Raises:
         NotFoundError: there is no such run.
-        InvalidRequestError: the cursor is not one of this list's.
+        InvalidRequestError: the cursor is not of this list.
     """
     find_run_number(session, run_id)
     this_list = f"evaluations of {run_id}"
@@ -85,7 +85,7 @@ def list_evaluation_runs(session: Session, run_id: str, page: PageParameters) ->
 
 
 def _results(session: Session, numbers: Sequence[int]) -> Mapping[int, list[EvaluationRow]]:
-    """What runs have measured, by their numbers."""
+    """Read the results of runs, by their numbers."""
     results: dict[int, list[EvaluationRow]] = defaultdict(list)
     for result in session.scalars(
         select(EvaluationRow)

@@ -1,4 +1,4 @@
-"""What Prometheus is told: counted as it happens, or asked of the database when it asks."""
+"""Prometheus metrics: counters of this process, and gauges read from the database at a scrape."""
 
 from __future__ import annotations
 
@@ -28,48 +28,45 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Instruments:
-    """The counters of one application."""
+    """The counters and histograms of one application."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Histogram(
             "pmae_request_duration_seconds",
-            "From a request's arrival to the end of its answer; event streams are left out.",
+            "Time from a request to the end of its response, without event streams.",
             ("method", "operation", "status"),
             registry=self.registry,
             buckets=_SECONDS,
         )
         self.leases_lost = Counter(
             "pmae_leases_lost",
-            "Runs that were taken back because their worker fell silent.",
+            "Runs whose lease expired because their worker sent no heartbeat.",
             registry=self.registry,
         )
 
     def observe_request(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count one answer under its operation, never the path asked for: those are endless.
-
-        So are methods, which a client may make up.
-        """
-        # A method that an address does not take is told with a route: that of another method.
+        """Count one response by its operation; paths and methods are unbounded."""
+        # For a method that the path does not have, the scope holds the route of another method.
         route = scope.get("route") if status != http.HTTPStatus.METHOD_NOT_ALLOWED else None
         operation = getattr(route, "name", _UNMATCHED)
         method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
         self._requests.labels(method, operation, str(status)).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
 
 class ServiceCollector(Collector):
-    """Runs, queues, workers and the artifact disk, looked up at each scrape."""
+    """Gauges of runs, queues, workers and the artifact disk, read at each scrape."""
 
     def __init__(self, sessions: sessionmaker[Session], settings: ApiSettings) -> None:
         self._sessions = sessions
         self._settings = settings
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges. Without a database only that, and the disk, is told."""
+        """Yield the gauges; if the database does not answer, only that and the disk."""
         try:
             with self._sessions() as session:
                 found = [
@@ -80,16 +77,18 @@ class ServiceCollector(Collector):
         except SQLAlchemyError:
             found = []
         yield GaugeMetricFamily(
-            "pmae_database_up", "Whether the database answers.", value=float(bool(found))
+            "pmae_database_up", "1 if the database answers, else 0.", value=float(bool(found))
         )
         yield from found
-        with suppress(OSError):  # /readyz says what is wrong with it
+        with suppress(OSError):  # /readyz reports the error
             yield from _disk(artifact_space(self._settings))
 
 
 def _disk(space: Space) -> Iterator[GaugeMetricFamily]:
     yield GaugeMetricFamily(
-        "pmae_artifact_disk_free_bytes", "Free where runs write.", value=space.free
+        "pmae_artifact_disk_free_bytes",
+        "Free space of the disk that runs write to.",
+        value=space.free,
     )
     yield GaugeMetricFamily(
         "pmae_artifact_disk_size_bytes", "Size of the disk that runs write to.", value=space.size
@@ -100,7 +99,7 @@ def _runs(session: Session) -> Iterator[GaugeMetricFamily]:
     rows = session.execute(
         select(RunRow.state, func.count()).where(RunRow.deleted_at.is_(None)).group_by(RunRow.state)
     )
-    counts = {state: count for state, count in rows}  # noqa: C416 - rows are no plain tuples
+    counts = {state: count for state, count in rows}  # noqa: C416 - rows are not plain tuples
     family = GaugeMetricFamily("pmae_runs", "Runs by their state.", labels=("state",))
     for state in RUN_STATES:
         family.add_metric((state,), counts.get(state, 0))
@@ -114,10 +113,10 @@ def _queues(session: Session) -> Iterator[GaugeMetricFamily]:
         .group_by(RunRow.kind)
     )
     waiting = {kind: (count, wait) for kind, count, wait in rows}
-    length = GaugeMetricFamily("pmae_queue_length", "Runs that wait.", labels=("kind",))
+    length = GaugeMetricFamily("pmae_queue_length", "Queued runs.", labels=("kind",))
     oldest = GaugeMetricFamily(
         "pmae_queue_oldest_wait_seconds",
-        "How long the oldest of them has waited.",
+        "Waiting time of the oldest queued run.",
         labels=("kind",),
     )
     for kind in RUN_KINDS:
@@ -138,7 +137,7 @@ def _workers(session: Session, silence_seconds: float) -> GaugeMetricFamily:
     for draining, run_id in rows:
         counts["busy" if run_id else "draining" if draining else "idle"] += 1
     family = GaugeMetricFamily(
-        "pmae_workers", "Workers that were heard of lately.", labels=("activity",)
+        "pmae_workers", "Workers with a recent heartbeat.", labels=("activity",)
     )
     for activity, count in counts.items():
         family.add_metric((activity,), count)

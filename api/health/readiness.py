@@ -1,4 +1,4 @@
-"""Whether the service can do its work."""
+"""Readiness of the service: database, broker and storage."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _logger = logging.getLogger(__name__)
 
 
 class ReadinessCheck:
-    """Asks database, broker and storage, all three at once, and one time for all who ask meanwhile.
+    """Checks database, broker and storage in parallel; concurrent callers share one check.
 
-    Anybody may ask, and a broker that does not answer takes seconds: a check for each asker would
-    take every thread from those who have a key. Used from one event loop.
+    The route needs no key, and a broker that does not answer takes seconds: one check per caller
+    would use up the threads of the service. Used from one event loop.
     """
 
     def __init__(self, check: Callable[[], Readiness]) -> None:
@@ -39,11 +39,11 @@ class ReadinessCheck:
 
     @classmethod
     def of(cls, settings: ApiSettings, sessions: sessionmaker[Session], doorbell: Doorbell) -> Self:
-        """Of an application."""
+        """Make the check of an application."""
         return cls(partial(_check, settings, sessions, doorbell))
 
     async def ask(self) -> Readiness:
-        """Whether all three can be used now."""
+        """Check all three now, or join the check in progress."""
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(
                 anyio.to_thread.run_sync(self._check, limiter=self._thread)
@@ -91,5 +91,5 @@ def _check_storage(settings: ApiSettings) -> str:
     except OSError as error:
         return f"cannot be written: {os.strerror(error.errno or 0)}"
     if free < settings.min_free_disk_bytes:
-        return f"{free:,} bytes are free, fewer than {settings.min_free_disk_bytes:,}"
+        return f"{free:,} bytes are free; expected at least {settings.min_free_disk_bytes:,}"
     return "ok"

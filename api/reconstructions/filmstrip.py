@@ -1,4 +1,4 @@
-"""The filmstrip of a run: what it made of an image as it learned. Needs no torch."""
+"""The filmstrip of a run: reconstructions of an image during training. Needs no torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pmae.schema import FilmFrame, Filmstrip, ProblemField
 
 @dataclass(frozen=True)
 class _Film:
-    """One image's film; every panel is ``(height, width, 3)`` uint8."""
+    """Frames of one image; every panel is ``(height, width, 3)`` uint8."""
 
     num_images: int
     label: str
@@ -36,11 +36,11 @@ class _Film:
 
 
 def get_filmstrip(row: RunRow, run: RunDir, *, image: int, max_frames: int) -> Filmstrip:
-    """The frames of an image as single PNGs.
+    """Return the frames of an image with a PNG for each panel.
 
     Raises:
-        NotFoundError: the run was not filmed (yet), or has no such image.
-        DamagedError: a file of the film is damaged.
+        NotFoundError: the run has no frames yet, or no such image.
+        DamagedError: a file of frames is damaged.
     """
     film = _read(row, run, image, max_frames)
     return Filmstrip.model_validate(
@@ -60,7 +60,7 @@ def get_filmstrip(row: RunRow, run: RunDir, *, image: int, max_frames: int) -> F
 
 
 def get_filmstrip_png(row: RunRow, run: RunDir, *, image: int, max_frames: int) -> bytes:
-    """The same as one sheet: the reference's panels, then a column for each frame.
+    """Draw the frames as one sheet: the reference's panels, then a column for each frame.
 
     Raises:
         NotFoundError: see :func:`get_filmstrip`.
@@ -80,12 +80,12 @@ def _read(row: RunRow, run: RunDir, image: int, max_frames: int) -> _Film:
         reference = read_reference(run)
         if reference is None:
             raise NotFoundError(
-                f"nothing of the run {row.id} was filmed yet; it is {row.state}",
+                f"run {row.id} has no frames yet; it is {row.state}",
                 code="filmstrip_not_ready",
             )
         count = len(reference["labels"])
         if image >= count:
-            message = f"there is no image {image}; valid are 0 to {count - 1}"
+            message = f"there is no image {image}; expected 0 to {count - 1}"
             raise NotFoundError(message, fields=[ProblemField(pointer="image", message=message)])
         every = frames(run)
         read = [(frame.step, read_frame(frame)) for frame in _spread(every, max_frames)]
@@ -103,11 +103,11 @@ def _read(row: RunRow, run: RunDir, image: int, max_frames: int) -> _Film:
     )
 
 
-def _spread(every: list[Frame], most: int) -> list[Frame]:
-    """At most ``most`` frames, evenly chosen by their place, the first and the last among them."""
-    if len(every) <= most:
+def _spread(every: list[Frame], max_frames: int) -> list[Frame]:
+    """Choose at most ``max_frames`` evenly spaced frames, including the first and the last."""
+    if len(every) <= max_frames:
         return every
-    places = np.rint(np.linspace(0, len(every) - 1, most)).astype(int)
+    places = np.rint(np.linspace(0, len(every) - 1, max_frames)).astype(int)
     return [every[place] for place in places]
 
 

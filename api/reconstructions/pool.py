@@ -1,7 +1,7 @@
-"""Reconstructions: computed in a few threads of this process, with a bounded queue.
+"""Reconstructions, computed in a thread pool with a bounded queue.
 
-torch is imported when the first one is asked for. It is kept to one thread, so that a
-reconstruction does not take the cores away from a training on the same machine.
+torch is imported for the first one, and limited to one thread, so that training on the same machine
+keeps the other cores.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ class Reconstructor:
     def as_json(
         self, checkpoint: StoredCheckpoint, request: ReconstructionRequest
     ) -> Future[Reconstruction]:
-        """Start a reconstruction whose panels are single PNG files.
+        """Start a reconstruction with a PNG for each panel.
 
         Raises:
-            BusyError: too many are waiting.
+            BusyError: the queue is full.
         """
         return self._submit(lambda: _wire(checkpoint, request, self._compute(checkpoint, request)))
 
     def as_png(self, checkpoint: StoredCheckpoint, request: ReconstructionRequest) -> Future[bytes]:
-        """Start a reconstruction whose panels are one labelled sheet.
+        """Start a reconstruction with all panels on one labelled sheet.
 
         Raises:
-            BusyError: too many are waiting.
+            BusyError: the queue is full.
         """
         return self._submit(lambda: sheet_png(self._compute(checkpoint, request).panels))
 
@@ -98,13 +98,13 @@ class Reconstructor:
     def _compute(
         self, checkpoint: StoredCheckpoint, request: ReconstructionRequest
     ) -> ReconstructionResult:
-        """Runs in the pool, the decoding of uploaded images too.
+        """Decode the images and reconstruct; runs in the pool.
 
         Raises:
-            InvalidRequestError: no such image, component or patch, an uploaded image that cannot be
-                used, or a masking that does not suit the run.
-            NotFoundError: the checkpoint is not there any more.
-            ConflictError: it cannot be used: it is broken, or its basis or data set is not there.
+            InvalidRequestError: no such image, component or patch, an invalid uploaded image, or a
+                masking that does not fit the run's method.
+            NotFoundError: the checkpoint was removed.
+            ConflictError: it is damaged, or its basis or data set is missing.
         """
         mask: MaskOptions = {
             "masking": request.masking,
@@ -126,7 +126,7 @@ class Reconstructor:
             raise ConflictError(str(error), code="checkpoint_unusable") from error
 
     def _load(self, checkpoint: StoredCheckpoint) -> LoadedCheckpoint:
-        """From memory, if its manifest is still the one it was read with."""
+        """Load a checkpoint, or reuse the loaded one if its manifest has not changed."""
         import torch
 
         from pmae.inference.checkpoint import LoadedCheckpoint
@@ -193,7 +193,7 @@ def _wire(
 
 
 def _masks(result: ReconstructionResult) -> tuple[WrittenMask | None, list[WrittenMask] | None]:
-    """The mask of all images, or each image's own."""
+    """Return the mask shared by all images, or a list with each image's own."""
     from pmae.masking import selection_of
 
     masked = result.mean_squares.masked
@@ -203,7 +203,7 @@ def _masks(result: ReconstructionResult) -> tuple[WrittenMask | None, list[Writt
 
 
 def _residuals(result: ReconstructionResult) -> Residuals:
-    """The first of them, to as many digits as mean something."""
+    """Round the residuals to significant digits, and keep the first of them."""
     index, residual, target = (part[:MOST_RESIDUALS] for part in result.mean_squares.per_part())
     return Residuals(
         index=index.tolist(),

@@ -1,4 +1,4 @@
-"""Images that come along with a request: from base64 to pixels. Runs in the pool."""
+"""Decode uploaded images from base64 to pixels. Runs in the pool."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def decode_uploaded(images: UploadedImages, model: LoadedModel) -> Tensor:
-    """Make uploaded images what the model was trained on.
+    """Decode uploaded images and convert them to the form of the training images.
 
     Returns:
         ``(n, channels, height, width)`` uint8.
 
     Raises:
-        InvalidRequestError: some of them cannot be used; names each.
+        InvalidRequestError: some of them are invalid; names each.
     """
     import torch
 
@@ -35,17 +35,17 @@ def decode_uploaded(images: UploadedImages, model: LoadedModel) -> Tensor:
             where = pointer(("images", "uploaded", place))
             faults.append(ProblemField(pointer=where, message=str(error)))
     if faults:
-        told = "; ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
-        raise InvalidRequestError(f"the request is invalid: {told}", fields=faults)
+        listed = "; ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
+        raise InvalidRequestError(f"the request is invalid: {listed}", fields=faults)
     return torch.stack(decoded)
 
 
 def _file(text: str) -> bytes:
-    """The bytes of a file in base64. Lines may be broken, as command-line tools do."""
+    """Decode a file in base64, which may contain line breaks."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
         raise ImageError(
-            f"it is not base64 ({error}); valid is the base64 of an image file, with nothing "
-            "before it and its padding at the end"
+            f"it is not base64 ({error}); expected the base64 of an image file, without a "
+            "prefix, with its padding"
         ) from error

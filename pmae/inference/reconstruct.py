@@ -71,7 +71,7 @@ class ReconstructionResult:
         masked_share: fraction of the variance, or of the patches, that was masked.
         num_masked: components or patches masked in the first image.
         num_total: components or patches there are.
-        parts_name: which of the two the method masks.
+        parts_name: ``components`` or ``patches``.
     """
 
     panels: dict[str, np.ndarray]

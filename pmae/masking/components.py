@@ -25,14 +25,14 @@ def draw_component_masks(
     """Draw the masks of a batch by any strategy.
 
     Args:
-        explained_variance_ratio: ``(num_components,)`` float64, falling.
+        explained_variance_ratio: ``(num_components,)`` float64, descending.
         masking: resolved.
         generator: on the CPU.
         batch: number of images.
 
     Returns:
-        bool ``(num_components,)`` for the whole batch or ``(batch, num_components)``, as
-        ``masking.scope`` says; and the ratios asked for, ``(1,)`` or ``(batch,)`` float64.
+        The masks, bool ``(num_components,)`` for the whole batch or ``(batch, num_components)``,
+        by ``masking.scope``; and the requested ratios, ``(1,)`` or ``(batch,)`` float64.
     """
     variance, per_image, count = explained_variance_ratio, masking.scope == "image", masking.count
     assert count or masking.ratio_of == "components", "the masking is not resolved"

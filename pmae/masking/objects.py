@@ -37,16 +37,16 @@ def objects_in_patches(object_masks: Tensor, patch_size: int) -> Tensor:
 def draw_object_masks(
     shown: Tensor, masking: MaskingSpec, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw the masks of a batch by its objects, as ``masking.predict`` and ``mode`` say.
+    """Draw the masks of a batch by its objects, according to ``masking.predict`` and ``mode``.
 
     Args:
         shown: bool ``(batch, num_patches, num_objects)``, on the CPU.
-        masking: resolved, by segmentation.
+        masking: resolved, with strategy segmentation.
         generator: on the CPU.
 
     Returns:
-        bool ``(batch, num_patches)``, and the ratios asked for, ``(batch,)`` float64; ``(1,)``, and
-        not read, where the mode takes none.
+        The masks, bool ``(batch, num_patches)``, and the requested ratios, ``(batch,)`` float64;
+        for a mode without a ratio ``(1,)``, which is not used.
     """
     assert masking.mode
     assert masking.predict, "the masking is not resolved"

@@ -39,7 +39,7 @@ _HEADS = 12
 _RATIO = re.compile(r"0?\.[0-9]{1,6}(-0?\.[0-9]{1,6})?")
 _RATIOS = {"pmae": 0.2, "mae": 0.75}
 _COUNTS = {"pmae": {"count": "reference"}, "mae": {}}
-"""By method: the ratio where none is named, and the public code's rule for a share of variance."""
+"""By method: the default ratio, and the public code's rule for a fraction of the variance."""
 _MASKING = ("strategy", "ratio_of", "count", "scope", "predict", "mode")
 """Parameters that are fields of the masking with the same names."""
 _FIELDS = {

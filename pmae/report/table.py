@@ -101,7 +101,7 @@ def _measured_rows(runs: Iterable[Measured], make: _MakeRow) -> list[Row]:
 
 
 def _rows(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
-    """Protocol, method and variant of each line: the paper's, then those of other methods."""
+    """List protocol, method and variant of each line: the paper's, then those of other methods."""
     papers = [(protocol, *row) for protocol in _PROTOCOLS for row in ROWS]
     found = {(row.protocol, row.method, row.variant) for row in rows}
     return [*papers, *sorted(found.difference(papers))]

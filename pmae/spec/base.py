@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PartsName = Literal["components", "patches"]
-"""What a method masks."""
+"""Parts of an image that a method can mask."""
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
 
 

@@ -1,7 +1,7 @@
-"""The methods that are installed, and how each describes itself. Loads no torch.
+"""Installed methods, and the rules of each for specs. Imports no torch.
 
-A method is found by its name in the entry-point group ``pmae.methods``; those of this package are
-registered there too (pyproject.toml). docs/methods.md shows how to write one.
+Methods are looked up by name in the entry-point group ``pmae.methods``, where this package
+registers its own as well (pyproject.toml). docs/methods.md shows how to write one.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from pmae.spec.parts.masking import MaskingSpec, Strategy, resolve_masking
 GROUP = "pmae.methods"
 DEFAULT_METHOD: Final = "pmae"
 _NAME = re.compile("[a-z][a-z0-9_]{0,15}")
-"""What a method can be called: the database holds 16 characters."""
+"""Valid names of methods; the database holds 16 characters."""
 
 
 class MethodRules:
-    """What a method says of itself: to the spec, the estimate, the service and its pages.
+    """Properties of a method, for specs, estimates, the service and the dashboard.
 
-    :class:`pmae.methods.base.Method` adds the steps. A method whose fields are resolved by rules of
-    its own overrides the class methods.
+    :class:`pmae.methods.base.Method` adds the steps. A method with its own rules for resolving
+    fields overrides the class methods.
     """
 
     title: ClassVar[str]
-    """Its name for people."""
+    """Name for people."""
     parts_name: ClassVar[PartsName]
-    """What is masked."""
+    """Parts that it masks."""
     strategies: ClassVar[tuple[Strategy, ...]]
-    """Values of ``masking.strategy`` that it takes."""
+    """Valid values of ``masking.strategy``."""
     encoder_sees_all: ClassVar[bool]
-    """Whether the encoder sees every patch; otherwise only those that are not masked."""
+    """True = the encoder sees every patch; False = only the visible ones."""
     default_masking: ClassVar[MaskingSpec]
-    """Values of the fields of ``masking`` that a spec leaves out."""
+    """Defaults for the fields of ``masking`` that a spec leaves out."""
     default_basis: ClassVar[BasisSpec | None] = None
-    """The same of ``basis``; None: the method has no basis."""
+    """Defaults for ``basis``; None: the method has no basis."""
     default_loss: ClassVar[LossSpec] = LossSpec()
-    """The same of ``loss``; the fields that are None here are not the method's."""
+    """Defaults for ``loss``; fields that are None do not apply to the method."""
 
     @classmethod
     def resolve_masking(cls, masking: MaskingSpec, dataset: DatasetFacts) -> MaskingSpec:
@@ -67,7 +67,7 @@ class MethodRules:
         """See :func:`pmae.spec.parts.basis.resolve_basis`; None where the method has no basis.
 
         Raises:
-            SpecError: it has none and ``basis`` is one, or its fields do not go together.
+            SpecError: a basis for a method without one, or fields that contradict each other.
         """
         if cls.default_basis is None:
             if basis is not None:
@@ -85,11 +85,12 @@ class MethodRules:
 
 
 @cache
-def _registered() -> dict[str, EntryPoint]:
-    """By name: the default first, then the others in alphabetical order."""
-    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-    methods = {entry.name: entry for entry in found}
-    return {name: methods[name] for name in sorted(methods, key=lambda n: n != DEFAULT_METHOD)}
+def _registered() -> dict[str, list[EntryPoint]]:
+    """Entry points of the methods by name: the default first, then alphabetically."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, []).append(entry)
+    return {name: found[name] for name in sorted(found, key=lambda n: (n != DEFAULT_METHOD, n))}
 
 
 def method_names() -> tuple[str, ...]:
@@ -103,18 +104,19 @@ def get_method(name: str) -> type[MethodRules]:
 
     Raises:
         SpecError: no such method is installed; lists those that are.
-        MethodError: it is registered, but cannot be used; says by which entry point.
+        MethodError: it is registered, but cannot be used; names its entry point.
     """
-    entry = _registered().get(name)
-    if entry is None:
-        valid = ", ".join(method_names()) or (
-            "none: the metadata of the package is missing or old, and installing it again renews it"
-        )
-        raise SpecError(
-            f"method: {name!r} is not installed; expected one of {valid}",
-            field=("method",),
-        )
+    entries = _registered().get(name, [])
+    if not entries:
+        message = f"{name!r} is not installed; expected one of {', '.join(method_names())}"
+        if not method_names():
+            message = "none is installed: the package's metadata is outdated; install it again"
+        raise SpecError(f"method: {message}", field=("method",))
+    entry = entries[0]
     where = f"the entry point {name} = {entry.value} of {GROUP}"
+    if len(entries) > 1:
+        others = ", ".join(other.value for other in entries[1:])
+        raise MethodError(f"{where}: the name is also that of {others}; uninstall one of them")
     if not _NAME.fullmatch(name):
         raise MethodError(
             f"{where}: expected a name of up to 16 lower-case letters, digits and "
@@ -134,5 +136,5 @@ def _list_names(schema: dict[str, Any]) -> None:
 
 
 MethodName = Annotated[str, Field(json_schema_extra=_list_names)]
-"""Name of a method. Any text can be read, so that the runs of a method are shown where it is not
-installed, as in a client; :func:`pmae.spec.resolve` refuses what cannot be run."""
+"""Name of a method. Any text is accepted, so that runs can be shown where their method is not
+installed, as in a client; :func:`pmae.spec.resolve` refuses unknown methods."""

@@ -70,18 +70,18 @@ def resolve_basis(
     """Fill in the defaults of a basis.
 
     Args:
-        basis: as its author wrote it; None: not at all.
-        default: the method's, whose fields hold where ``basis`` names none.
+        basis: as its author wrote it; None: left out.
+        default: of the method, for the fields that ``basis`` leaves out.
         resolution: edge length of the images in pixels.
         channels: of the images; None: depends on the files, and the defaults are those of 3.
 
     Raises:
         SpecError: fields that contradict each other.
     """
-    most = (channels or 3) * resolution**2
+    max_pixels = (channels or 3) * resolution**2
     given = {} if basis is None else basis.model_dump(exclude_unset=True)
-    resolved = _with_defaults(default.model_copy(update=given), most)
-    check_basis(resolved, (channels or 1) * resolution**2, most)
+    resolved = _with_defaults(default.model_copy(update=given), max_pixels)
+    check_basis(resolved, (channels or 1) * resolution**2, max_pixels)
     return resolved
 
 

@@ -21,11 +21,11 @@ PROTOCOL_NAMES: Mapping[str, str] = {
     "knn": "k-NN",
     "finetune": "fine-tuning",
 }
-"""For people."""
+"""Names for people."""
 SHORT_PROTOCOL_NAMES: Mapping[str, str] = {
     protocol: name.removesuffix(" probe") for protocol, name in PROTOCOL_NAMES.items()
 }
-"""The same where there is little room: in tables and captions."""
+"""Short names for people, for tables and captions."""
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 _Baselines = tuple[Literal["raw_pixels", "untrained_encoder"], ...]
 PAPER_K = tuple(range(2, 20))

@@ -31,12 +31,12 @@ class LossSpec(SpecModel):
 
 
 _NEUTRAL = {"scale": "none", "norm_pix_loss": False}
-"""By field: the value that changes nothing."""
+"""By field: the value that has no effect."""
 _ABOUT = {
     "scale": ("components", "it is about the variance of components", "norm_pix_loss to true"),
     "norm_pix_loss": ("patches", "it normalises patches", "scale to masked_variance"),
 }
-"""By field: what it is for, what it is about, and what a method of other parts has instead."""
+"""By field: the parts it applies to, its subject, and the alternative for other parts."""
 
 
 def resolve_loss(loss: LossSpec, default: LossSpec, *, title: str, parts: PartsName) -> LossSpec:

@@ -107,7 +107,7 @@ class MaskingSpec(SpecModel):
 
 
 def on_dataset(strategies: Sequence[Strategy], dataset: str) -> tuple[Strategy, ...]:
-    """Those of a method's strategies that the data set of this name can be masked by."""
+    """Select the strategies that are available on the data set of this name."""
     objects = dataset_facts(dataset).object_masks
     return tuple(s for s in strategies if s != "segmentation" or objects)
 
@@ -146,10 +146,10 @@ def resolve_masking(
     Args:
         masking: as its author wrote it.
         dataset: to be masked.
-        title: of the method, for people.
-        parts: that it masks.
-        strategies: that it takes.
-        default: its values of the fields that ``masking`` leaves out.
+        title: name of the method for people.
+        parts: that the method masks.
+        strategies: of the method.
+        default: of the method, for the fields that ``masking`` leaves out.
 
     Raises:
         SpecError: the method or the data set lacks the strategy, or a field has no effect.

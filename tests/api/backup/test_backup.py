@@ -182,12 +182,12 @@ def test_folders_that_cannot_hold_a_backup_are_refused(
     link = tmp_path / "link"
     link.symlink_to(inside)
     for folder in (inside, link):
-        with pytest.raises(BackupError, match="lies in the artifact folder"):
+        with pytest.raises(BackupError, match="is in the artifact folder"):
             create.make_backup(filled.engine, filled.settings, folder, keep=None, tell=print)
-    with pytest.raises(BackupError, match="Make it first"):
+    with pytest.raises(BackupError, match="create it first"):
         create.make_backup(filled.engine, filled.settings, tmp_path / "no", keep=None, tell=print)
     monkeypatch.setattr(create, "_SPARE_BYTES", shutil.disk_usage(tmp_path).total)
-    with pytest.raises(BackupError, match="free, and the files that are not in the generation"):
+    with pytest.raises(BackupError, match="free, and the files that changed since"):
         filled.back_up(tmp_path / "backups")
     assert [path.name for path in (tmp_path / "backups").iterdir()] == [".lock"]
 
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(filled: Service, tmp_path: Path
         check=False,
     )
     assert done.returncode == 1
-    assert f"{backups} is full; nothing of this backup is left there" in done.stderr
+    assert f"{backups} is full; this backup was removed" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout.split() == [".lock"]
 

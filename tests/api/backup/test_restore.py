@@ -35,7 +35,7 @@ def test_everything_is_as_it_was_but_for_the_runs_under_way(
     for entry in made.generation.files():
         facts = (restored.settings.artifact_dir / entry.path).stat()
         assert (facts.st_mtime_ns, facts.st_mode & 0o777) == (entry.mtime_ns, entry.mode)
-    (run_id,) = settled.taken_back
+    (run_id,) = settled.reclaimed
     run = _run(restored, run_id)
     assert (run.state, run.worker, run.lease_until, run.attempt) == ("queued", None, None, 0)
     assert (run.lease_number, _run(filled, run_id).state) == (1, "running")
@@ -200,10 +200,10 @@ def test_the_command(filled: Service, new_service: New, tmp_path: Path) -> None:
     environment = restored.environment | installed_metadata(tmp_path / "site")
     checked = run_pmae(["restore", str(tmp_path / "backups"), "--check"], environment)
     assert checked.returncode == 0, checked.stderr
-    assert "is whole: 3 runs" in checked.stderr
+    assert "is complete: 3 runs" in checked.stderr
     assert is_empty(restored)
     for arguments, words in (
-        ([str(tmp_path)], "is no backup: expected a folder with a manifest.json"),
+        ([str(tmp_path)], "is not a backup; expected a folder with a manifest.json"),
         ([str(tmp_path / "backups"), "--force"], "No such option"),
         ([], "Missing argument 'DIR'"),
     ):
@@ -219,4 +219,4 @@ def test_the_command(filled: Service, new_service: New, tmp_path: Path) -> None:
     assert "the database is not empty: it holds 3 runs and 1 API keys" in again.stderr
     flip(next(made.artifacts.rglob("model.safetensors")))
     damaged = run_pmae(["restore", str(made.folder), "--check"], environment)
-    assert "is not what the manifest says" in damaged.stderr
+    assert "does not match the manifest" in damaged.stderr

@@ -29,7 +29,7 @@ def test_a_newer_or_another_kind_is_refused(
     other = {"sqlite": "postgresql", "postgresql": "sqlite"}[dump["kind"]]
     for values, words in (
         ({"database": {**dump, "revision": "0999"}, "version": "9.1"}, "Restore it with pmae 9.1"),
-        ({"format": 2, "version": "9.1"}, "in form 2; this version reads form 1"),
+        ({"format": 2, "version": "9.1"}, "in format 2; expected format 1"),
         ({"database": {**dump, "kind": other}}, "a backup is restored into the same kind"),
     ):
         copy = made.folder.with_name("2020-01-01T00-00-00Z")
@@ -89,7 +89,7 @@ def test_a_path_out_of_the_artifacts_is_refused(filled: Service, tmp_path: Path)
     path = made.folder / "files.jsonl.gz"
     lines = gzip.decompress(path.read_bytes()).replace(b'"path":"runs/', b'"path":"runs/../../', 1)
     path.write_bytes(gzip.compress(lines))
-    with pytest.raises(BackupError, match="is no path of a run or a basis"):
+    with pytest.raises(BackupError, match="is not a path of a run or a basis"):
         list(read_generation(made.folder).files())
 
 
@@ -187,7 +187,7 @@ main()
     assert (restored.settings.artifact_dir / ".restoring").is_dir()
     again = run_pmae(["restore", str(tmp_path / "backups")], environment)
     assert again.returncode == 0, again.stderr
-    assert "1 of them go on where they were" in again.stderr
+    assert "1 of them continue from a checkpoint" in again.stderr
     assert restored.files() == filled.files()
     assert not (restored.settings.artifact_dir / ".restoring").exists()
     assert [p.name for p in restored.settings.home.iterdir() if "restoring" in p.name] == []

@@ -58,7 +58,7 @@ def test_a_run_goes_on_after_the_restore_to_the_same_end(
         lab.wait_for_training(run_id, step=100)
         for _ in range(2):
             told = _pmae(lab, metadata, "backup", str(backups), "--keep", "2")
-            assert "broken" not in told
+            assert "damaged" not in told
         assert lab.row(run_id).state == "running", "the run was too short"
         refused = subprocess.run(
             [*PMAE, "restore", str(backups)],
@@ -75,7 +75,7 @@ def test_a_run_goes_on_after_the_restore_to_the_same_end(
 
     restored = Lab(postgres, num_workers=1)
     told = _pmae(restored, metadata, "restore", str(backups))
-    assert f"1 of them go on where they were: {run_id}" in told
+    assert f"1 of them continue from a checkpoint: {run_id}" in told
     with restored:
         row = judge(restored, run_id, expected)
         assert row.lease_number == 2
