@@ -19,9 +19,9 @@ def main() -> None:
     try:
         app()
     except PmaeError as error:
-        from pmae.cli.hints import message
+        from pmae.cli.hints import told
 
-        _fail(message(error))
+        _fail(told(error))
     except OSError as error:
         # A file named by the user; Typer handles broken pipes itself.
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))

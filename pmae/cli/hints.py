@@ -14,7 +14,7 @@ _NOBODY = (
 _NO_KEY = "export it as PMAE_API_KEY"
 
 
-def message(error: PmaeError) -> str:
+def told(error: PmaeError) -> str:
     """Return the error's message, with a hint where the command line has one."""
     if isinstance(error, ServiceUnreachableError) and isinstance(
         error.__cause__, httpx.ConnectError

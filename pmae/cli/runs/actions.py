@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pmae.cli.hints import message
+from pmae.cli.hints import told
 from pmae.cli.options import LOCAL_API, ApiUrl, AsJson
 from pmae.cli.output import moment, print_facts, print_json, print_table, share
 from pmae.cli.resolve import RunArgument, RunArguments, find_run
@@ -130,7 +130,7 @@ def _each(runs: list[str], api_url: str, do: Callable[[PmaeClient, str], str]) -
             try:
                 typer.echo(do(client, find_run(client, run)))
             except PmaeError as error:
-                typer.echo(f"pmae: {message(error)}", err=True)
+                typer.echo(f"pmae: {told(error)}", err=True)
                 failed = True
     if failed:
         raise typer.Exit(1)
