@@ -1,4 +1,4 @@
-"""Typed client of the REST API: what the dashboard, the command line and notebooks use.
+"""Typed client of the REST API, for the dashboard, the command line and notebooks.
 
     from pmae.client import PmaeClient
 
@@ -7,15 +7,15 @@
         for event in client.events(run.id):
             print(event.type, event.entry or event.progress)
 
-Answers are the models of :mod:`pmae.schema`. Whatever goes wrong is one of::
+Answers are the models of :mod:`pmae.schema`. Errors::
 
     PmaeError
-    └── ClientError                   the service could not be asked, or said no
+    └── ClientError                   base class of all errors below
         ├── ServiceUnreachableError   no answer: not running, another address, broken connection
         ├── ApiError                  the service refused; ``problem`` says which field and why
         ├── UnexpectedAnswerError     an answer, but not one of this API
-        ├── InvalidKeyError           what was given as an API key is none; nothing was sent
-        └── DownloadError             a file could not be fetched whole; the part is kept
+        ├── InvalidKeyError           a malformed API key; nothing was sent
+        └── DownloadError             an incomplete or corrupt download; see its message
 
 Imports neither torch nor any web framework.
 """

@@ -1,4 +1,4 @@
-"""Waiting for a service that is away: how long, what for, and what not."""
+"""Backoff between attempts to reach a service that is away."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAX_WAIT_SECONDS = 5.0
 
 
 class Backoff:
-    """Waits between the tries of a request: twice as long after each, up to a limit.
+    """Exponential backoff: the wait doubles from 0.5 to at most 5 seconds.
 
     Args:
-        on_wait: called with a sentence, once each time the service goes away.
-        sleep: waits so many seconds.
+        on_wait: called with a message, once each time the service goes away.
+        sleep: sleeps for the given number of seconds.
         on_answer: called each time the service has answered.
     """
 
@@ -34,10 +34,10 @@ class Backoff:
         self._waiting = False
 
     def seconds_after(self, error: ClientError) -> float:
-        """How long to wait before the request that met ``error`` is made again.
+        """Return the seconds to wait before retrying the request that raised ``error``.
 
         Raises:
-            ClientError: ``error`` itself, where no waiting helps: the run is gone, or the key.
+            ClientError: ``error`` itself, if a retry cannot help: no such run, an invalid key.
         """
         if not may_pass(error):
             raise error
@@ -48,15 +48,15 @@ class Backoff:
         return max(self._following(), asked or 0.0)
 
     def wait_after(self, error: ClientError) -> None:
-        """Wait before the request that met ``error`` is made again.
+        """Sleep before a retry of the request that raised ``error``.
 
         Raises:
-            ClientError: ``error`` itself, where no waiting helps.
+            ClientError: ``error`` itself, if a retry cannot help.
         """
         self._sleep(self.seconds_after(error))
 
     def wait(self) -> None:
-        """Wait before the next try, although nothing went wrong."""
+        """Sleep before the next request, although the last one did not fail."""
         self._sleep(self._following())
 
     def _following(self) -> float:
@@ -65,7 +65,7 @@ class Backoff:
         return seconds
 
     def answered(self) -> None:
-        """Begin anew: the service has answered."""
+        """Reset the backoff, since the service has answered."""
         self._next_seconds = FIRST_WAIT_SECONDS
         self._waiting = False
         if self._on_answer is not None:

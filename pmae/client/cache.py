@@ -1,10 +1,10 @@
-"""Checkpoints of a service that were downloaded once, to be used again without it.
+"""Cache of downloaded checkpoints, usable without the service.
 
 ::
 
     CACHE/checkpoints/<service>/<checkpoint id>/   config.json, model.safetensors, manifest.json
     CACHE/bases/<digest>/                          shared by the checkpoints of all services
-    CACHE/lock                                     held while something is downloaded
+    CACHE/lock                                     held by the process that downloads
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pmae.runs.events import FileFacts
 from pmae.runs.layout import BASES_FOLDER, CONFIG_FILE, MANIFEST_FILE, MODEL_FILE
 
 _USED = (CONFIG_FILE, MODEL_FILE)
-"""What a model is loaded from; the optimiser's state, twice as large, stays at the service."""
+"""Files that a model is loaded from; the optimiser's state, twice as large, is not fetched."""
 
 _ADDRESS = re.compile(
     re.escape(API_PREFIX) + r"/(checkpoints/(?P<checkpoint>[0-9a-f]{8,32}-\d{8,12})"
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Address(NamedTuple):
-    """What an address names, at the service ``base_url``: a checkpoint, or a run."""
+    """Parsed address: the service ``base_url``, and the id of either a checkpoint or a run."""
 
     base_url: str
     checkpoint_id: str | None
@@ -50,20 +50,20 @@ class _Address(NamedTuple):
 
 
 def cached_checkpoint(address: str, cache_dir: Path) -> Path:
-    """The folder of a service's checkpoint on this machine, downloaded if it is not there.
+    """Return the local folder of a service's checkpoint, downloaded unless it is in the cache.
 
-    A copy that is whole and verified is used without asking the service. The key is the one of
+    A complete, verified copy is used without a request. The key is read as by
     :func:`pmae.client.client.connect`.
 
     Args:
         address: ``http://HOST/api/v1/checkpoints/ID``, or ``.../runs/ID`` for a run's newest kept
-            checkpoint, which the service is always asked for.
-        cache_dir: made if it is not there.
+            checkpoint, which always takes a request.
+        cache_dir: created if missing.
 
     Raises:
-        CheckpointError: it is no such address, or the run has no kept checkpoint.
-        ClientError: the service does not answer or refuses, or what came is not what its manifest
-            says. A download that broke off is gone on with by the next call.
+        CheckpointError: the address is of another form, or the run has no kept checkpoint.
+        ClientError: the service does not answer or refuses, or the files do not match the
+            manifest. The next call resumes an interrupted download.
     """
     asked = _parsed(address)
     bases = cache_dir / BASES_FOLDER
@@ -93,8 +93,8 @@ def _parsed(address: str) -> _Address:
     found = _ADDRESS.fullmatch(API_PREFIX + rest)
     if found is None:
         raise CheckpointError(
-            f"{address} is no address of a checkpoint; valid are "
-            f"http://HOST:8000{API_PREFIX}/checkpoints/ID and http://HOST:8000{API_PREFIX}/runs/ID "
+            f"{address} is no address of a checkpoint; expected "
+            f"http://HOST:8000{API_PREFIX}/checkpoints/ID or http://HOST:8000{API_PREFIX}/runs/ID "
             "(the API's address, not the dashboard's)"
         )
     base_url = str(url.copy_with(path=prefix or "/", query=None, fragment=None)).rstrip("/")
@@ -102,7 +102,7 @@ def _parsed(address: str) -> _Address:
 
 
 def _is_whole(folder: Path, bases: Path) -> bool:
-    """Whether all that is used is there and verified."""
+    """Return True if all files for loading are in the cache and match their digests."""
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
         facts = {name: FileFacts.model_validate(manifest["files"][name]) for name in _USED}
@@ -122,7 +122,7 @@ def _is_whole(folder: Path, bases: Path) -> bool:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Only one process downloads at a time; the others then find what it has fetched."""
+    """Lock the cache: one process downloads at a time, and the others then find its files."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -135,5 +135,5 @@ def _hints() -> Iterator[None]:
         yield
     except ApiError as error:
         if error.problem.code == "key_required":
-            error.add_note("the key is read from PMAE_API_KEY, or from the file PMAE_API_KEY_FILE")
+            error.add_note("set the key in PMAE_API_KEY, or its file's path in PMAE_API_KEY_FILE")
         raise

@@ -1,4 +1,4 @@
-"""The part of the client that is about the service: what it offers, its workers, its health."""
+"""Client methods for the service as a whole: its catalogue, queue, workers and readiness."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ _WORKERS = TypeAdapter(list[WorkerView])
 
 
 class ServiceMethods(Connection):
-    """What :class:`~pmae.client.PmaeClient` asks of the service as a whole."""
+    """Methods of :class:`~pmae.client.PmaeClient` for the service as a whole."""
 
     def presets(self) -> list[PresetView]:
-        """The named specs."""
+        """List the presets."""
         return self._read(self._send("GET", "/presets"), _PRESETS)
 
     def preset(self, name: str) -> PresetView:
-        """One named spec."""
+        """Return one preset by its name."""
         return self._read(self._send("GET", path_of("presets", name)), PresetView)
 
     def methods(self) -> list[MethodView]:
-        """The methods that a spec can name: what each masks, and how."""
+        """List the methods that a spec can name, with their masking strategies."""
         return self._read(self._send("GET", "/methods"), _METHODS)
 
     def datasets(self) -> list[DatasetView]:
-        """The data sets that a spec can name, and whether their files are there."""
+        """List the data sets that a spec can name, with their availability."""
         return self._read(self._send("GET", "/datasets"), _DATASETS)
 
     def queue(self) -> Queue:
-        """What waits, in the order in which it starts, each with why it has not begun."""
+        """Return the queued runs in starting order, each with why it waits."""
         return self._read(self._send("GET", "/queue"), Queue)
 
     def workers(self) -> list[WorkerView]:
-        """The workers that were heard of lately."""
+        """List the workers that are up."""
         return self._read(self._send("GET", "/workers"), _WORKERS)
 
     def drain(self, worker: str) -> None:
-        """Ask a worker to take no more runs, and to checkpoint and give back the one it has."""
+        """Drain a worker: it takes no more runs, and returns its checkpointed run to the queue."""
         self._send("POST", path_of("workers", worker, "drain"))
 
     def undrain(self, worker: str) -> None:
@@ -52,7 +52,7 @@ class ServiceMethods(Connection):
         self._send("POST", path_of("workers", worker, "undrain"))
 
     def ready(self) -> Readiness:
-        """Whether the service can do its work; one that answers "not ready" is no error here."""
+        """Return the readiness checks; a service that is not ready raises no error here."""
         response = self._request("GET", "/readyz")
         if response.status_code not in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE):
             raise api_error(response)

@@ -1,4 +1,4 @@
-"""The part of the client that is about checkpoints: files, reconstructions, evaluations."""
+"""Client methods for checkpoints: files, reconstructions, evaluations."""
 
 from __future__ import annotations
 
@@ -30,39 +30,36 @@ from pmae.spec import EvaluationRequest
 
 _UPLOAD = re.compile(r"/images/uploaded/(\d{1,3})")
 RECONSTRUCTION_TIMEOUT_SECONDS = 90.0
-"""The first one after the service's start loads the library and the data set."""
+"""Long enough for the first request after the service's start, which loads torch and the data."""
 
 
 class CheckpointMethods(Connection):
-    """What :class:`~pmae.client.PmaeClient` does with checkpoints."""
+    """Methods of :class:`~pmae.client.PmaeClient` for checkpoints."""
 
     def checkpoints(
         self, run_id: str, *, kind: CheckpointKind | None = None, page_size: int = 50
     ) -> Iterator[Checkpoint]:
-        """The run's checkpoints, newest first.
-
-        The next page is asked for when the iteration comes to it: who wants the newest alone stops
-        early.
+        """Iterate over the run's checkpoints, newest first; each page is requested when needed.
 
         Args:
-            run_id: of the run that wrote them.
-            kind: ``kept`` ones, or the ``latest``, which rolls; None: both.
-            page_size: checkpoints in one answer.
+            run_id: id of the run that wrote them.
+            kind: ``kept``, or ``latest`` (the rolling checkpoint); None: both.
+            page_size: checkpoints per request.
         """
         path = path_of("runs", run_id, "checkpoints")
         return self._pages(path, CheckpointPage, {"kind": kind, "limit": page_size})
 
     def checkpoint(self, checkpoint_id: str) -> Checkpoint:
-        """One checkpoint."""
+        """Return one checkpoint."""
         return self._read(self._send("GET", path_of("checkpoints", checkpoint_id)), Checkpoint)
 
     def pin_checkpoint(self, checkpoint_id: str, *, pinned: bool = True) -> Checkpoint:
-        """Keep a checkpoint that the spec's retention would remove, or let it go."""
+        """Pin a checkpoint, so that retention does not remove it, or unpin it."""
         path = path_of("checkpoints", checkpoint_id)
         return self._read(self._send("PATCH", path, json={"pinned": pinned}), Checkpoint)
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
-        """Remove a kept checkpoint that is neither pinned nor needed."""
+        """Delete a kept checkpoint that is neither pinned nor needed by a run."""
         self._send("DELETE", path_of("checkpoints", checkpoint_id))
 
     def evaluate(
@@ -73,13 +70,13 @@ class CheckpointMethods(Connection):
         priority: int = 0,
         idempotency_key: str | None = None,
     ) -> Run:
-        """Queue a run that measures a kept checkpoint by the protocols of ``request``.
+        """Queue a run that evaluates a kept checkpoint by the protocols of ``request``.
 
-        A broken connection is tried again as for
-        :meth:`~pmae.client.runs.RunMethods.submit`, and makes one run all the same.
+        A lost answer is retried as by :meth:`~pmae.client.runs.RunMethods.submit`, without queuing
+        a second run.
 
         Raises:
-            ApiError: there is no such checkpoint, or an evaluation does not suit it.
+            ApiError: there is no such checkpoint, or an evaluation does not fit it.
         """
         if isinstance(request, EvaluationRequest):
             request = request.model_dump(mode="json")
@@ -92,14 +89,13 @@ class CheckpointMethods(Connection):
         return self._read(response, Run)
 
     def evaluation_runs(self, run_id: str, *, page_size: int = 50) -> Iterator[EvaluationRun]:
-        """The runs that evaluate checkpoints of this run, newest first, with their results.
+        """Iterate over the runs that evaluate this run's checkpoints, newest first, with results.
 
-        The next page is asked for when the iteration comes to it: who wants the newest ones alone
-        stops early.
+        Each page is requested when needed.
 
         Args:
-            run_id: of the run whose checkpoints they evaluate.
-            page_size: runs in one answer.
+            run_id: id of the run whose checkpoints they evaluate.
+            page_size: runs per request.
         """
         path = path_of("runs", run_id, "evaluations")
         return self._pages(path, EvaluationRunPage, {"limit": page_size})
@@ -107,9 +103,9 @@ class CheckpointMethods(Connection):
     def download_url(
         self, checkpoint_id: str, file_name: str, *, base_url: str | None = None
     ) -> str:
-        """Where a browser or curl fetches a checkpoint's file.
+        """Return the URL of a checkpoint's file, for a browser or curl.
 
-        ``base_url`` is the service's address as they reach it, if another than this client's.
+        ``base_url`` is the service's address as they reach it; default: this client's.
         """
         path = path_of("checkpoints", checkpoint_id, "files", file_name)
         return f"{(base_url or self.base_url).rstrip('/')}{API_PREFIX}{path}"
@@ -122,32 +118,32 @@ class CheckpointMethods(Connection):
         *,
         progress: ProgressCallback | None = None,
     ) -> Path:
-        """Fetch a checkpoint's file to ``destination`` (a folder: under its own name).
+        """Download a checkpoint's file to ``destination`` (a folder: under the file's own name).
 
-        An earlier try that broke off is gone on with. The SHA-256 is checked against the
-        checkpoint's manifest before the file appears; that of the manifest itself
-        (``manifest.json``) is as the service tells it.
+        An interrupted download is resumed. The SHA-256 is checked against the checkpoint's
+        manifest before the file appears; that of the manifest itself (``manifest.json``) comes
+        from the answer's ETag.
 
         Raises:
-            DownloadError: no such file, broken off, or not the bytes that the manifest names.
+            DownloadError: no such file, an interrupted download, or another SHA-256.
         """
         path = path_of("checkpoints", checkpoint_id, "files", file_name)
         facts = self.checkpoint(checkpoint_id).files
         if file_name == MANIFEST_FILE:
-            told = self._send("HEAD", path).headers
-            size = int(told["content-length"])
-            facts = {file_name: FileFacts(sha256=told["etag"].strip('"'), size=size)}
+            headers = self._send("HEAD", path).headers
+            size = int(headers["content-length"])
+            facts = {file_name: FileFacts(sha256=headers["etag"].strip('"'), size=size)}
         elif file_name not in facts:
             raise DownloadError(
                 f"the checkpoint {checkpoint_id} has no file {file_name!r}; "
-                f"valid are {', '.join([*sorted(facts), MANIFEST_FILE])}"
+                f"expected one of {', '.join([*sorted(facts), MANIFEST_FILE])}"
             )
         if destination.is_dir():
             destination = destination / file_name
         return download_file(self._opening(path), facts[file_name], destination, progress)
 
     def _opening(self, path: str) -> OpenStream:
-        # Compressed on the way, the bytes would not be those that Range counts.
+        # Uncompressed: Range counts the bytes of the file itself.
         plain = {"Accept-Encoding": "identity"}
         return lambda headers: self._stream(path, plain | headers)
 
@@ -161,12 +157,12 @@ class CheckpointMethods(Connection):
         """Reconstruct images under a mask, each panel as a PNG in base64.
 
         Args:
-            checkpoint_id: of any checkpoint.
-            request: which images, and what is masked.
-            uploads: image files, or what such files hold, in place of the request's images.
+            checkpoint_id: id of any checkpoint.
+            request: images and mask; default: the request's defaults.
+            uploads: paths or contents of image files, in place of the request's images.
 
         Raises:
-            ApiError: an image, or the mask, cannot be used; ``problem.errors`` points at it.
+            ApiError: an image or the mask is not valid; ``problem.errors`` points at it.
             OSError: a file of ``uploads`` cannot be read.
         """
         response = self._reconstructions(checkpoint_id, request, uploads, "json")
@@ -179,7 +175,7 @@ class CheckpointMethods(Connection):
         *,
         uploads: Sequence[str | Path | bytes] = (),
     ) -> bytes:
-        """The same as one labelled PNG sheet."""
+        """Reconstruct images under a mask, as one labelled PNG sheet."""
         return self._reconstructions(checkpoint_id, request, uploads, "png").content
 
     def _reconstructions(
@@ -202,17 +198,17 @@ class CheckpointMethods(Connection):
 
 
 def uploaded_images(files: Sequence[str | Path | bytes]) -> UploadedImages:
-    """Image files, or what such files hold, for a :class:`~pmae.schema.ReconstructionRequest`.
+    """Encode image files, given as paths or contents, for a reconstruction request.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: there is none, or there are more than one request takes.
+        ValueError: ``files`` is empty, or has more images than one request takes.
     """
     contents = (file if isinstance(file, bytes) else Path(file).read_bytes() for file in files)
     return UploadedImages(uploaded=[base64.b64encode(data).decode("ascii") for data in contents])
 
 
 def uploads_refused(problem: Problem) -> dict[int, str]:
-    """Which uploaded images cannot be used, by their place in the request, and why."""
+    """Return the reasons why uploaded images were refused, by their index in the request."""
     found = ((_UPLOAD.fullmatch(field.pointer), field.message) for field in problem.errors)
     return {int(match[1]): message for match, message in found if match is not None}

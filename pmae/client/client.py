@@ -1,4 +1,4 @@
-"""The client: one method for each thing that the REST API does, in a part for each resource."""
+"""The client: one method per operation of the REST API, one base class per resource."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pmae.runtime.secret_files import API_KEY, read_secret
 class PmaeClient(
     RunMethods, DetailMethods, EventMethods, FolderMethods, ServiceMethods, AccessMethods
 ):
-    """Speaks to one service. Safe to share between threads; close it, or use it in a ``with``.
+    """Client of one service; thread-safe. Close it, or use it in a ``with`` statement.
 
     Args:
         base_url: address of the API, without ``/api/v1``.
-        api_key: ``pmae_...``, where the service asks for keys; never shown in a message.
-        timeout: seconds to wait for a connection and for each piece of an answer.
-        transport: replaces the network, for tests.
+        api_key: ``pmae_...``, if the service requires keys; never shown in a message.
+        timeout: seconds to wait for a connection, and for each part of an answer.
+        transport: httpx transport to use instead of the network, for tests.
     """
 
 
 def connect(api_url: str) -> PmaeClient:
-    """Connect with the key in ``PMAE_API_KEY``, or in the file that ``PMAE_API_KEY_FILE`` names.
+    """Return a client with the key in ``PMAE_API_KEY``, or in the file ``PMAE_API_KEY_FILE``.
 
-    As an option, every process list would show it.
+    The key is no command-line option, since process lists would show it.
 
     Raises:
-        SettingsError: both are given, or the file cannot be read.
+        SettingsError: both variables are set, or the file cannot be read.
     """
     return PmaeClient(api_url, api_key=read_secret(API_KEY))

@@ -1,4 +1,4 @@
-"""The connection to one service: how requests are made and answers read."""
+"""Connection to one service: send requests, retry, and parse answers."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ from pmae.runtime.loopback import is_loopback
 
 API_PREFIX = "/api/v1"
 Answers = dict[str, httpx.Response]
-"""What was read of a service, by address."""
+"""Answers to GET requests, by URL."""
 RETRY_SECONDS = (0.2, 0.8, 2.0)
-"""Before each further try of a request to queue a run whose answer was lost."""
+"""Waits before each retry of a request to queue a run whose answer was lost."""
 _CARRIED = re.compile(r"[!-~]+")
 _T = TypeVar("_T")
 _Item_co = TypeVar("_Item_co", covariant=True)
 
 
 class Page(Protocol[_Item_co]):
-    """A piece of a list."""
+    """A page of a list."""
 
     @property
     def items(self) -> Sequence[_Item_co]:
-        """What is in it."""
+        """Items of the page."""
 
     @property
     def next_cursor(self) -> str | None:
-        """Where the next one begins; None: this is the last."""
+        """Cursor of the next page; None on the last page."""
 
 
 def path_of(*segments: str) -> str:
-    """The path below the prefix; nothing in a segment has a meaning of its own."""
+    """Build a path below the API's prefix, with every segment percent-encoded."""
     return "".join("/" + quote(segment, safe="") for segment in segments)
 
 
 class Connection:
-    """What all parts of :class:`~pmae.client.PmaeClient` share; they add a method a request."""
+    """Base class of the parts of :class:`~pmae.client.PmaeClient`, which add the operations."""
 
     def __init__(
         self,
@@ -83,25 +83,25 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, those too that another thread reads a stream of."""
+        """Close all connections, also those from which another thread reads a stream."""
         for response in tuple(self._streams):
             _hang_up(response)
         self._http.close()
 
     def is_closed(self) -> bool:
-        """Whether nothing can be asked any more."""
+        """Return True after :meth:`close`."""
         return self._http.is_closed
 
     def with_key(self, api_key: str | SecretStr) -> Self:
-        """The same service under another key. Both share connections, and close together."""
+        """Return a client of the same service with another key; both share their connections."""
         other = copy(self)
         other._api_key = _secret(api_key)  # noqa: SLF001 - its own class
         return other
 
     def remembering(self, answers: Answers) -> Self:
-        """The same service, asked once for each thing: what it answers is kept in ``answers``.
+        """Return a client that caches its successful GET answers in ``answers``.
 
-        Whatever changes something empties them. Both share connections, and close together.
+        Every other request empties ``answers``. Both clients share their connections.
         """
         other = copy(self)
         other._answers = answers  # noqa: SLF001 - its own class
@@ -137,7 +137,7 @@ class Connection:
         return response
 
     def _send_once(self, path: str, key: str | None, **arguments: Any) -> httpx.Response:
-        """POST what queues a run; when the answer is lost, again with the same key."""
+        """POST a request that queues a run; if the answer is lost, retry with the same key."""
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         for tries, pause in enumerate((*RETRY_SECONDS, None)):
             try:
@@ -169,7 +169,7 @@ class Connection:
                 self._streams.discard(response)
 
     def _pages(self, path: str, kind: type[Page[_T]], params: Mapping[str, Any]) -> Iterator[_T]:
-        """The items of a list, from page to page."""
+        """Yield the items of a list, requesting each page as it is needed."""
         cursor = None
         while True:
             response = self._send("GET", path, params={**params, "cursor": cursor})
@@ -188,12 +188,12 @@ class Connection:
             where = ".".join(str(part) for part in first["loc"])
             raise UnexpectedAnswerError(
                 f"{response.request.url} answered, but not as this service does "
-                f"({where or 'body'}: {first['msg']}); client and service may be of two versions"
+                f"({where or 'body'}: {first['msg']}); client and service may differ in version"
             ) from error
 
 
 def _hang_up(response: httpx.Response) -> None:
-    """Wake a thread that waits for more of a response; it finds the connection broken."""
+    """Shut down a response's socket, so that a thread that reads from it fails at once."""
     network = response.extensions.get("network_stream")
     connected = None if network is None else network.get_extra_info("socket")
     if connected is not None:
@@ -202,15 +202,15 @@ def _hang_up(response: httpx.Response) -> None:
 
 
 def _secret(api_key: str | SecretStr) -> SecretStr:
-    """Kept so that no traceback or repr shows it.
+    """Wrap a key so that no traceback or repr shows it.
 
     Raises:
-        InvalidKeyError: no header could carry it.
+        InvalidKeyError: the key cannot be sent in a header.
     """
     secret = SecretStr(api_key) if isinstance(api_key, str) else api_key
     if not _CARRIED.fullmatch(secret.get_secret_value()):
         raise InvalidKeyError(
-            "the API key is none: it is empty, or has a space, a line end or a character that is "
-            "not ASCII in it; valid is what `pmae keys create` printed, pmae_..."
+            "the API key is malformed: it is empty, or contains a space, a line end or a non-ASCII "
+            "character; expected pmae_..., as `pmae keys create` printed it"
         )
     return secret

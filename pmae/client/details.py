@@ -1,4 +1,4 @@
-"""The part of the client that is about what a run did: figures, log, history, basis, filmstrip."""
+"""Client methods for a run's details: metrics, log, history, spectrum, filmstrip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Axis = Literal["step", "epoch", "time"]
 
 
 class DetailMethods(Connection):
-    """What :class:`~pmae.client.PmaeClient` reads of runs: one, or several."""
+    """Methods of :class:`~pmae.client.PmaeClient` for the details of one run, or of several."""
 
     def metrics(
         self,
@@ -33,9 +33,10 @@ class DetailMethods(Connection):
         max_points: int = 400,
         axis: Axis | None = None,
     ) -> Metrics:
-        """Metric series; of a long one, each bucket's least and greatest value.
+        """Return metric series, downsampled to about ``max_points`` each.
 
-        The buckets are equally wide along ``axis``, by default steps.
+        A long series keeps the minimum and maximum of each bucket; the buckets are equally wide
+        along ``axis``, by default steps.
         """
         params = _metric_params(names, max_points) | {"axis": axis}
         response = self._send("GET", path_of("runs", run_id, "metrics"), params=params)
@@ -49,7 +50,7 @@ class DetailMethods(Connection):
         max_points: int = 400,
         axis: Axis | None = None,
     ) -> list[Metrics]:
-        """The same of up to 50 runs in one request, in the order given."""
+        """Return the metrics of up to 50 runs in one request, in the given order."""
         params = _metric_params(names, max_points) | {"axis": axis, "runs": ",".join(run_ids)}
         return self._read(self._send("GET", "/metrics", params=params), MetricsOfRuns).runs
 
@@ -60,24 +61,24 @@ class DetailMethods(Connection):
         names: Sequence[str] | None = None,
         max_points: int | None = None,
     ) -> Iterator[str]:
-        """The points of up to 50 runs as CSV, in pieces; all of them without ``max_points``.
+        """Yield the points of up to 50 runs as pieces of a CSV; all points without ``max_points``.
 
         Raises:
-            ServiceUnreachableError: the connection broke; what came is not whole.
+            ServiceUnreachableError: the connection broke; the CSV is incomplete.
         """
         params = _metric_params(names, max_points) | {"runs": ",".join(run_ids), "format": "csv"}
         with self._stream("/metrics", {"Accept": "text/csv"}, params=params) as response:
             yield from response.iter_text()
 
     def log(self, run_id: str, *, offset: int = 0, limit: int = 65_536) -> LogChunk:
-        """A piece of the run's log, from byte ``offset`` on."""
+        """Return a chunk of the run's log from byte ``offset`` on; negative: from the end."""
         params = {"offset": offset, "limit": limit}
         return self._read(
             self._send("GET", path_of("runs", run_id, "log"), params=params), LogChunk
         )
 
     def history(self, run_id: str) -> History:
-        """All that happened to the run, oldest first."""
+        """Return the run's whole history, oldest first."""
         items: list[HistoryEntry] = []
         while True:
             params = {"after": items[-1].id if items else None}
@@ -88,15 +89,18 @@ class DetailMethods(Connection):
                 return History(items=items)
 
     def spectrum(self, run_id: str) -> Spectrum:
-        """How the variance spreads over the components of the run's basis."""
+        """Return the explained variance ratio of each component of the run's basis."""
         return self._read(self._send("GET", path_of("runs", run_id, "components")), Spectrum)
 
     def filmstrip(self, run_id: str, *, image: int = 0, max_frames: int = 101) -> Filmstrip:
-        """One validation image under one mask, as the run learned; PNGs in base64."""
+        """Return the reconstructions of one masked validation image over the run's steps.
+
+        The panels are PNGs in base64, at most ``max_frames`` frames.
+        """
         return self._read(self._film(run_id, image, max_frames, "json"), Filmstrip)
 
     def filmstrip_png(self, run_id: str, *, image: int = 0, max_frames: int = 101) -> bytes:
-        """The same as one labelled PNG sheet."""
+        """Return the same filmstrip as one labelled PNG sheet."""
         return self._film(run_id, image, max_frames, "png").content
 
     def _film(self, run_id: str, image: int, max_frames: int, form: str) -> httpx.Response:
@@ -104,7 +108,7 @@ class DetailMethods(Connection):
         return self._send("GET", path_of("runs", run_id, "filmstrip"), params=params)
 
     def component_png(self, run_id: str, index: int) -> bytes:
-        """Component ``index`` (from 0) of the run's basis as an image on a diverging scale."""
+        """Return component ``index`` (from 0) of the run's basis as a PNG, in diverging colours."""
         return self._send("GET", path_of("runs", run_id, "components", f"{index}.png")).content
 
 

@@ -1,4 +1,4 @@
-"""Fetching a checkpoint's file: resumed, verified, and never seen half-written."""
+"""Download a checkpoint's file: resumable, verified, and renamed only when complete."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pmae.client.errors import DownloadError, UnexpectedAnswerError
 from pmae.runs.events import FileFacts
 
 CHUNK_BYTES = 1 << 20
-"""Of a part that is there, read at once."""
+"""Bytes read at once to hash a partial file."""
 
 OpenStream = Callable[[dict[str, str]], AbstractContextManager[httpx.Response]]
-"""Asks for the file with these headers; the answer's status is 200, 206 or 416."""
+"""Requests the file with the given headers; the answer's status is 200, 206 or 416."""
 ProgressCallback = Callable[[int, int], None]
-"""Called with the bytes that are there and the bytes of the whole file."""
+"""Called with the bytes received so far, and the bytes of the whole file."""
 
 
 def part_path(destination: Path) -> Path:
-    """Where the bytes of an unfinished download wait to be gone on with."""
+    """Return the path of the partial file, from which a download is resumed."""
     return destination.with_name(destination.name + ".part")
 
 
@@ -32,14 +32,14 @@ def download_file(
     destination: Path,
     progress: ProgressCallback | None = None,
 ) -> Path:
-    """Fetch a file to ``destination``, which appears only when it is whole and verified.
+    """Download a file to ``destination``, which appears only when complete and verified.
 
-    A ``.part`` file of an earlier try is gone on with by ``Range`` and ``If-Range``; when it turns
+    A ``.part`` file of an earlier attempt is resumed with ``Range`` and ``If-Range``; if it turns
     out to be of another file, the download starts again.
 
     Raises:
-        DownloadError: it broke off (the part is kept: call again to go on), or the bytes are not
-            those that the checkpoint's manifest names (the part is removed).
+        DownloadError: the connection broke (the part is kept; call again to resume), or the digest
+            is not that of the checkpoint's manifest (the part is removed).
         ApiError: the service refused.
     """
     part = part_path(destination)
@@ -51,14 +51,14 @@ def download_file(
     if digest != facts.sha256:
         part.unlink()
         raise DownloadError(
-            f"what came for {destination.name} has the SHA-256 {digest}, not {facts.sha256}"
+            f"{destination.name}: the download has the SHA-256 {digest}; expected {facts.sha256}"
         )
     part.replace(destination)
     return destination
 
 
 def is_file_of(path: Path, facts: FileFacts) -> bool:
-    """Whether the file is there, and is that one."""
+    """Return True if the file exists with the size and SHA-256 of ``facts``."""
     if not path.is_file() or path.stat().st_size != facts.size:
         return False
     with path.open("rb") as file:
@@ -68,7 +68,7 @@ def is_file_of(path: Path, facts: FileFacts) -> bool:
 def _fetch(
     open_stream: OpenStream, facts: FileFacts, part: Path, progress: ProgressCallback | None
 ) -> str:
-    """Bring ``part`` to its full size; the SHA-256 of what is then in it."""
+    """Download the rest of ``part``; return the SHA-256 of the complete file."""
     digest = hashlib.sha256()
     there = 0
     if part.exists():
@@ -93,7 +93,7 @@ def _fetch(
                         progress(there, facts.size)
     if there != facts.size:
         raise DownloadError(
-            f"{part.name}: {there} of {facts.size} bytes came; call again to go on from there"
+            f"{part.name}: received {there} of {facts.size} bytes; call again to go on from there"
         )
     return digest.hexdigest()
 
@@ -108,27 +108,31 @@ def _hash_file(path: Path, update: Callable[[bytes], object]) -> int:
 
 
 def _check_start(response: httpx.Response, there: int) -> None:
-    """A partial answer must begin where the part ends."""
+    """Check that a partial answer begins at byte ``there``, where the partial file ends."""
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return
     content_range = response.headers.get("content-range", "")
     if not content_range.startswith(f"bytes {there}-"):
         raise UnexpectedAnswerError(
-            f"asked for bytes from {there} on, got Content-Range {content_range!r}"
+            f"expected bytes from {there} on, got Content-Range {content_range!r}"
         )
 
 
 def _counted(response: httpx.Response, facts: FileFacts, there: int, name: str) -> Iterator[bytes]:
-    """The body, with a broken connection told as such, and never more than the file has.
+    """Yield the body in chunks as they arrive, up to the size in the manifest.
 
-    In pieces as they arrive: what was gathered to larger ones would be lost when it breaks off.
+    Chunks are not gathered into larger ones: a broken connection would lose them.
+
+    Raises:
+        DownloadError: the connection broke.
+        UnexpectedAnswerError: the body is larger than the file.
     """
     try:
         for chunk in response.iter_bytes():
             there += len(chunk)
             if there > facts.size:
                 raise UnexpectedAnswerError(
-                    f"{name}: more than the {facts.size} bytes came that the manifest names"
+                    f"{name}: received more than the {facts.size} bytes of the manifest"
                 )
             yield chunk
     except httpx.TransportError as error:

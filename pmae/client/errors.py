@@ -1,4 +1,4 @@
-"""Errors of the client (the tree stands in :mod:`pmae.client`), and how httpx's become them."""
+"""Errors of the client (tree: :mod:`pmae.client`), and their mapping from httpx's errors."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class ServiceUnreachableError(ClientError):
 
 
 class UnexpectedAnswerError(ClientError):
-    """Something answered, but not as this API does: another program, or another version."""
+    """The answer is not one of this API: another program, or another version."""
 
 
 class InvalidKeyError(ClientError):
-    """What was given as an API key is none; nothing was sent."""
+    """The API key is malformed; nothing was sent."""
 
 
 class DownloadError(ClientError):
-    """A file could not be fetched whole."""
+    """A download is incomplete or does not match its digest, or there is no such file."""
 
 
 class ApiError(ClientError):
     """The service refused a request.
 
     Args:
-        problem: what the service said.
-        retry_after_seconds: when to try again, if the service said so.
+        problem: body of the answer.
+        retry_after_seconds: value of its ``Retry-After`` header, if any.
     """
 
     def __init__(self, problem: Problem, *, retry_after_seconds: float | None = None) -> None:
@@ -42,7 +42,7 @@ class ApiError(ClientError):
         self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
-        """A sentence that names each bad field."""
+        """Return a message that names each bad field."""
         detail = self.problem.detail or self.problem.title
         missing = [
             f"{field.pointer}: {field.message}"
@@ -53,9 +53,9 @@ class ApiError(ClientError):
 
 
 def may_pass(error: ClientError) -> bool:
-    """Whether the same request may succeed later: nobody was there, or the service was in trouble.
+    """Return True if a retry may succeed: no answer, a rate limit, or an error of the server.
 
-    What it said of the request itself (no such run, no such key) it will say again.
+    Refusals of the request itself (no such run, an invalid key) would only repeat.
     """
     if isinstance(error, ApiError):
         status = error.problem.status
@@ -68,14 +68,14 @@ def may_pass(error: ClientError) -> bool:
 
 @contextmanager
 def mapped_errors(address: str) -> Iterator[None]:
-    """Turn whatever httpx raises inside into a :class:`ClientError`; ``address`` is the service."""
+    """Map errors of httpx inside the block to :class:`ClientError`, naming ``address``."""
     try:
         yield
     except httpx.TimeoutException as error:
         raise ServiceUnreachableError(f"no answer from {address} in time") from error
     except httpx.UnsupportedProtocol as error:
         raise ServiceUnreachableError(
-            f"{address!r} is not an address; valid is for example http://127.0.0.1:8000"
+            f"{address!r} is not an address; expected for example http://127.0.0.1:8000"
         ) from error
     except httpx.TransportError as error:
         raise ServiceUnreachableError(f"no answer from {address}: {_reason(error)}") from error
@@ -88,12 +88,12 @@ def mapped_errors(address: str) -> Iterator[None]:
 
 
 def api_error(response: httpx.Response) -> ApiError:
-    """The error that a refusal carries; ``response`` must have been read."""
+    """Make the error of a refusal; ``response`` must have been read."""
     return ApiError(_problem(response), retry_after_seconds=_retry_after(response))
 
 
 def _problem(response: httpx.Response) -> Problem:
-    """The body, or a stand-in where a proxy or another program has answered."""
+    """Parse the body, or make up a problem if a proxy or another program has answered."""
     try:
         return Problem.model_validate_json(response.content)
     except ValidationError:
@@ -102,7 +102,7 @@ def _problem(response: httpx.Response) -> Problem:
             title=response.reason_phrase or status,
             status=response.status_code,
             code=f"http_{response.status_code}",
-            detail=f"{response.request.method} {response.request.url} was answered with {status}",
+            detail=f"{response.request.method} {response.request.url} failed with status {status}",
         )
 
 

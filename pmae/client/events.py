@@ -1,4 +1,4 @@
-"""The part of the client that follows what happens: events of a run, or of all runs."""
+"""Client methods for event streams: of one run, or of all runs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pmae.schema.runs import ServiceEvent
 
 _T = TypeVar("_T", bound=BaseModel)
 STREAM_SILENCE_SECONDS = 60.0
-"""An event stream that brings nothing for this long, not even a heartbeat, is broken."""
+"""Read timeout of an event stream, which sends heartbeats much more often."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to a run, or how far it is.
+    """Event of a run: an entry of its history, or its progress.
 
     Attributes:
-        type: ``progress``, or what happened: ``state``, ``checkpoint``, ``evaluation``, ...
-        run_id: whose.
-        entry: what happened, as in the run's history; None of ``progress``.
-        progress: how far the run is; None where the message does not say.
-        run: on the stream of all runs: the run as it is now; None of one that was deleted.
+        type: ``progress``, or the type of the entry: ``state``, ``checkpoint``, ``evaluation``, ...
+        run_id: id of the run.
+        entry: entry of the run's history; None for ``progress``.
+        progress: the run's progress; None for other types.
+        run: the run as it is now, on the stream of all runs only; None if it was deleted.
     """
 
     type: str
@@ -43,19 +43,19 @@ class Event:
 
     @property
     def id(self) -> int | None:
-        """Where to go on from; ``progress`` is not kept and has none."""
+        """Id to resume the stream after; None for ``progress``, which is not stored."""
         return None if self.entry is None else self.entry.id
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended by this, or was deleted."""
+        """True if the event ends the run: a final state, or its deletion."""
         if self.type == "state" and self.entry is not None:
             return self.entry.data.get("to") in TERMINAL_STATES
         return self.type == "delete"
 
 
 class EventMethods(Connection):
-    """What :class:`~pmae.client.PmaeClient` follows."""
+    """Methods of :class:`~pmae.client.PmaeClient` for event streams."""
 
     def events(
         self,
@@ -65,21 +65,20 @@ class EventMethods(Connection):
         last_event_id: int | None = None,
         backoff: Backoff | None = None,
     ) -> Iterator[Event]:
-        """Follow a run from its start to its end, or all runs from now on and for ever.
+        """Follow one run from its start to its end, or all runs from now on without end.
 
-        A connection that breaks, or a service that restarts, is waited for; it goes on after the
-        last event, so that none is missing and none comes twice. It ends too when the client is
-        closed by another thread.
+        After a broken connection or a restart of the service the stream resumes after the last
+        event: none is lost or repeated. It also ends when another thread closes the client.
 
         Args:
-            run_id: of the run; None: all runs.
-            types: only messages of these types, of those in ``pmae.schema.runs.EVENT_TYPES``.
+            run_id: id of the run; None: all runs.
+            types: event types to yield, of ``pmae.schema.runs.EVENT_TYPES``; None: all.
             last_event_id: begin after this event.
-            backoff: how to wait, for the first connection too; default: a service that does not
-                answer at first is an error.
+            backoff: waits between connections, and for the first one; default: an unreachable
+                service is an error at first.
 
         Raises:
-            ClientError: what no waiting changes: there is no such run, the key does not hold.
+            ClientError: a retry cannot help: there is no such run, or the key is not valid.
         """
         waits, connected = backoff or Backoff(), backoff is not None
         final = False
@@ -107,15 +106,15 @@ class EventMethods(Connection):
                 continue
             if final:
                 return
-            waits.wait()  # the service stops, or the key was revoked: the next answer tells
+            waits.wait()  # the service stops, or the key was revoked: the next request shows which
 
     def _messages(
         self, run_id: str | None, types: Collection[str] | None, last_event_id: int | None
     ) -> Iterator[httpx_sse.ServerSentEvent]:
-        """Messages of one connection, until it is closed by the service.
+        """Yield the messages of one connection, until the service closes it.
 
         Raises:
-            _EndedError: the run has ended, and everything was told.
+            _EndedError: the run has ended, and all its events were sent.
         """
         path = path_of("events") if run_id is None else path_of("runs", run_id, "events")
         params = {"types": ",".join(types)} if types is not None and run_id is None else {}
@@ -135,7 +134,7 @@ class EventMethods(Connection):
 
 
 class _EndedError(Exception):
-    """Nothing more will come of a run."""
+    """The event stream of a run is complete."""
 
 
 def _event_of_run(run_id: str, message: httpx_sse.ServerSentEvent) -> Event:
@@ -158,5 +157,5 @@ def _read(message: httpx_sse.ServerSentEvent, kind: type[_T]) -> _T:
     except ValidationError as error:
         raise UnexpectedAnswerError(
             f"an event {message.event!r} is not one of this service: {message.data[:100]!r}; "
-            "client and service may be of two versions"
+            "client and service may differ in version"
         ) from error

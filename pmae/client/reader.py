@@ -1,4 +1,4 @@
-"""Reading events beside other work, in a thread of its own."""
+"""Read events in a background thread."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from pmae.errors import ClientError
 
 
 class EventReader:
-    """A thread that reads events until they end.
-
-    Events of a client end when it is closed; a process that ends does not wait for the thread.
+    """Daemon thread that reads events until the stream ends; closing the client ends it.
 
     Args:
-        events: makes the iterator to read; called in the thread.
+        events: returns the iterator to read; called in the thread.
         on_event: called in the thread with each event.
     """
 
@@ -29,15 +27,15 @@ class EventReader:
         self._thread = threading.Thread(target=self._read, name="event-reader", daemon=True)
 
     def start(self) -> Self:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def has_ended(self) -> bool:
-        """Whether there will be no more events.
+        """Return True once there will be no more events.
 
         Raises:
-            ClientError: what ended them.
+            ClientError: the error that ended the stream.
         """
         if self._thread.is_alive():
             return False

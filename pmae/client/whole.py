@@ -1,4 +1,4 @@
-"""Fetching a checkpoint whole: a folder that is used on any machine."""
+"""Download a whole checkpoint with its basis, as a folder usable on any machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pmae.schema.basis import CheckpointBasis
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 FolderProgress = Callable[[str, int, int], None]
-"""Called with a file's name, the bytes of it that are there, and those of the whole file."""
+"""Called with a file's name, its bytes received so far, and its total bytes."""
 
 
 class FolderMethods(CheckpointMethods):
-    """What :class:`~pmae.client.PmaeClient` does with a checkpoint and its basis."""
+    """Methods of :class:`~pmae.client.PmaeClient` for a checkpoint with its basis."""
 
     def basis(self, checkpoint_id: str) -> CheckpointBasis:
-        """The basis that a checkpoint was trained with, and its files.
+        """Return the basis of a checkpoint, and its files.
 
         Raises:
             ApiError: there is no such checkpoint, or it has no basis (``problem.code`` is
@@ -45,47 +45,49 @@ class FolderMethods(CheckpointMethods):
         bases: Path | None = None,
         progress: FolderProgress | None = None,
     ) -> Iterator[Path]:
-        """Fetch a checkpoint's files and its basis, so that ``pmae.load(folder)`` reconstructs.
+        """Download a checkpoint's files and its basis, so that ``pmae.load(folder)`` works.
 
-        The manifest comes last: a folder that has one holds all the rest. What an earlier try that
-        broke off has fetched is not fetched again.
+        The manifest is written last: a folder with a manifest is complete. Verified files of an
+        earlier attempt are not downloaded again.
 
         Args:
-            checkpoint_id: of any checkpoint.
-            folder: made if it is not there.
-            only: names of its files; default: all. The manifest always comes along, and the basis
-                if ``config.json`` does.
-            bases: where the basis goes, in a folder of its digest; default: ``folder / "bases"``.
-            progress: told of the bytes as they come.
+            checkpoint_id: id of any checkpoint.
+            folder: created if missing.
+            only: names of the files; default: all. The manifest is always included, and the basis
+                if ``config.json`` is.
+            bases: parent of the basis's folder, which is named by its digest; default:
+                ``folder / "bases"``.
+            progress: called as bytes arrive.
 
         Yields:
-            The path of each file that is there and verified.
+            The path of each complete, verified file.
 
         Raises:
-            DownloadError: a file broke off (call again to go on), or is not what the manifest or
-                the basis's digest says.
+            DownloadError: a download was interrupted (call again to resume), or a file does not
+                match the manifest or the basis's digest.
             ApiError: the service refused.
         """
         facts = self.checkpoint(checkpoint_id).files
         folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(facts if only is None else only):
             if Path(name).name != name:
-                raise DownloadError(f"{name!r} is no name of a file in a folder")
+                raise DownloadError(f"{name!r} is no file name; expected one without a folder")
             target = folder / name
             if name not in facts or not is_file_of(target, facts[name]):
-                self.download(checkpoint_id, name, target, progress=_told(progress, name))
+                self.download(checkpoint_id, name, target, progress=_of_file(progress, name))
             yield target
         digest = basis_of(folder / CONFIG_FILE)
         if digest is not None:
             place = (bases or folder / BASES_FOLDER) / digest
             yield from self._download_basis(checkpoint_id, digest, place, progress)
-        told = _told(progress, MANIFEST_FILE)
-        yield self.download(checkpoint_id, MANIFEST_FILE, folder / MANIFEST_FILE, progress=told)
+        of_manifest = _of_file(progress, MANIFEST_FILE)
+        target = folder / MANIFEST_FILE
+        yield self.download(checkpoint_id, MANIFEST_FILE, target, progress=of_manifest)
 
     def _download_basis(
         self, checkpoint_id: str, digest: str, place: Path, progress: FolderProgress | None
     ) -> Iterator[Path]:
-        """A folder of that digest appears when it is whole and verified."""
+        """Download a basis to ``place``, which appears only when complete and verified."""
         if not _is_basis(place, digest):
             shutil.rmtree(place, ignore_errors=True)
             basis = self.basis(checkpoint_id)
@@ -93,31 +95,36 @@ class FolderMethods(CheckpointMethods):
             unfinished.mkdir(parents=True, exist_ok=True)
             for name in BASIS_FILES:
                 if name not in basis.files:
-                    raise DownloadError(f"the basis {digest} has no file {name} at the service")
+                    raise DownloadError(f"the service has no file {name} of the basis {digest}")
                 path = path_of("checkpoints", checkpoint_id, "basis", "files", name)
                 target = unfinished / name
-                download_file(self._opening(path), basis.files[name], target, _told(progress, name))
+                shown = _of_file(progress, name)
+                download_file(self._opening(path), basis.files[name], target, shown)
             if not _is_basis(unfinished, digest):
                 shutil.rmtree(unfinished)
-                raise DownloadError(f"what came is not the basis {digest} of {checkpoint_id}")
+                raise DownloadError(
+                    f"the downloaded basis of {checkpoint_id} does not have the digest {digest}"
+                )
             unfinished.rename(place)
         yield from (place / name for name in BASIS_FILES)
 
 
 def basis_of(config: Path) -> str | None:
-    """The digest of the basis that a checkpoint's verified ``config.json`` names.
+    """Return the digest of the basis in a checkpoint's verified ``config.json``; None if none.
 
     Raises:
-        DownloadError: it names none that is one; it would be part of a path.
+        DownloadError: the file is malformed, or its digest is: it becomes part of a path.
     """
     if not config.is_file():
         return None
     try:
         digest = json.loads(config.read_bytes()).get("basis_digest")
     except (ValueError, AttributeError) as error:
-        raise DownloadError(f"{config} is no checkpoint's: {error}") from error
+        raise DownloadError(f"{config} is no checkpoint's configuration: {error}") from error
     if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
-        raise DownloadError(f"{config}: {digest!r} is no digest of a basis")
+        raise DownloadError(
+            f"{config}: basis_digest is {digest!r}; expected 64 hexadecimal digits, or none"
+        )
     return digest
 
 
@@ -129,7 +136,7 @@ def _is_basis(folder: Path, digest: str) -> bool:
     return True
 
 
-def _told(progress: FolderProgress | None, name: str) -> Callable[[int, int], None] | None:
+def _of_file(progress: FolderProgress | None, name: str) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
     return lambda there, total: progress(name, there, total)

@@ -74,9 +74,9 @@ def test_a_deep_link_leads_through_the_question_for_a_key_and_back(
 @pytest.mark.parametrize(
     ("key", "status", "words"),
     [
-        ("", 422, "The API key is none"),
-        ("two words", 422, "The API key is none"),
-        ("schlüssel", 422, "The API key is none"),
+        ("", 422, "The API key is malformed"),
+        ("two words", 422, "The API key is malformed"),
+        ("schlüssel", 422, "The API key is malformed"),
         ("pmae_000000000000_" + "A" * 43, 403, "The key is unknown to this service"),
         ("pmae_", 403, "The key is unknown to this service"),
     ],

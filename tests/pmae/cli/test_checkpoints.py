@@ -78,7 +78,7 @@ def test_one_is_pinned_linked_and_deleted(run: RunRow, pmae: Command) -> None:
 def test_what_cannot_be_downloaded(api: LiveApi, run: RunRow, pmae: Command) -> None:
     empty = api.add_run()
     for arguments, status, told in (
-        ([run.id, "x", "--file", "nothing"], 1, "valid are model.safetensors"),
+        ([run.id, "x", "--file", "nothing"], 1, "expected one of model.safetensors"),
         ([run.id, "no/such/folder/x"], 1, "there is no folder no/such/folder"),
         ([f"{run.id}-00009999"], 1, f"no checkpoint {run.id}-00009999"),
         ([empty.id], 1, "has no kept checkpoint"),

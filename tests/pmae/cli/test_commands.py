@@ -127,7 +127,7 @@ def test_submit_watch_download(stack: RunningStack, tmp_path: Path) -> None:
     assert "k-NN" in evaluated.stdout
     wrong = run_pmae(["download", checkpoint.id, str(tmp_path / "x"), "--file", "nothing"], service)
     assert wrong.returncode == 1
-    assert "valid are" in wrong.stderr
+    assert "expected one of" in wrong.stderr
     unknown = run_pmae(["submit", "no-such-preset"], service)
     assert unknown.returncode == 1
     assert "quickstart" in unknown.stderr

@@ -26,7 +26,7 @@ def _is_a_sentence(done: subprocess.CompletedProcess[str], told: str) -> None:
 @pytest.mark.parametrize("key", ["schlüssel", "a\nb", "pmae_a b", os.fsdecode(b"\xff")])
 def test_a_key_that_no_header_can_carry(key: str, pmae: Command) -> None:
     done = pmae("list", PMAE_API_KEY=key)
-    _is_a_sentence(done, "the API key is none")
+    _is_a_sentence(done, "the API key is malformed")
     assert key not in done.stderr
     with PmaeClient("http://127.0.0.1:1") as client, pytest.raises(InvalidKeyError):
         client.with_key(key)

@@ -177,7 +177,7 @@ def test_what_is_no_address_of_a_checkpoint_is_told(here: StorageSettings) -> No
         "http://127.0.0.1:1/api/v1/checkpoints/..%2f..%2fetc",
         "http://127.0.0.1:1/api/v1/checkpoints/3f9c0a1b2c4d-00000640/files/config.json",
     ):
-        with pytest.raises(CheckpointError, match=r"valid are http://HOST:8000/api/v1/checkpoints"):
+        with pytest.raises(CheckpointError, match=r"expected http://HOST:8000/api/v1/checkpoints"):
             library.load(wrong, here)
     assert not here.cache_dir.exists()
 

@@ -240,7 +240,7 @@ def test_an_empty_file_is_a_file(client: PmaeClient, tmp_path: Path) -> None:
 
 
 def test_a_name_that_the_checkpoint_does_not_have(client: PmaeClient, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=f"valid are empty, {NAME}"):
+    with pytest.raises(DownloadError, match=f"expected one of empty, {NAME}"):
         client.download(CHECKPOINT, "../../etc/passwd", tmp_path)
 
 
