@@ -264,7 +264,7 @@ def test_what_is_not_what_it_says_is_refused_and_not_kept(
     whole = basis.read_bytes()
     basis.write_bytes(whole[:-1] + b"x")
     os.utime(basis, ns=(1, 1))
-    with pytest.raises(DownloadError, match="expected the basis"):
+    with pytest.raises(DownloadError, match="does not have the digest"):
         library.load(address(api.url, checkpoint), here)
     kept = {path.name for path in here.cache_dir.rglob("*") if path.is_file()}
     assert kept == {"config.json", "model.safetensors", "lock"}, "no manifest: it is not whole"
