@@ -85,11 +85,12 @@ class MethodRules:
 
 
 @cache
-def _registered() -> dict[str, EntryPoint]:
+def _registered() -> dict[str, list[EntryPoint]]:
     """Entry points of the methods by name: the default first, then alphabetically."""
-    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-    methods = {entry.name: entry for entry in found}
-    return {name: methods[name] for name in sorted(methods, key=lambda n: n != DEFAULT_METHOD)}
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, []).append(entry)
+    return {name: found[name] for name in sorted(found, key=lambda n: (n != DEFAULT_METHOD, n))}
 
 
 def method_names() -> tuple[str, ...]:
@@ -105,16 +106,17 @@ def get_method(name: str) -> type[MethodRules]:
         SpecError: no such method is installed; lists those that are.
         MethodError: it is registered, but cannot be used; names its entry point.
     """
-    entry = _registered().get(name)
-    if entry is None:
-        valid = ", ".join(method_names()) or (
-            "none: the package's metadata is missing or outdated; install the package again"
-        )
-        raise SpecError(
-            f"method: {name!r} is not installed; expected one of {valid}",
-            field=("method",),
-        )
+    entries = _registered().get(name, [])
+    if not entries:
+        message = f"{name!r} is not installed; expected one of {', '.join(method_names())}"
+        if not method_names():
+            message = "none is installed: the package's metadata is outdated; install it again"
+        raise SpecError(f"method: {message}", field=("method",))
+    entry = entries[0]
     where = f"the entry point {name} = {entry.value} of {GROUP}"
+    if len(entries) > 1:
+        others = ", ".join(other.value for other in entries[1:])
+        raise MethodError(f"{where}: the name is also that of {others}; uninstall one of them")
     if not _NAME.fullmatch(name):
         raise MethodError(
             f"{where}: expected a name of up to 16 lower-case letters, digits and "

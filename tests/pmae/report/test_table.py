@@ -120,6 +120,16 @@ def test_text(runs: Path) -> None:
     ]
 
 
+def test_a_method_that_is_not_the_papers_stands_below_its_rows(runs: Path) -> None:
+    add_run(runs, "other", 0.5, 0.5)
+    spec = runs / "other" / "spec.json"
+    spec.write_text(spec.read_text().replace('"method":"pmae"', '"method":"other"'))
+    rows = measured_rows(read_runs(runs))
+    assert [row.method for row in rows] == ["mae", "mae", "pmae", "pmae", "other"]
+    *_, last = (line for line in as_text(rows).splitlines() if line.startswith("linear "))
+    assert last.split() == ["linear", "other", "ocl", "50.0", "(1)"]
+
+
 def test_csv_says_whose_each_figure_is(runs: Path) -> None:
     result = CliRunner().invoke(app, ["table", str(runs), "--format", "csv"])
     assert result.exit_code == 0
