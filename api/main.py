@@ -42,8 +42,8 @@ from api.http.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.http.openapi import Document
 from api.http.request_log import RequestLogMiddleware
 from api.http.responses import API_PREFIX
-from api.queue.reconcile import ring_once, take_back_lost
-from api.queue.wake_up import BROKER_ERRORS, Doorbell
+from api.queue.reconcile import repeat_wake_ups, take_back_lost
+from api.queue.wake_up import BROKER_ERRORS, WakeUpSender
 from api.reconstructions.pool import Reconstructor
 from api.runs.across import router as across_router
 from api.runs.details import router as run_details_router
@@ -174,26 +174,26 @@ async def running_services(
     access = Access(settings, sessions)
     try:
         with (
-            Doorbell(settings) as doorbell,
+            WakeUpSender(settings) as wake_ups,
             Reconstructor(settings) as reconstructor,
             AuditTrail(sessions) as trail,
             calling_on_stop(streams.close),
         ):
             async with (
                 streams.running(),
-                reconciling(settings, sessions, doorbell, instruments, refuse),
+                reconciling(settings, sessions, wake_ups, instruments, refuse),
                 deleting(settings, sessions),
             ):
                 yield Services(
                     settings=settings,
                     sessions=sessions,
-                    doorbell=doorbell,
+                    wake_ups=wake_ups,
                     streams=streams,
                     reconstructor=reconstructor,
                     instruments=instruments,
                     access=access,
                     trail=trail,
-                    readiness=ReadinessCheck.of(settings, sessions, doorbell),
+                    readiness=ReadinessCheck.of(settings, sessions, wake_ups),
                 )
     finally:
         await access.close()
@@ -205,7 +205,7 @@ async def running_services(
 async def reconciling(
     settings: ApiSettings,
     sessions: sessionmaker[Session],
-    doorbell: Doorbell,
+    wake_ups: WakeUpSender,
     instruments: Instruments,
     refuse: Callable[[SchemaError], None],
 ) -> AsyncIterator[None]:
@@ -223,10 +223,10 @@ async def reconciling(
             for run_id in lost:
                 with log_context(run_id=run_id):
                     _logger.warning("the lease has expired; the run was reclaimed")
-            ring_once(
+            repeat_wake_ups(
                 sessions,
-                ring=doorbell.ring,
-                waiting_messages=doorbell.waiting_messages,
+                send=wake_ups.send,
+                waiting_messages=wake_ups.waiting_messages,
                 worker_silence_seconds=settings.lease_seconds,
             )
         except BROKER_ERRORS as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from api.events.streams import EventStreams
     from api.health.prometheus import Instruments
     from api.health.readiness import ReadinessCheck
-    from api.queue.wake_up import Doorbell
+    from api.queue.wake_up import WakeUpSender
     from api.reconstructions.pool import Reconstructor
 
 
@@ -26,7 +26,7 @@ class Services:
 
     settings: ApiSettings
     sessions: sessionmaker[Session]
-    doorbell: Doorbell
+    wake_ups: WakeUpSender
     streams: EventStreams
     reconstructor: Reconstructor
     instruments: Instruments
