@@ -13,7 +13,7 @@ from api.db.tables import RunRow, WorkerRow
 from pmae.schema import RUN_KINDS, RunKind
 
 
-def take_back_lost(sessions: sessionmaker[Session]) -> list[str]:
+def expire_lost_leases(sessions: sessionmaker[Session]) -> list[str]:
     """Expire leases; return the ids of their runs. Concurrent calls are safe."""
     with sessions.begin() as session:
         return expire_leases(session)
