@@ -95,7 +95,7 @@ def _run_next() -> bool:
                     start_trainer,
                     fork_server=_fork_server,
                     # The lease is not renewed meanwhile.
-                    patience_seconds=min(10, settings.lease_seconds / 4),
+                    timeout_seconds=min(10, settings.lease_seconds / 4),
                 ),
             ).run()
         except Exception:
