@@ -1,4 +1,4 @@
-"""What the requests of one application share."""
+"""Services that the requests of one application share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Made when the application starts, closed when it ends."""
+    """Shared services, from the start of the application to its end."""
 
     settings: ApiSettings
     sessions: sessionmaker[Session]
@@ -36,7 +36,7 @@ class Services:
 
 
 async def get_services(request: Request) -> Services:
-    """The services of the application that serves ``request``."""
+    """Dependency: return the services of the application that serves ``request``."""
     services: Services = request.app.state.services
     return services
 

@@ -99,7 +99,7 @@ def test_a_worker_gives_back_what_it_runs_and_no_point_is_lost(
         assert "Traceback" not in (tmp_path / "older.log").read_text()
         row = _row(sessions)
         assert (row.state, row.attempt) == ("queued", 0)
-        assert row.reason == "the worker gave it back; it goes on where it was"
+        assert row.reason == "the worker gave it back; it will be resumed"
         points, shown = _counts(sessions)
         assert points == shown
 

@@ -117,7 +117,7 @@ def test_a_dead_child_and_a_drain_give_the_run_back(
     _ask_to_drain(sessions, drain=True)
     wait_until(lambda: _row(sessions).state == "queued", "the drain", seconds=60)
     row = _row(sessions)
-    assert row.reason == "the worker gave it back; it goes on where it was"
+    assert row.reason == "the worker gave it back; it will be resumed"
     doorbell.ring("pretrain")
     wait_until(lambda: doorbell.waiting_messages("pretrain") == 0, "the message's arrival")
     assert _row(sessions).state == "queued"
@@ -163,7 +163,7 @@ def test_a_killed_worker_goes_on_when_it_is_started_again(
     assert [tuple(row) for row in told] == [
         ("api", "submitted"),
         ("w1", "started by w1"),
-        ("w1", "its worker died and was started again"),
+        ("w1", "its worker died and was restarted"),
         ("w1", "started by w1"),
     ]
     with sessions.begin() as session:

@@ -73,7 +73,7 @@ def test_a_living_worker_of_this_host_keeps_its_name_and_its_run(
     living = settings.artifact_dir / "workers" / "w1.lock"
     with _holding(living):
         with pytest.raises(
-            NameTakenError, match=r"named w1 runs .* already.*PMAE_WORKER_NAME=w1-b"
+            NameTakenError, match=r"named w1 is already running.*PMAE_WORKER_NAME=w1-b"
         ):
             _register(sessions, settings)
         assert _run(sessions).state == "running"
@@ -99,7 +99,9 @@ def test_a_name_that_another_host_uses_is_refused(
     sessions: Sessions, settings: WorkerSettings, claimed: Claim
 ) -> None:
     _heard_of(sessions, host="elsewhere", seconds_ago=20)
-    with pytest.raises(NameTakenError, match=r"named w1 was heard of 2\d s ago, on .* elsewhere"):
+    with pytest.raises(
+        NameTakenError, match=r"named w1 sent a heartbeat 2\d s ago, on .* elsewhere"
+    ):
         _register(sessions, settings)
     assert _run(sessions).state == "running"
     with sessions() as session:
