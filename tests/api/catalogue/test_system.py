@@ -24,8 +24,10 @@ from pmae.client import PmaeClient
 from pmae.errors import ClientError
 from pmae.presets import FAMILIES, PRESETS, get_preset
 from pmae.schema import DatasetView, PresetView, Problem, Queue, Readiness, WorkerView
+from pmae.schema.methods import MethodView
 from pmae.spec import resolve
 from pmae.spec.catalog import DATASETS
+from pmae.spec.methods import method_names
 from tests.api.live import LiveApi, live_api, problem
 from tests.support.ports import free_port
 from tests.support.unprivileged import (
@@ -83,6 +85,18 @@ def test_a_bad_parameter_of_a_preset_is_named(
     found = problem(api.client.get(path), 422)
     assert [each.pointer for each in found.errors] == [field]
     assert valid in str(found.detail)
+
+
+def test_methods(api: LiveApi) -> None:
+    views = TypeAdapter(list[MethodView]).validate_json(api.client.get("/methods").content)
+    with PmaeClient(api.url) as client:
+        assert client.methods() == views
+    assert [view.name for view in views] == list(method_names())
+    found = {view.name: view for view in views}
+    assert found["pmae"].strategies == ["random", "top", "bottom", "block"]
+    assert (found["pmae"].title, found["pmae"].parts) == ("PMAE", "components")
+    assert (found["mae"].title, found["mae"].parts) == ("MAE", "patches")
+    assert (found["pmae"].has_basis, found["mae"].has_basis) == (True, False)
 
 
 def test_datasets(api: LiveApi) -> None:
