@@ -17,7 +17,7 @@ from pmae.settings import load_settings
 
 
 def main() -> None:
-    """Serve until a signal comes."""
+    """Serve the API until SIGINT or SIGTERM."""
     try:
         settings = load_settings(ApiSettings)
         configure_logging(settings.log_format)
@@ -25,10 +25,10 @@ def main() -> None:
     except PmaeError as error:
         sys.exit(f"api: {error}")
     if settings.log_format == "text":
-        # A dashboard asks every second: for people only the requests that fail are told.
+        # A dashboard polls every second, so the text log has only failed requests.
         logging.getLogger(LOGGER_NAME).setLevel(logging.WARNING)
     app = create_app(settings)
-    # What was imported stays: looking through it for garbage takes a tenth of a request's time.
+    # Imported objects stay: to scan them for garbage takes a tenth of a request's time.
     gc.freeze()
     uvicorn.run(
         app,
@@ -39,7 +39,7 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    # Reached where the signal does not end a process, as the first one of a container.
+    # Reached where the signal does not end the process, as for PID 1 of a container.
     if refusal := getattr(app.state, "refusal", None):
         sys.exit(f"api: {refusal}")
 

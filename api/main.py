@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.middleware import Middleware
 
-from api.audit.writer import AuditTrail
+from api.audit.writer import AuditWriter
 from api.auth.identify import Access
 from api.auth.middleware import AccessMiddleware, AuditMiddleware
 from api.auth.requirements import Permissions
@@ -34,7 +34,7 @@ from api.db.session import make_engine, make_sessions
 from api.evaluations.routes import router as evaluations_router
 from api.events.routes import router as events_router
 from api.events.streams import EventStreams
-from api.health.prometheus import Instruments, ServiceCollector
+from api.health.prometheus import PrometheusMetrics, ServiceCollector
 from api.health.readiness import ReadinessCheck
 from api.http.docs import router as docs_router
 from api.http.error_handlers import install_error_handlers
@@ -42,8 +42,8 @@ from api.http.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.http.openapi import Document
 from api.http.request_log import RequestLogMiddleware
 from api.http.responses import API_PREFIX
-from api.queue.reconcile import ring_once, take_back_lost
-from api.queue.wake_up import BROKER_ERRORS, Doorbell
+from api.queue.reconcile import expire_lost_leases, repeat_wake_ups
+from api.queue.wake_up import BROKER_ERRORS, WakeUpSender
 from api.reconstructions.pool import Reconstructor
 from api.runs.across import router as across_router
 from api.runs.details import router as run_details_router
@@ -71,38 +71,38 @@ ROUTERS = (
     (API_PREFIX, docs_router),
     ("", metrics_router),
 )
-"""All routes, and what their addresses begin with."""
+"""All routers, with the prefixes of their paths."""
 DESCRIPTION = """\
-Pretrain vision models by masking principal components (PMAE) or patches (MAE): submit an experiment
-spec, follow the run, fetch its checkpoints, look at reconstructions.
+Pretrain vision models by masking principal components (PMAE) or patches (MAE): submit a spec,
+follow the run, download its checkpoints, view reconstructions.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code` and, in `errors`, a pointer to
 each bad field. Times are in UTC. Lists come in pages with an opaque cursor.
 
-Where the service asks for keys, each request carries `Authorization: Bearer pmae_...`; on this page
-*Authorize* takes one. A page that is loaded again has forgotten it.
+Where the service requires keys, each request needs `Authorization: Bearer pmae_...`. On this page,
+enter a key under *Authorize*; reloading the page forgets it.
 """
 
 
 def create_app(settings: ApiSettings | None = None) -> FastAPI:
-    """The application.
+    """Create the application.
 
     Args:
         settings: default: from the environment.
     """
     settings = settings or ApiSettings()
-    instruments = Instruments()
+    prometheus = PrometheusMetrics()
     permissions = Permissions(ROUTERS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def refuse(error: SchemaError) -> None:
-            """End the process as a signal does: what it answered would be wrong, or lost."""
+            """End the process as a signal does: the schema has changed under it."""
             app.state.refusal = error
             _logger.critical("the API ends: %s", error)
             os.kill(os.getpid(), signal.SIGTERM)
 
-        async with running_services(settings, instruments, refuse) as services:
+        async with running_services(settings, prometheus, refuse) as services:
             app.state.services = services
             yield
 
@@ -111,12 +111,12 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        openapi_url=None,  # api.http.docs serves the document, and the page that draws it
+        openapi_url=None,  # api.http.docs serves the document and the page
         redirect_slashes=False,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
         middleware=[
-            Middleware(RequestLogMiddleware, observe=instruments.observe_request),
+            Middleware(RequestLogMiddleware, observe=prometheus.observe_request),
             Middleware(
                 OriginMiddleware, hosts=settings.allowed_hosts, origins=settings.allowed_origins
             ),
@@ -138,14 +138,14 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
 
 def open_database(settings: ApiSettings) -> None:
-    """Migrate the database where that is due at the start, else look at its schema.
+    """Migrate the database, or check its schema, by ``settings.migrates_on_start``.
 
-    One that does not answer yet is no fault: requests get 503 until it does.
+    A database that does not answer yet is not an error: requests get 503 until it does.
 
     Raises:
-        SchemaError: it is of another version of the service.
+        SchemaError: its schema is of another version of the service.
         DatabaseRefusedError: it cannot be used.
-        DatabaseAwayError: it does not answer, and is to be migrated.
+        DatabaseAwayError: it does not answer and should be migrated.
     """
     if settings.migrates_on_start:
         upgrade(settings.sqlalchemy_url)
@@ -158,14 +158,14 @@ def open_database(settings: ApiSettings) -> None:
 
 @asynccontextmanager
 async def running_services(
-    settings: ApiSettings, instruments: Instruments, refuse: Callable[[SchemaError], None]
+    settings: ApiSettings, prometheus: PrometheusMetrics, refuse: Callable[[SchemaError], None]
 ) -> AsyncIterator[Services]:
-    """Open what the requests share, and run what goes on beside them."""
+    """Open the services that requests share, and run the background tasks."""
     await anyio.to_thread.run_sync(open_database, settings)
     engine = make_engine(settings.sqlalchemy_url)
     sessions = make_sessions(engine)
     collector = ServiceCollector(sessions, settings)
-    instruments.registry.register(collector)
+    prometheus.registry.register(collector)
     streams = EventStreams(
         sessions,
         poll_seconds=settings.stream_poll_seconds,
@@ -174,30 +174,30 @@ async def running_services(
     access = Access(settings, sessions)
     try:
         with (
-            Doorbell(settings) as doorbell,
+            WakeUpSender(settings) as wake_ups,
             Reconstructor(settings) as reconstructor,
-            AuditTrail(sessions) as trail,
+            AuditWriter(sessions) as audit_writer,
             calling_on_stop(streams.close),
         ):
             async with (
                 streams.running(),
-                reconciling(settings, sessions, doorbell, instruments, refuse),
+                reconciling(settings, sessions, wake_ups, prometheus, refuse),
                 deleting(settings, sessions),
             ):
                 yield Services(
                     settings=settings,
                     sessions=sessions,
-                    doorbell=doorbell,
+                    wake_ups=wake_ups,
                     streams=streams,
                     reconstructor=reconstructor,
-                    instruments=instruments,
+                    prometheus=prometheus,
                     access=access,
-                    trail=trail,
-                    readiness=ReadinessCheck.of(settings, sessions, doorbell),
+                    audit_writer=audit_writer,
+                    readiness=ReadinessCheck.of(settings, sessions, wake_ups),
                 )
     finally:
         await access.close()
-        instruments.registry.unregister(collector)
+        prometheus.registry.unregister(collector)
         engine.dispose()
 
 
@@ -205,45 +205,46 @@ async def running_services(
 async def reconciling(
     settings: ApiSettings,
     sessions: sessionmaker[Session],
-    doorbell: Doorbell,
-    instruments: Instruments,
+    wake_ups: WakeUpSender,
+    prometheus: PrometheusMetrics,
     refuse: Callable[[SchemaError], None],
 ) -> AsyncIterator[None]:
-    """Expire leases and wake workers every few seconds meanwhile.
+    """Expire leases and wake workers every few seconds.
 
-    When somebody has migrated the database to another schema, ``refuse`` is called instead.
+    Calls ``refuse`` instead if the database was migrated to another schema.
     """
 
     def once() -> None:
         try:
             with sessions() as session:
                 require_current(session)
-            lost = take_back_lost(sessions)
-            instruments.leases_lost.inc(len(lost))
+            lost = expire_lost_leases(sessions)
+            prometheus.leases_lost.inc(len(lost))
             for run_id in lost:
                 with log_context(run_id=run_id):
-                    _logger.warning("its lease had ended: the run was taken back")
-            ring_once(
+                    _logger.warning("the lease has expired; the run was reclaimed")
+            repeat_wake_ups(
                 sessions,
-                ring=doorbell.ring,
-                waiting_messages=doorbell.waiting_messages,
+                send=wake_ups.send,
+                waiting_messages=wake_ups.waiting_messages,
                 worker_silence_seconds=settings.lease_seconds,
             )
         except BROKER_ERRORS as error:
-            _logger.warning("workers are not woken, the broker does not answer: %s", error)
+            _logger.warning("workers are not woken: the broker does not answer: %s", error)
         except SchemaError as error:
             refuse(error)
         except SQLAlchemyError as error:
-            told = reason(error)
-            _logger.warning("leases are not looked at, the database does not answer: %s", told)
+            _logger.warning(
+                "leases are not checked: the database does not answer: %s", reason(error)
+            )
 
-    async with again_and_again(once, settings.reconcile_seconds, "reconciler"):
+    async with run_periodically(once, settings.reconcile_seconds, "reconciler"):
         yield
 
 
 @asynccontextmanager
 async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> AsyncIterator[None]:
-    """Remove what is left of deleted and of ended runs, and old keys, every few seconds."""
+    """Remove deleted runs, marks of ended runs and old idempotency keys, every few seconds."""
     stopping = threading.Event()
 
     def once() -> None:
@@ -254,9 +255,9 @@ async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> As
                 with log_context(run_id=run_id):
                     _logger.info("the run was deleted")
         except DATABASE_AWAY as error:
-            _logger.warning("nothing is deleted, the database does not answer: %s", reason(error))
+            _logger.warning("nothing is deleted: the database does not answer: %s", reason(error))
 
-    async with again_and_again(once, settings.reconcile_seconds, "deletions"):
+    async with run_periodically(once, settings.reconcile_seconds, "deletions"):
         try:
             yield
         finally:
@@ -264,19 +265,19 @@ async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> As
 
 
 @asynccontextmanager
-async def again_and_again(
+async def run_periodically(
     work: Callable[[], None], seconds: float, name: str
 ) -> AsyncIterator[None]:
-    """Do ``work`` in a thread, at once and every few seconds, until the block ends."""
+    """Run ``work`` in a thread, now and every ``seconds``, until the block ends."""
     stopping = asyncio.Event()
-    thread = anyio.CapacityLimiter(1)  # its own, since it may wait long for a database
+    thread = anyio.CapacityLimiter(1)  # its own, since it may wait long for the database
 
     async def forever() -> None:
         while not stopping.is_set():
             try:
                 await anyio.to_thread.run_sync(work, limiter=thread)
             except Exception:
-                _logger.exception("a round of the %s failed; the next one comes", name)
+                _logger.exception("a round of %s failed; it will be repeated", name)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), timeout=seconds)
 
@@ -284,20 +285,20 @@ async def again_and_again(
     try:
         yield
     finally:
-        # Not cancelled: a round that is under way in its thread still holds a connection.
+        # Not cancelled: a round in progress holds a connection.
         stopping.set()
         await task
 
 
 @contextmanager
 def calling_on_stop(callback: Callable[[], None]) -> Iterator[None]:
-    """Call ``callback`` in the event loop as soon as the process is told to stop.
+    """Call ``callback`` in the event loop as soon as the process gets SIGINT or SIGTERM.
 
-    A server waits for open responses before it tells the application to stop, and an event stream
-    stays open for as long as its run goes on: so the signal itself has to end the streams.
+    A server waits for open responses before it shuts the application down, and event streams stay
+    open, so the signal itself has to end them.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # a server that is stopped by other means than signals
+        yield  # a server that is not stopped by signals
         return
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""What the requests of one application share."""
+"""Services that the requests of one application share."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from api.audit.writer import AuditTrail
+    from api.audit.writer import AuditWriter
     from api.auth.identify import Access
     from api.events.streams import EventStreams
-    from api.health.prometheus import Instruments
+    from api.health.prometheus import PrometheusMetrics
     from api.health.readiness import ReadinessCheck
-    from api.queue.wake_up import Doorbell
+    from api.queue.wake_up import WakeUpSender
     from api.reconstructions.pool import Reconstructor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Made when the application starts, closed when it ends."""
+    """Shared services, from the start of the application to its end."""
 
     settings: ApiSettings
     sessions: sessionmaker[Session]
-    doorbell: Doorbell
+    wake_ups: WakeUpSender
     streams: EventStreams
     reconstructor: Reconstructor
-    instruments: Instruments
+    prometheus: PrometheusMetrics
     access: Access
-    trail: AuditTrail
+    audit_writer: AuditWriter
     readiness: ReadinessCheck
 
 
 async def get_services(request: Request) -> Services:
-    """The services of the application that serves ``request``."""
+    """Dependency: return the services of the application that serves ``request``."""
     services: Services = request.app.state.services
     return services
 

@@ -163,7 +163,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
                 return [event.message for event in client.history(run.id).items]
 
             wait_until(lambda: told().count("started by " + name) == 2, "the next start of the run")
-            assert "its worker died and was started again" in told(), "its lease was waited for"
+            assert "its worker died and was restarted" in told(), "its lease was waited for"
     finally:
         status = stack.stop()
     assert status == 0

@@ -1,8 +1,8 @@
 """Run a worker: ``python -m worker``. Settings come from the environment (``PMAE_...``).
 
-One slot: a main process that listens and one child that executes a run at a time. SIGTERM and
-Ctrl-C drain it: the trainer checkpoints, and the run goes back to the queue. Exit status 1: a
-living worker has its name.
+A worker is one slot: a main process that listens, and one child that executes a run at a time.
+SIGTERM and Ctrl-C drain it: the trainer checkpoints, and the run goes back to the queue. Exit
+status 1: the name belongs to another living worker.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _log = logging.getLogger("worker")
 
 
 def main() -> None:
-    """Work until a signal comes, or the database is migrated to another schema."""
+    """Run the worker until a signal arrives or the database is migrated to another schema."""
     try:
-        # Here, since they read the settings.
+        # Imported here, since these modules read the settings.
         from worker import task
         from worker.app import app, settings
 
-        configure_logging(settings.log_format)  # for what is told before Celery asks for it
+        configure_logging(settings.log_format)  # for messages before Celery configures logging
         if not _database_is_there(settings.sqlalchemy_url):
             return
         task.take_name()
     except PmaeError as error:
         sys.exit(f"worker: {error}")
     if settings.log_format == "json":
-        # Celery announces its shutdown on standard output, past every logger.
+        # Celery prints its shutdown to standard output, not to a logger.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     options = {
         "--pool": "prefork",
@@ -52,10 +52,10 @@ def _database_is_there(url: str) -> bool:
     """Wait for the database, and check its schema.
 
     Returns:
-        False if a signal came first.
+        False if a signal arrived first.
 
     Raises:
-        SchemaError: it is of another version of the service.
+        SchemaError: its schema is of another version of the service.
         DatabaseRefusedError: it cannot be used.
     """
     with Interrupts() as interrupts:

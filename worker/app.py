@@ -1,7 +1,7 @@
 """The Celery application. ``python -m worker`` starts a worker of it.
 
-A message is an empty doorbell; which run to take is decided by SQL. So messages are acknowledged
-when they arrive, none is fetched in advance, and no results are kept.
+A message is an empty wake-up; SQL decides which run to claim. So messages are acknowledged when
+they arrive, none is prefetched, and no results are stored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from celery.signals import setup_logging
 from celery.utils.log import get_multiprocessing_logger
 from kombu.entity import Queue
 
-from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES
+from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, WAKE_UP_QUEUES
 from pmae.runtime.logging import configure_logging
 from pmae.settings import load_settings
 from worker.settings import WorkerSettings
@@ -22,7 +22,7 @@ from worker.settings import WorkerSettings
 settings = load_settings(WorkerSettings)
 app = Celery("pmae", broker=settings.broker_url, include=["worker.task"])
 app.conf.update(
-    task_queues=[Queue(DOORBELL_QUEUES[kind]) for kind in settings.slot_kinds],
+    task_queues=[Queue(WAKE_UP_QUEUES[kind]) for kind in settings.slot_kinds],
     task_create_missing_queues=False,
     task_serializer="json",
     accept_content=["json"],
@@ -39,9 +39,9 @@ app.conf.update(
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(loglevel: int | None = None, **_: Any) -> None:
-    """Instead of Celery's own set-up."""
+    """Configure logging instead of Celery's own set-up."""
     configure_logging(settings.log_format, level=loglevel or logging.INFO)
-    # The pool's logger, which tells of a dead child, passes nothing on by itself.
+    # The pool's logger, which reports a dead child, does not propagate by default.
     pool = get_multiprocessing_logger()
     pool.setLevel(logging.ERROR)
     pool.propagate = True

@@ -1,4 +1,4 @@
-"""What the worker adds to the ``pmae`` command line."""
+"""``pmae worker run``: run a worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ run = typer.Typer()
 @run.command()
 def run_worker() -> None:
     """Run a worker in this terminal until Ctrl-C, which drains it."""
-    # Here, since it reads the settings.
+    # Imported here, since it reads the settings.
     from worker.__main__ import main
 
     main()

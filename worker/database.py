@@ -1,4 +1,4 @@
-"""Database sessions of processes that fork: each makes its own, and keeps no connection."""
+"""Database sessions of processes that fork: one factory a process, without pooled connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.settings import WorkerSettings
 
 
 def sessions_of(settings: WorkerSettings) -> sessionmaker[Session]:
-    """The sessions of this process."""
+    """Return the session factory of this process."""
     return _sessions(settings.sqlalchemy_url, os.getpid())
 
 

@@ -14,36 +14,36 @@ from pmae.settings import MAX_WORKER_NAME, WORKER_NAME, default_worker_name, vis
 
 
 class WorkerSettings(ServiceSettings):
-    """What a worker needs beside the database and the broker."""
+    """Settings of a worker, besides the database and the broker."""
 
     worker_name: str = Field(
         default_factory=default_worker_name,
         max_length=MAX_WORKER_NAME,
         pattern=WORKER_NAME,
-        description="Name of this worker, unique in the service; default: host and slot, which is "
-        "0, or the GPUs that CUDA_VISIBLE_DEVICES names.",
+        description="Name of this worker, unique in the service; default: host and slot, where "
+        "the slot is 0 or the value of CUDA_VISIBLE_DEVICES.",
     )
     slot_kinds: Annotated[tuple[RunKind, ...], NoDecode] = Field(
         default=RUN_KINDS,
         min_length=1,
-        description="Kinds of runs that this worker takes, with commas between.",
+        description="Kinds of runs that this worker takes, separated by commas.",
     )
     slot_devices: int | None = Field(
         default=None,
         ge=1,
-        description="How many GPUs a run of this worker may use; default: as many as "
-        "CUDA_VISIBLE_DEVICES names, 1 without it.",
+        description="Number of GPUs that a run of this worker may use; default: as many as in "
+        "CUDA_VISIBLE_DEVICES, 1 without it.",
     )
     trainer_silence_seconds: float = Field(
         default=900.0,
         gt=0,
-        description="A trainer that tells nothing for this long while it pretrains hangs: it is "
-        "killed and resumed.",
+        description="A trainer that writes no event for this long during pretraining is killed "
+        "and resumed.",
     )
     drain_grace_seconds: float = Field(
         default=90.0,
         ge=0,
-        description="From SIGTERM to SIGKILL of the trainer when the worker shuts down.",
+        description="Time from SIGTERM to SIGKILL for the trainer when the worker shuts down.",
     )
 
     @field_validator("slot_kinds", mode="before")
@@ -55,6 +55,6 @@ class WorkerSettings(ServiceSettings):
 
     @property
     def slot(self) -> Slot:
-        """What this worker can serve."""
+        """The runs that this worker can serve."""
         devices = self.slot_devices or max(1, len(visible_gpus()))
         return Slot(kinds=self.slot_kinds, devices=devices)

@@ -1,7 +1,7 @@
-"""The one task: take what waits and run it, until nothing waits or the worker drains.
+"""The one task: claim and execute runs, until none is eligible or the worker drains.
 
-The worker's main process only listens; its forked child executes the task. When the child alone
-dies, the main process gives its run back at once, since nobody else would until the lease ends.
+The worker's main process only listens; its forked child executes the task. If the child dies, the
+main process gives its run back at once instead of leaving it until the lease expires.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.db import run_states
 from api.db.errors import SchemaError, reason
 from api.db.revision import current_schema
-from api.db.settings import DOORBELL_QUEUES, DOORBELL_TASK
+from api.db.settings import WAKE_UP_QUEUES, WAKE_UP_TASK
 from pmae.runtime.logging import log_context
 from worker.app import app, settings
 from worker.database import sessions_of
@@ -31,45 +31,45 @@ from worker.supervision.forking import ForkServer, start_trainer
 
 _log = logging.getLogger(__name__)
 _flags = mmap.mmap(-1, 2)
-"""Shared by the worker's main process, which learns of these, and its forked child."""
+"""Shared by the worker's main process, which sets these, and its forked child."""
 _SHUTTING_DOWN, _DRAINING = 0, 1
 _registration: list[Registration] = []
 refusal: list[SchemaError] = []
-"""In the main process: why it ends by itself."""
+"""In the main process: the error because of which the worker ends."""
 _presence: list[Presence] = []
 _fork_server = ForkServer() if ForkServer.supported() else None
-"""Made before the main process forks, so that its child can ask it for trainers."""
+"""Created before the main process forks, so that its child can request trainers."""
 
 
 def take_name() -> None:
-    """Take this worker's name, and give back what a dead worker of that name held.
+    """Register this worker's name, and give back the runs of a dead worker of that name.
 
     Raises:
-        NameTakenError: a living worker has it.
+        NameTakenError: it belongs to a living worker.
     """
     registration = register(sessions_of(settings), settings)
     _registration.append(registration)
     _log_given_back(registration.given_back, GIVEN_BACK)
 
 
-@app.task(name=DOORBELL_TASK)  # type: ignore[untyped-decorator]
-def doorbell() -> None:
-    """Claim and execute runs until nothing is eligible; a ring too many finds nothing."""
+@app.task(name=WAKE_UP_TASK)  # type: ignore[untyped-decorator]
+def execute_runs() -> None:
+    """Claim and execute runs until none is eligible; a surplus wake-up finds none."""
     try:
         while not is_draining() and _run_next():
             pass
     except SchemaError as error:
-        _log.error("no run is taken: %s", error)
+        _log.error("no run is claimed: %s", error)
     except SQLAlchemyError as error:
-        # The reconciler rings again while runs wait.
+        # The reconciler repeats the wake-up while runs wait.
         _log.warning("the database did not answer: %s", reason(error))
     except MemoryError:
-        # Celery ends the whole worker on a MemoryError; the lease and the reconciler do the rest.
+        # Celery ends the whole worker on a MemoryError; the lease then expires.
         _log.exception("the worker ran out of memory")
 
 
 def is_draining() -> bool:
-    """Whether the worker gives back what it runs: it shuts down, or somebody asked it to."""
+    """Return True if the worker must give its run back: it shuts down, or was asked to drain."""
     return any(_flags[:])
 
 
@@ -94,14 +94,14 @@ def _run_next() -> bool:
                 start=partial(
                     start_trainer,
                     fork_server=_fork_server,
-                    # Meanwhile nobody renews the lease.
-                    patience_seconds=min(10, settings.lease_seconds / 4),
+                    # The lease is not renewed meanwhile.
+                    timeout_seconds=min(10, settings.lease_seconds / 4),
                 ),
             ).run()
         except Exception:
-            _log.exception("the worker made a mistake")
+            _log.exception("internal error of the worker")
             with sessions.begin() as session:
-                reason = "the worker made a mistake; its log says which"
+                reason = "internal error; see the log of the worker"
                 run_states.release(session, claimed, reason=reason)
             raise
     return True
@@ -109,7 +109,7 @@ def _run_next() -> bool:
 
 @task_failure.connect  # type: ignore[untyped-decorator]
 def _child_died(exception: BaseException | None = None, **_: Any) -> None:
-    """In the main process: what the dead child ran may go on elsewhere, or here."""
+    """Give back the run of the dead child, in the main process."""
     if not isinstance(exception, WorkerLostError):
         return
     reason = "the process that supervised it died"
@@ -117,7 +117,7 @@ def _child_died(exception: BaseException | None = None, **_: Any) -> None:
         released = run_states.release_all_of(session, settings.worker_name, reason=reason)
     _log_given_back(released, reason)
     if released:
-        _ring()
+        _wake_up()
 
 
 def _log_given_back(run_ids: list[str], reason: str) -> None:
@@ -126,9 +126,9 @@ def _log_given_back(run_ids: list[str], reason: str) -> None:
             _log.warning("the run was given back: %s", reason)
 
 
-def _ring() -> None:
+def _wake_up() -> None:
     for kind in settings.slot_kinds:
-        app.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True)
+        app.send_task(WAKE_UP_TASK, queue=WAKE_UP_QUEUES[kind], ignore_result=True)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
@@ -145,7 +145,7 @@ def _begin(**_: Any) -> None:
     presence.start()
     _presence.append(presence)
     if registration.given_back:
-        _ring()
+        _wake_up()
 
 
 def _tend_fork_server() -> None:
@@ -158,7 +158,7 @@ def _tell_drain(requested: bool) -> None:
 
 
 def _refuse(error: SchemaError) -> None:
-    """Give back what runs, and end: recording it the old way would lose points."""
+    """Give the run back, and end: this version cannot record events in the new schema."""
     refusal.append(error)
     _log.critical("this worker ends: %s", error)
     os.kill(os.getpid(), signal.SIGTERM)

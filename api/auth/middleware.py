@@ -81,7 +81,7 @@ class AuditMiddleware:
         finally:
             attempt = self._attempt(scope, status)
             if attempt is not None and _in_time(services.access, scope):
-                services.trail.add(attempt)
+                services.audit_writer.add(attempt)
 
     def _attempt(self, scope: Scope, status: int) -> Attempt | None:
         """Build the record; None if there is nothing to record."""

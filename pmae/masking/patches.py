@@ -21,7 +21,7 @@ def random_patch_mask(
     """
     if num_patches < 2:
         raise ValueError("masking needs at least 2 patches: one to mask, one to show")
-    # 1 - 0.9 is slightly below 0.1: without the tolerance int() would keep 0 of 10 patches.
+    # 1 - 0.9 is slightly below 0.1: without the tolerance int() would mask a patch too many.
     num_visible = min(max(int(num_patches * (1 - ratio) + 1e-9), 1), num_patches - 1)
     order = random_order(batch, num_patches, generator)
     return ~mask_first(order, torch.tensor([num_visible]))

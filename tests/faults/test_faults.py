@@ -79,7 +79,7 @@ def test_a_worker_that_is_started_again_waits_for_no_lease(
         seconds = faults.worker_restarted(lab, run_id)
         row = judge(lab, run_id, expected)
         told = [entry.message for entry in lab.client.history(run_id).items]
-    assert "its worker died and was started again" in told
+    assert "its worker died and was restarted" in told
     name = "kill -9 of the worker, started again (lease of 60 s)"
     fault_table.add(Row(name, "postgresql", row.lease_number, seconds, 10))
 

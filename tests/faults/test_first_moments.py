@@ -54,7 +54,7 @@ def test_a_drain_at_once_after_the_claim_gives_the_run_back() -> None:
             worker.end(signal.SIGTERM)
             row = lab.row(run_id)
             assert (row.state, row.attempt) == ("queued", 0)
-            assert row.reason == "the worker gave it back; it goes on where it was"
+            assert row.reason == "the worker gave it back; it will be resumed"
             assert not lab.trainers(run_id)
             worker.start()
         lab.wait_for_training(run_id, lease=4)

@@ -70,12 +70,12 @@ def test_what_breaks_is_seen_and_when_it_is_mended(server: PostgresServer, tmp_p
             "PMAE_HEARTBEAT_SECONDS": "0.5",
             "PMAE_WORKER_NAME": "w1",
         }
-        assert _health(settings) == (1, "the worker w1 has not said yet that it is there")
+        assert _health(settings) == (1, "the worker w1 has not registered yet")
         with _worker(settings, tmp_path / "worker.log") as worker:
             wait_until(lambda: _health(settings) == (0, "w1 is well"), "the worker's start")
 
             worker.send_signal(signal.SIGSTOP)
-            hangs = "the worker w1 gave no sign of life for"
+            hangs = "the worker w1 sent no heartbeat for"
             wait_until(lambda: _health(settings)[1].startswith(hangs), "the silence")
             worker.send_signal(signal.SIGCONT)
             wait_until(lambda: _health(settings)[0] == 0, "the next sign of life")

@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Identity:
-    """One start of a worker: no two of a name have the same.
+    """Identity of one start of a worker, unique among those with its name.
 
     Attributes:
-        host: its host's name, as it was then.
-        started_at: by the database's clock.
+        host: host name at the start.
+        started_at: time by the database's clock.
     """
 
     host: str
@@ -37,19 +37,19 @@ class Identity:
 
 
 class Presence:
-    """Keeps the worker's row fresh until it is stopped.
+    """Renews the worker's row until it is stopped.
 
-    The main process forks, for example a new child when one was killed. A library's lock that this
-    thread holds at that moment would stay locked in the child for ever (SQLite has such locks), so
-    a fork waits until the thread is not in the database.
+    The main process forks, for example a new child after one was killed. A library's lock held by
+    this thread during the fork (SQLite has such locks) would stay locked in the child, so a fork
+    waits until the thread has left the database.
 
     Args:
         sessions: of the run database.
         settings: of the worker.
-        identity: of this start of it.
-        tell_drain: told at each sign of life whether somebody asked this worker to drain.
-        tend: done before each sign of life.
-        refuse: told when somebody has migrated the database to another schema; nothing follows.
+        identity: of this start.
+        tell_drain: called at each heartbeat with True if draining was requested.
+        tend: called before each heartbeat.
+        refuse: called once, as the last thing, if the database was migrated to another schema.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Presence:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and remove the row; one that asks to drain stays for a worker of the same name."""
+        """Stop, and remove the row unless it requests draining, which outlives a restart."""
         self._stopped.set()
         self._thread.join()
         with self._sessions.begin() as session:
@@ -104,15 +104,14 @@ class Presence:
                 self._refuse(error)
                 return
             except SQLAlchemyError as error:
-                told = reason(error)
-                _log.warning("the database did not take this worker's sign of life: %s", told)
+                _log.warning("the heartbeat was not written: %s", reason(error))
             except OSError:
-                _log.exception("the system refused this worker something")
+                _log.exception("a system call failed in the heartbeat")
             if self._stopped.wait(self._settings.heartbeat_seconds):
                 return
 
     def _renew(self) -> bool:
-        """Renew the row; whether this worker is to drain."""
+        """Renew the row; return True if draining is requested."""
         with self._sessions.begin() as session, current_schema(session):
             row = write_row(
                 session,
@@ -123,8 +122,8 @@ class Presence:
             )
         if row is None:
             _log.error(
-                "another worker has been started under the name %s while this one was not heard "
-                "of: this one takes no more runs; stop it, or give it another PMAE_WORKER_NAME",
+                "another worker was started under the name %s while this one sent no heartbeat: "
+                "this one takes no more runs; stop it, or set another PMAE_WORKER_NAME",
                 self._settings.worker_name,
             )
             return True
@@ -139,18 +138,18 @@ def write_row(
     started_at: float | ColumnElement[float],
     replaces: ColumnElement[bool],
 ) -> Row[float, bool] | None:
-    """Insert or renew the worker's row: it is there, now.
+    """Insert or renew the worker's row.
 
     Args:
         session: in a transaction.
         settings: of the worker.
         host: of the worker.
-        started_at: when it was started.
-        replaces: which row of that name may be written over.
+        started_at: time of its start.
+        replaces: condition on an existing row that may be overwritten.
 
     Returns:
-        ``started_at`` and ``drain_requested`` as they are now; None: the row is somebody else's,
-        and as it was.
+        The row's ``started_at`` and ``drain_requested``; None if the row belongs to another worker
+        and was not changed.
     """
     slot = settings.slot
     values: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""A worker's name, which one living process has: the lock that proves it, and its row.
+"""Registration of a worker's name, which only one living worker may have: its lock and its row.
 
-A process id proves nothing where workers run in containers: each start of one counts from 1 again.
-So a worker holds an exclusive lock on a file beside the artifacts, which all workers of a service
-share. The kernel lets go of it when the last process that has it is gone, however that ended: who
-gets the lock of a name knows that nobody of that host works under it any more, and gives back what
-the one before it held. Elsewhere a row that was renewed within a lease's time counts as life.
+Process ids are not unique across containers, where each start counts from 1. So a worker holds an
+exclusive lock on a file beside the artifacts, which all workers of a service share. The kernel
+releases it when the last process that holds it exits, so whoever gets the lock knows that no other
+worker on that host has the name, and gives back the runs of the previous one. For another host, a
+row that was renewed within the lease's duration means that the worker is alive.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ from pmae.errors import PmaeError
 from worker.presence.heartbeat import Identity, write_row
 from worker.settings import WorkerSettings
 
-GIVEN_BACK = "its worker died and was started again"
-"""In the history of a run that the worker of the same name held."""
-LOCK_PATIENCE_SECONDS = 5.0
-"""When the main process is killed, the one that executes runs lives up to 2 s longer."""
+GIVEN_BACK = "its worker died and was restarted"
+"""Reason in the history of a run that the previous worker of the name held."""
+LOCK_TIMEOUT_SECONDS = 5.0
+"""After the main process is killed, the child that executes runs lives up to 2 s longer."""
 _LOOK_SECONDS = 0.1
 _PAUSE_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
 class NameTakenError(PmaeError):
-    """Another living worker has the name; says which, and how to take another one."""
+    """The name belongs to another living worker; says which, and how to set another name."""
 
 
 class NameLock:
-    """An exclusive lock on a file; nothing of it reaches a program that is started."""
+    """An exclusive lock on a file, not inherited by programs that are started."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, path: Path, *, patience_seconds: float) -> NameLock | None:
-        """Take the lock, waiting for a holder that is about to end.
+    def take(cls, path: Path, *, timeout_seconds: float) -> NameLock | None:
+        """Take the lock, waiting for a holder that is about to exit.
 
         Returns:
-            None: another process held it all the time.
+            None if another process held it all the time.
 
         Raises:
-            OSError: the file cannot be made or locked here.
+            OSError: the file cannot be created or locked here.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        give_up = time.monotonic() + patience_seconds
+        give_up = time.monotonic() + timeout_seconds
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -77,19 +77,19 @@ class NameLock:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Remove the file, then let go of the lock: who waits for it takes that of a new file."""
+        """Remove the file, then release the lock; a waiting process locks a new file."""
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A name that is this process's.
+    """A name that this process has registered.
 
     Attributes:
-        identity: as it stands in the row.
-        given_back: ids of the runs that the dead worker of the same name held.
-        lock: None where the artifact folder cannot be locked.
+        identity: as in the row.
+        given_back: ids of the runs of the dead worker of the same name.
+        lock: None if the artifact folder does not support locks.
     """
 
     identity: Identity
@@ -101,22 +101,22 @@ def register(
     sessions: sessionmaker[Session],
     settings: WorkerSettings,
     *,
-    lock_patience_seconds: float = LOCK_PATIENCE_SECONDS,
+    lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
 ) -> Registration:
-    """Take the worker's name; wait for a database that does not answer.
+    """Register the worker's name; wait for a database that does not answer.
 
     Raises:
-        NameTakenError: another living worker has it.
+        NameTakenError: it belongs to another living worker.
     """
     name, host = settings.worker_name, socket.gethostname()
-    lock = _take_lock(settings, lock_patience_seconds)
+    lock = _take_lock(settings, lock_timeout_seconds)
     while True:
         try:
             before = _row(sessions, name)
             ours = lock is not None and (before is None or before.host == host)
             registration = _write(sessions, settings, host, lock, give_back=ours)
         except SQLAlchemyError as error:
-            _log.warning("the database does not answer, which this worker waits for: %s", error)
+            _log.warning("waiting for the database, which does not answer: %s", error)
             time.sleep(_PAUSE_SECONDS)
             continue
         if registration is not None:
@@ -125,14 +125,14 @@ def register(
             raise _taken(before, settings, host)
 
 
-def _take_lock(settings: WorkerSettings, patience_seconds: float) -> NameLock | None:
+def _take_lock(settings: WorkerSettings, timeout_seconds: float) -> NameLock | None:
     path = settings.artifact_dir / "workers" / f"{settings.worker_name}.lock"
     try:
-        lock = NameLock.take(path, patience_seconds=patience_seconds)
+        lock = NameLock.take(path, timeout_seconds=timeout_seconds)
     except OSError as error:
         _log.warning(
-            "%s cannot be locked (%s): what a worker of this name held before comes back when its "
-            "lease ends",
+            "%s cannot be locked (%s): runs of the previous worker of this name are reclaimed only "
+            "when their lease expires",
             path,
             error.strerror,
         )
@@ -140,14 +140,14 @@ def _take_lock(settings: WorkerSettings, patience_seconds: float) -> NameLock | 
     if lock is None:
         name = settings.worker_name
         raise NameTakenError(
-            f"a worker named {name} runs on this service already, and a name can be used once. "
-            f"Give this one another: PMAE_WORKER_NAME={name}-b, for example"
+            f"a worker named {name} is already running, and names must be unique; "
+            f"set another one, for example PMAE_WORKER_NAME={name}-b"
         )
     return lock
 
 
 def _row(sessions: sessionmaker[Session], name: str) -> Row[str, float] | None:
-    """The host of the worker that has the name, and how many seconds ago it was heard of."""
+    """Read the host of the worker with this name, and the seconds since its last heartbeat."""
     with sessions() as session:
         silence = (database_now() - WorkerRow.last_seen_at).label("silence_seconds")
         statement = select(WorkerRow.host, silence).where(WorkerRow.name == name)
@@ -162,7 +162,7 @@ def _write(
     *,
     give_back: bool,
 ) -> Registration | None:
-    """Make the row this process's, in one statement; None if somebody living has it."""
+    """Take over the row in one statement; None if it belongs to a living worker."""
     is_dead = WorkerRow.last_seen_at <= database_now() - settings.lease_seconds
     if lock is not None:
         is_dead = or_(is_dead, WorkerRow.host == host)
@@ -180,15 +180,15 @@ def _taken(before: Row[str, float], settings: WorkerSettings, host: str) -> Name
     name, silence = settings.worker_name, max(0.0, before.silence_seconds)
     where = "this host" if before.host == host else f"the host {before.host}"
     return NameTakenError(
-        f"a worker named {name} was heard of {silence:.0f} s ago, on {where}, and a name can be "
-        f"used once. Give this one another (PMAE_WORKER_NAME={name}-b, for example), or stop that "
-        f"one. Where it is dead, this one can start {settings.lease_seconds:.0f} s after its last "
-        "sign of life (PMAE_LEASE_SECONDS)"
+        f"a worker named {name} sent a heartbeat {silence:.0f} s ago, on {where}, and names must "
+        f"be unique; set another one, for example PMAE_WORKER_NAME={name}-b, or stop that worker. "
+        f"If it is dead, this one can start {settings.lease_seconds:.0f} s after its last "
+        "heartbeat (PMAE_LEASE_SECONDS)"
     )
 
 
 def _is_open_as(descriptor: int, path: Path) -> bool:
-    """Whether ``path`` is still the file that is open: its last holder may have removed it."""
+    """Return True if ``path`` is still the open file, which its last holder may have removed."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

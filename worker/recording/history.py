@@ -1,4 +1,4 @@
-"""A run's history: the sentence that an event of its trainer makes in it."""
+"""Sentences in a run's history for the events of its trainer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pmae.spec import PROTOCOL_NAMES
 
 
 def history_line(event: Event, kind: RunKind) -> str | None:
-    """The line of history that an event makes, if it makes one, in a run of this kind."""
+    """Describe an event for the history of a run of this kind; None if it has no entry."""
     match event:
         case StartEvent() if kind == "evaluate":
             return "evaluation started"
@@ -30,7 +30,7 @@ def history_line(event: Event, kind: RunKind) -> str | None:
         case CheckpointEvent(kind="kept"):
             return f"wrote the checkpoint {event.name}"
         case CheckpointRemovedEvent():
-            return f"removed the checkpoint {event.name}, as the spec's retention says"
+            return f"removed the checkpoint {event.name}, by the spec's retention"
         case EvaluationEvent():
             what = event.features.replace("_", " ")
             word = "of" if event.protocol == "finetune" else "on"

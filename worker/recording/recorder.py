@@ -1,8 +1,8 @@
-"""The recorder: a lease's ``events.jsonl`` into SQL.
+"""Record a lease's ``events.jsonl`` in SQL.
 
-Rows and the file offset up to which they were read are written in one transaction, which counts
-only while the lease does. Rows have keys of their own, so that reading a prefix again, as a
-resumed run's file makes the recorder do, changes nothing.
+Rows and the offset up to which the file was read are written in one transaction, which is rolled
+back if the lease has ended. Rows have unique keys, so that recording events again, as after a
+resume, changes nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from worker.recording.history import history_line
 
 _CHUNK_BYTES = 256 * 1024
 _NUL, _REPLACED = rb"\u0000", rb"\ufffd"
-"""In JSON: no database stores the one in a text."""
+"""U+0000 in JSON, which no database stores."""
 _HEADLINE_EVALUATION = "linear/encoder"
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 @dataclass
 class _Batch:
-    """What a chunk of the file changes."""
+    """The changes of one chunk of the file."""
 
     run: Row = field(default_factory=dict)
     metrics: dict[tuple[str, int], Row] = field(default_factory=dict)
@@ -66,12 +66,12 @@ class _Batch:
 
 
 class Recorder:
-    """Reads one lease's events.
+    """Records the events of one lease.
 
     Attributes:
-        ended: an ``end`` event was read: the run did all that its spec asks for.
+        ended: an ``end`` event was read: the run has completed its spec.
         error: the ``error`` event that was read, if any.
-        advanced: this lease wrote a checkpoint or measured something: the run got further.
+        advanced: this lease made progress: it wrote a checkpoint or a result.
     """
 
     def __init__(self, sessions: sessionmaker[Session], claimed: Claim, lease: LeaseDir) -> None:
@@ -87,13 +87,13 @@ class Recorder:
 
     @property
     def stage(self) -> str | None:
-        """The stage that the trainer is in, as far as it was recorded."""
+        """The last recorded stage of the trainer."""
         stage: str | None = self._progress.get("stage")
         return stage
 
     @property
     def epoch(self) -> float | None:
-        """How many epochs were done, as far as it was recorded; None before the first."""
+        """The last recorded number of epochs; None before the first."""
         epoch: float | None = self._progress.get("epoch")
         return epoch
 
@@ -101,18 +101,18 @@ class Recorder:
         """Record the next chunk of whole lines.
 
         Returns:
-            Whether there was anything; a torn last line waits.
+            True if there was anything; an incomplete last line is left for later.
 
         Raises:
             LeaseLostError: the run belongs to another lease; nothing was written.
-            SchemaError: somebody migrated the database to another schema; nothing was written.
+            SchemaError: the database was migrated to another schema; nothing was written.
         """
         try:
             with self._lease.events.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read(_CHUNK_BYTES)
                 if b"\n" not in data:
-                    data += file.readline()  # a line longer than a chunk, or a torn one
+                    data += file.readline()  # a line longer than a chunk, or an incomplete one
         except FileNotFoundError:
             return False
         lines, taken = split_lines(data)
@@ -130,7 +130,7 @@ class Recorder:
         return True
 
     def record_all(self) -> None:
-        """Record everything that is there."""
+        """Record all complete lines of the file."""
         while self.record():
             pass
 
@@ -149,11 +149,11 @@ class Recorder:
         batch.run["last_metrics"] = self._last_metrics
         return batch
 
-    def _set_progress(self, told: Row) -> None:
-        """How many epochs were done stays known in the stages after them, and at the end."""
+    def _set_progress(self, progress: Row) -> None:
+        """Set the progress; keep the number of epochs in later stages and at the end."""
         epochs = {name: self._progress.get(name) for name in ("epoch", "total_epochs")}
-        known = {name: value for name, value in told.items() if value is not None}
-        self._progress = {**told, **epochs, **known}
+        known = {name: value for name, value in progress.items() if value is not None}
+        self._progress = {**progress, **epochs, **known}
 
     def _add(self, batch: _Batch, event: Event, key: str) -> None:
         match event:
@@ -171,7 +171,7 @@ class Recorder:
                 batch.evaluations[event.key] = {"run_number": self._claim.number, **row}
                 if event.key == _HEADLINE_EVALUATION:
                     batch.run["top1"] = event.top1
-                # What an earlier lease has measured is told again as it was told then.
+                # The trainer repeats the results of an earlier lease unchanged.
                 if event.time >= self._started_at:
                     self._advance(batch)
             case StartEvent():
@@ -188,14 +188,14 @@ class Recorder:
                 self.ended = True
             case WarningEvent():
                 pass
-        told = history_line(event, self._claim.spec["kind"])
-        if told is not None:
+        line = history_line(event, self._claim.spec["kind"])
+        if line is not None:
             data = event.model_dump(mode="json", exclude={"environment", "details", "files"})
             kind = "checkpoint" if isinstance(event, CheckpointRemovedEvent) else event.type
-            batch.events[key] = self._event(kind, told, data)
+            batch.events[key] = self._event(kind, line, data)
 
     def _advance(self, batch: _Batch) -> None:
-        """So a run fails only when it was started too often without getting any further."""
+        """Record progress: a run fails only after too many starts without any."""
         self.advanced = True
         batch.run["attempt"] = 1
 
@@ -218,7 +218,7 @@ class Recorder:
         if event.lease == self._claim.lease_number:
             self._advance(batch)
         elif event.kind == "kept" and not self._is_there(event):
-            return  # somebody deleted it before this lease began, which the checkpoint carries on
+            return  # deleted before this lease began; the checkpoint repeats the event
         batch.removed.discard(event.name)
         batch.checkpoints[event.name] = {
             "id": checkpoint_id(self._claim.run_id, event.step),
@@ -275,7 +275,7 @@ class Recorder:
             summarise(session, self._claim.number, names, min(steps), max(steps))
 
     def _remove_checkpoints(self, session: Session, batch: _Batch) -> None:
-        """Those that the trainer removed, and rolling ones that a newer checkpoint replaces."""
+        """Remove rows of checkpoints that the trainer removed, and of replaced rolling ones."""
         which: list[ColumnElement[bool]] = [CheckpointRow.name.in_(batch.removed)]
         if batch.checkpoints:
             which.append(CheckpointRow.kind == "latest")
@@ -295,7 +295,7 @@ def _upsert(
     if not rows:
         return
     postgres = session.get_bind().dialect.name == "postgresql"
-    # SQLite and PostgreSQL limit a statement's parameters; both take this many rows of any table.
+    # Both databases limit a statement's parameters, and accept this many rows of any table.
     most = 500
     for start in range(0, len(rows), most):
         chunk = rows[start : start + most]

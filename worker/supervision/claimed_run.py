@@ -1,4 +1,4 @@
-"""One claimed run: its trainer, its lease, its records, and its end."""
+"""Supervisor of one claimed run: its trainer, lease, recording and outcome."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Start = Callable[[Sequence[str], Path], Trainer]
-"""Starts a trainer, from its arguments and its log."""
+"""Starts a trainer, given its arguments and the path of its log."""
 
 SILENCE_SHARE = 0.7
-"""Of a lease: a trainer that does not hear of its supervisor for so long kills itself."""
+"""Fraction of a lease: a trainer without a sign from its supervisor for so long exits."""
 STOPPING_SHARE = 0.05
-"""Of a lease: what is left of it then, to be gone before anybody else can be given the run."""
+"""Fraction of a lease: the rest of it, in which the trainer must exit before the lease ends."""
 
 
 class Supervisor:
@@ -49,7 +49,7 @@ class Supervisor:
         claimed: the run.
         sessions: of the run database.
         settings: of the worker.
-        draining: whether the worker shuts down.
+        draining: returns True when the worker must give the run back.
         start: starts the trainer.
     """
 
@@ -78,9 +78,9 @@ class Supervisor:
         self._kill_at: float | None = None
 
     def run(self) -> None:
-        """From the trainer's start to the run's next state.
+        """Supervise from the trainer's start to the run's next state.
 
-        If the lease is lost on the way, the trainer is killed and nothing more is written.
+        If the lease is lost, kill the trainer and write nothing more.
         """
         try:
             self._write_spec()
@@ -119,20 +119,20 @@ class Supervisor:
                 self._heard_at = time.monotonic()
                 annotate(epoch=self._recorder.epoch)
             self._pass_on_requests(trainer)
-            self._end_a_hung_one(trainer)
+            self._kill_if_hung(trainer)
             time.sleep(_POLL_SECONDS)
 
     @property
     def _speak_until(self) -> float:
-        """A trainer that hears nothing later than this is gone before the lease ends.
+        """Return the time after which the trainer must get no more signs of life.
 
-        It counts from what it heard last, and the lease from when it was last renewed.
+        Without them it exits before the lease, counted from its last renewal, ends.
         """
         share = SILENCE_SHARE + STOPPING_SHARE
         return self._lease_ends - share * self._settings.lease_seconds
 
     def _keep_lease(self) -> None:
-        """Renew the lease when it is due, and look for a request to cancel every second."""
+        """Renew the lease when due, and check for a requested cancellation every second."""
         now = time.monotonic()
         if now >= self._next_heartbeat:
             self._with_database(self._heartbeat)
@@ -154,29 +154,29 @@ class Supervisor:
             conditions = run_states.held(self._claim)
             requested = session.scalar(select(RunRow.cancel_requested).where(*conditions))
         if requested is None:
-            raise LeaseLostError(f"run {self._claim.run_id} was taken back")
+            raise LeaseLostError(f"run {self._claim.run_id} was reclaimed")
         self._cancelled |= requested
 
     def _with_database(self, work: Callable[[], T]) -> T | None:
-        """Do ``work``; if the database is away, None: the caller tries again later.
+        """Do ``work``; return None if the database does not answer, and try again later.
 
         Raises:
-            LeaseLostError: it was away until the lease ended, or the lease was taken away.
+            LeaseLostError: it did not answer until the lease ended, or the run was reclaimed.
         """
         try:
             return work()
         except DATABASE_AWAY as error:
             if time.monotonic() >= self._lease_ends:
                 raise LeaseLostError(
-                    f"the database was away until the lease of {self._claim.run_id} ended"
+                    f"the database did not answer until the lease of run {self._claim.run_id} ended"
                 ) from error
             _log.warning("the database did not answer: %s", reason(error))
             return None
 
     def _record(self, record: Callable[[], bool]) -> bool | None:
-        """Record what the trainer told; None: the database is away, or of another schema.
+        """Record events; None if the database does not answer or has another schema.
 
-        Then the run is given back: who resumes it records all of it again, from its first event.
+        With another schema the run is given back; whoever resumes it records all events again.
         """
         if self._refused:
             return None
@@ -200,8 +200,8 @@ class Supervisor:
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             trainer.kill()
 
-    def _end_a_hung_one(self, trainer: Trainer) -> None:
-        """Only pretraining tells something at every step; reading data or a fit may be silent."""
+    def _kill_if_hung(self, trainer: Trainer) -> None:
+        """Kill a trainer that hangs in pretraining; other stages may write no events for long."""
         if self._recorder.stage != "pretrain":
             return
         if time.monotonic() - self._heard_at >= self._settings.trainer_silence_seconds:
@@ -209,13 +209,13 @@ class Supervisor:
             trainer.kill()
 
     def _conclude(self, exit_status: int | None) -> None:
-        """Record what is left, then change the state; wait for a database that is away."""
+        """Record the remaining events, then change the state; wait for the database."""
         while not self._record(self._record_all) and not self._refused:
             time.sleep(_POLL_SECONDS)
         error = None if self._refused else self._recorder.error
         decision = decide(
             Ending(
-                # An end that was not recorded is told again by the next trainer.
+                # The next trainer repeats an end that was not recorded.
                 ended=self._recorder.ended and not self._refused,
                 error=(error.code, error.message) if error else None,
                 exit_status=exit_status,
@@ -229,7 +229,7 @@ class Supervisor:
         self._change(decision)
 
     def _change(self, decision: Decision) -> None:
-        """Make the transition; wait for a database that is away."""
+        """Make the transition; wait for the database."""
         error = None
         if decision.state == "failed":
             tail = _tail(self._lease)
@@ -270,7 +270,7 @@ def _cannot_start(error: OSError) -> Decision:
 
 
 def _tail(lease: LeaseDir) -> str:
-    """The last lines of the log; empty if it cannot be read."""
+    """Read the last lines of the log; empty if it cannot be read."""
     try:
         with lease.log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL_BYTES))

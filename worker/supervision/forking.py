@@ -1,4 +1,4 @@
-"""The fork server of a worker: trainers that start at once."""
+"""The fork server of a worker: starts trainers without the delay of their imports."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from pmae.runtime.secret_files import without_secrets
 from worker.supervision.trainers import ForkedTrainer, NewTrainer, Trainer
 
 _ENVIRONMENT = {
-    # Counting the GPUs must not initialise CUDA, which a forked process could not use then.
+    # Counting GPUs must not initialise CUDA, which forked processes could not use then.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-    # NumPy starts threads when it is imported; a fork leaves them behind.
+    # NumPy starts threads on import, which do not survive a fork.
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""Set for every trainer, so that a new one computes the same bits as a forked one."""
+"""Environment of every trainer, so that new and forked ones compute the same bits."""
 _log = logging.getLogger(__name__)
 
 
 class ForkServer:
-    """See :mod:`pmae.training.process.fork_server`.
+    """Client and supervisor of a :mod:`pmae.training.process.fork_server`.
 
-    The worker's main process starts it and keeps it running. The forked process that executes tasks
-    inherits the control socket, and asks.
+    The worker's main process starts the server and restarts it. The forked child that executes
+    tasks inherits the control socket, and sends requests.
     """
 
     def __init__(self) -> None:
-        # Messages with borders, so that several processes can send at once.
+        # Datagrams keep their boundaries, so that several processes can send.
         self._control, self._servers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
     def supported() -> bool:
-        """Whether this system can fork a process that has imported torch."""
+        """Return True if this system can fork a process that has imported torch."""
         return sys.platform == "linux"
 
     def tend(self) -> None:
-        """Start the server, or start it again if it has ended."""
+        """Start the server, or restart it if it has exited."""
         if self._process is not None:
             if self._process.poll() is None:
                 return
@@ -55,10 +55,10 @@ class ForkServer:
         )
 
     def connect(self) -> socket.socket:
-        """A connection on which the server says that it is ready, as soon as it is.
+        """Open a connection, on which the server reports when it is ready.
 
         Raises:
-            OSError: there are too many requests that no server has taken.
+            OSError: too many requests wait for a server.
         """
         ours, servers = socket.socketpair()
         with servers:
@@ -66,7 +66,7 @@ class ForkServer:
         return ours
 
     def close(self) -> None:
-        """End the server; trainers go on."""
+        """Stop the server; trainers keep running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -79,31 +79,31 @@ def start_trainer(
     log: Path,
     *,
     fork_server: ForkServer | None,
-    patience_seconds: float = 10.0,
+    timeout_seconds: float = 10.0,
 ) -> Trainer:
-    """Start ``python -m pmae.train ARGUMENTS``, at once if there is a fork server.
+    """Start ``python -m pmae.train ARGUMENTS``, by the fork server if there is one.
 
     Args:
         arguments: of the trainer.
-        log: gets what it prints.
-        fork_server: if there is one.
-        patience_seconds: how long to wait for one that does not answer, as it does while it
-            imports, before a new process is started.
+        log: file for its output.
+        fork_server: None to start a new process.
+        timeout_seconds: time to wait for a server that does not answer, as during its imports,
+            before a new process is started.
 
     Raises:
-        OSError: the log cannot be written, or the system starts no more processes.
+        OSError: the log cannot be written, or no process can be started.
     """
     if fork_server is not None:
         try:
             return ForkedTrainer(
-                fork_server.connect(), arguments, log, patience_seconds=patience_seconds
+                fork_server.connect(), arguments, log, timeout_seconds=timeout_seconds
             )
         except OSError as error:
-            _log.warning("no trainer was forked (%s): starting a new process", error)
+            _log.warning("the trainer was not forked (%s); starting a new process", error)
     command = [sys.executable, "-m", "pmae.train", *arguments]
     return NewTrainer(command, log, _environment())
 
 
 def _environment() -> dict[str, str]:
-    """Of trainers: they reach neither database nor broker, and so learn no password of either."""
+    """Build the environment of trainers, without the passwords of database and broker."""
     return {**without_secrets(), **_ENVIRONMENT}

@@ -1,4 +1,4 @@
-"""How a trainer's end becomes a change of state: one pure function."""
+"""Map the end of a trainer to a change of the run's state: one pure function."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pmae.training.process.signals import DISK_FULL, EXIT_DISK_FULL, EXIT_STOPPE
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """What is known when the trainer is gone.
+    """The facts about a trainer that has exited.
 
     Attributes:
-        ended: it said ``end``.
+        ended: it wrote an ``end`` event.
         error: code and message of its ``error`` event.
-        exit_status: of the process; negative: the signal that ended it; None: nobody saw it.
-        cancelled: somebody asked to cancel, and the trainer was told to stop.
-        draining: the worker gives its run back, and the trainer was told to stop.
-        hung: it told nothing for so many seconds and was killed; None: it did not hang.
-        attempt: how often it was started since it last got further.
-        max_attempts: how often it may be.
+        exit_status: of the process; negative: the signal that ended it; None: unknown.
+        cancelled: cancellation was requested, and the trainer was asked to stop.
+        draining: the worker gives its run back, and the trainer was asked to stop.
+        hung: seconds without an event after which it was killed; None: it did not hang.
+        attempt: number of starts since the run last made progress.
+        max_attempts: maximum of ``attempt``.
     """
 
     ended: bool
@@ -39,10 +39,10 @@ class Decision:
     """The transition to make.
 
     Attributes:
-        state: where the run goes.
-        reason: why, for a researcher.
+        state: next state of the run.
+        reason: why, for people.
         code: of a failure, for programs.
-        counts_attempt: for ``queued``: whether the attempt was used up.
+        counts_attempt: for ``queued``: True if an attempt was used up.
     """
 
     state: Literal["succeeded", "failed", "cancelled", "queued"]
@@ -52,7 +52,7 @@ class Decision:
 
 
 def decide(ending: Ending) -> Decision:
-    """What becomes of the run. An ``end`` is a success, whatever the process did after it."""
+    """Decide the next state. After an ``end`` event it is a success, whatever the exit status."""
     if ending.ended:
         return Decision("succeeded", "finished")
     if ending.cancelled:
@@ -63,31 +63,31 @@ def decide(ending: Ending) -> Decision:
     if ending.exit_status == EXIT_DISK_FULL:
         return Decision("failed", DISK_FULL, "disk_full")
     if ending.draining:
-        reason = "the worker gave it back; it goes on where it was"
+        reason = "the worker gave it back; it will be resumed"
         return Decision("queued", reason, counts_attempt=False)
     how = _interruption(ending)
     if how is None:
-        reason = f"its trainer ended with status {ending.exit_status} and gave no reason"
+        reason = f"its trainer exited with status {ending.exit_status} without an error event"
         return Decision("failed", reason, "trainer_died")
     if ending.attempt < ending.max_attempts:
         return Decision("queued", f"{how}; it will be resumed")
-    times = f"{ending.attempt} times in a row without getting any further"
+    times = f"{ending.attempt} times in a row without progress"
     hint = ""
     if ending.exit_status == -signal.SIGKILL and ending.hung is None:
-        hint = "; the system does that to a process that needs more memory than there is"
+        hint = "; the system kills a process when memory runs out"
     return Decision("failed", f"{how}, {times}{hint}", "trainer_killed")
 
 
 def _interruption(ending: Ending) -> str | None:
-    """What ended a trainer that did not end by itself; None if it did."""
+    """Describe what ended a trainer from outside; None if it exited by itself."""
     if ending.hung is not None:
-        return f"its trainer hung: it told nothing for {ending.hung:g} s and was killed"
+        return f"its trainer hung: it wrote no event for {ending.hung:g} s and was killed"
     if ending.exit_status is None:
-        return "its trainer ended, and nobody saw how"
+        return "its trainer ended with an unknown status"
     if ending.exit_status < 0:
         return f"its trainer was ended by {_signal_name(-ending.exit_status)}"
     if ending.exit_status == EXIT_STOPPED:
-        return "its trainer was told to stop by somebody else than its worker"
+        return "its trainer was stopped by something other than its worker"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Trainer processes as their supervisor sees them: new ones, and forked ones."""
+"""Trainer processes, new and forked, for their supervisor."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from pmae.training.process.signals import kill_group
 
 
 class Trainer(Protocol):
-    """A trainer in a session of its own, at the end of its supervisor's pipe."""
+    """A trainer in its own session, which reads its supervisor's pipe."""
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its process group's."""
+        """Process id, which is also that of its process group."""
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """True if the process has exited."""
 
     @property
     def exit_status(self) -> int | None:
-        """Of a process that is gone; negative: a signal. None: nobody saw how it ended."""
+        """Exit status; negative: a signal; None: unknown, or still running."""
 
     def say_alive(self) -> None:
-        """Tell it that its supervisor is there."""
+        """Send a sign of life of the supervisor."""
 
     def terminate(self) -> None:
-        """Ask it to checkpoint and leave."""
+        """Ask it to checkpoint and exit (SIGTERM)."""
 
     def kill(self) -> None:
-        """Kill it and whatever it started."""
+        """Kill its process group."""
 
     def close(self) -> None:
-        """Kill it if it still runs, and let go of it."""
+        """Kill it if it still runs, and release its resources."""
 
 
 class _Pipe:
@@ -50,11 +50,11 @@ class _Pipe:
 
     def __init__(self) -> None:
         self.reading_end, self._writing_end = os.pipe()
-        # A trainer that was stopped (SIGSTOP) reads nothing; its supervisor must not wait for it.
+        # Non-blocking: a trainer stopped by SIGSTOP reads nothing.
         os.set_blocking(self._writing_end, False)
 
     def say_alive(self) -> None:
-        # A full pipe still says enough, and a broken one's process is about to be seen gone.
+        # A full pipe already has signs of life; a broken one belongs to an exited process.
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._writing_end, b".")
 
@@ -122,8 +122,8 @@ class NewTrainer:
 class ForkedTrainer:
     """A trainer that a fork server started.
 
-    The server tells how it ended. When the server is gone the trainer goes on, and only that it
-    ended can be seen.
+    The server reports its exit status. If the server exits, the trainer keeps running, and only
+    the fact that it ended can be detected.
     """
 
     def __init__(
@@ -132,19 +132,19 @@ class ForkedTrainer:
         arguments: Sequence[str],
         log: Path,
         *,
-        patience_seconds: float,
+        timeout_seconds: float,
     ) -> None:
-        """Ask the server at the other end of ``connection``.
+        """Request a trainer from the server at the other end of ``connection``.
 
         Raises:
-            OSError: it is not there, or does not answer within ``patience_seconds``.
+            OSError: it has exited, or does not answer within ``timeout_seconds``.
         """
         self._said = b""
         self._status: int | None = None
         self._connection = connection
         self._pipe = _Pipe()
         try:
-            self._connection.settimeout(patience_seconds)
+            self._connection.settimeout(timeout_seconds)
             self._next_line(expected=READY.strip())
             with log.open("ab") as file:
                 request = json.dumps(list(arguments)).encode()
@@ -153,7 +153,7 @@ class ForkedTrainer:
             self.pid = int(self._next_line(expected=b"pid").split()[1])
             self._gone = _process_descriptor(self.pid)
         except BaseException:
-            # Should one have been forked all the same, it has lost its pipe and ends at once.
+            # If one was forked nevertheless, it has lost its pipe and exits at once.
             self._pipe.close()
             self._connection.close()
             raise
@@ -166,11 +166,11 @@ class ForkedTrainer:
         while b"\n" not in self._said:
             piece = self._connection.recv(4096)
             if not piece:
-                raise ConnectionError("the fork server ended")
+                raise ConnectionError("the fork server has exited")
             self._said += piece
         line, _, self._said = self._said.partition(b"\n")
         if not line.startswith(expected):
-            raise ConnectionError(f"the fork server said {line!r}")
+            raise ConnectionError(f"the fork server sent {line!r}; expected {expected!r}")
         return line
 
     @property
@@ -182,7 +182,7 @@ class ForkedTrainer:
             self._status = int(self._next_line(expected=b"status").split()[1])
         except BlockingIOError:
             return False
-        except OSError:  # the server is gone
+        except OSError:  # the server has exited
             return self._gone is None or bool(select.select([self._gone], [], [], 0)[0])
         return True
 
@@ -202,10 +202,10 @@ class ForkedTrainer:
 
     def kill(self) -> None:
         """See :class:`Trainer`."""
-        # Once the server has told its status it has also killed the group, and the number is free.
+        # Once the server has reported the status, it has killed the group and the id may be reused.
         if self._status is None:
             kill_group(self.pid)
-            self._send(signal.SIGKILL)  # in its first moments it has no group yet
+            self._send(signal.SIGKILL)  # at first it has no group yet
 
     def close(self) -> None:
         """See :class:`Trainer`."""
@@ -218,7 +218,7 @@ class ForkedTrainer:
 
 
 def _process_descriptor(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends; None if it has ended."""
+    """Open a descriptor that becomes readable when the process ends; None if it has ended."""
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:

@@ -18,14 +18,16 @@ from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import RunRow, WorkerRow
 from api.health.readiness import ReadinessCheck
-from api.queue.wake_up import BROKER_ERRORS, Doorbell
+from api.queue.wake_up import BROKER_ERRORS, WakeUpSender
 from api.settings import ApiSettings
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
 from pmae.presets import FAMILIES, PRESETS, get_preset
 from pmae.schema import DatasetView, PresetView, Problem, Queue, Readiness, WorkerView
+from pmae.schema.methods import MethodView
 from pmae.spec import resolve
 from pmae.spec.catalog import DATASETS
+from pmae.spec.methods import method_names
 from tests.api.live import LiveApi, live_api, problem
 from tests.support.ports import free_port
 from tests.support.unprivileged import (
@@ -83,6 +85,18 @@ def test_a_bad_parameter_of_a_preset_is_named(
     found = problem(api.client.get(path), 422)
     assert [each.pointer for each in found.errors] == [field]
     assert valid in str(found.detail)
+
+
+def test_methods(api: LiveApi) -> None:
+    views = TypeAdapter(list[MethodView]).validate_json(api.client.get("/methods").content)
+    with PmaeClient(api.url) as client:
+        assert client.methods() == views
+    assert [view.name for view in views] == list(method_names())
+    found = {view.name: view for view in views}
+    assert found["pmae"].strategies == ["random", "top", "bottom", "block"]
+    assert (found["pmae"].title, found["pmae"].parts) == ("PMAE", "components")
+    assert (found["mae"].title, found["mae"].parts) == ("MAE", "patches")
+    assert (found["pmae"].has_basis, found["mae"].has_basis) == (True, False)
 
 
 def test_datasets(api: LiveApi) -> None:
@@ -269,34 +283,32 @@ def test_storage_that_is_no_folder_is_not_ready(api: LiveApi) -> None:
     assert "cannot be written" in api.client.get("/readyz").json()["checks"]["storage"]
 
 
-def test_every_submission_rings_after_its_commit(
+def test_every_submission_wakes_a_worker_after_its_commit(
     api_settings: ApiSettings, broker_url: str
 ) -> None:
     settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 600})
-    with live_api(settings) as api, Doorbell(settings) as listener:
+    with live_api(settings) as api, WakeUpSender(settings) as listener:
         assert listener.waiting_messages("pretrain") == 0
         for _ in range(3):
             api.submit()
-        wait_until(lambda: listener.waiting_messages("pretrain") == 3, "three rings")
+        wait_until(lambda: listener.waiting_messages("pretrain") == 3, "three wake-ups")
 
 
-def test_the_reconciler_rings_for_runs_whose_ring_was_lost(
-    api_settings: ApiSettings, broker_url: str
-) -> None:
+def test_the_reconciler_repeats_lost_wake_ups(api_settings: ApiSettings, broker_url: str) -> None:
     with live_api(api_settings) as api:  # no broker
         api.submit()
     settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 0.1})
-    with live_api(settings), Doorbell(settings) as listener:
-        wait_until(lambda: listener.waiting_messages("pretrain") == 1, "the reconciler's ring")
+    with live_api(settings), WakeUpSender(settings) as listener:
+        wait_until(lambda: listener.waiting_messages("pretrain") == 1, "the reconciler's wake-up")
 
 
 def test_a_broker_that_is_away_is_told_to_who_asks(tmp_path: Path) -> None:
     settings = ApiSettings(
         broker_url=f"redis+socket://{tmp_path}/none.sock", broker_timeout_seconds=0.1
     )
-    with Doorbell(settings) as doorbell:
-        doorbell.ring_soon("pretrain")
-        for ask in (doorbell.ring, doorbell.waiting_messages):
+    with WakeUpSender(settings) as sender:
+        sender.send_soon("pretrain")
+        for ask in (sender.send, sender.waiting_messages):
             with pytest.raises(BROKER_ERRORS):
                 ask("pretrain")
 

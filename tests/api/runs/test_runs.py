@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from api.db import run_states
-from api.db.tables import EvaluationRow, RunEventRow
+from api.db.tables import EvaluationRow, RunEventRow, RunRow
 from pmae.client import PmaeClient
 from pmae.schema import HISTORY_PAGE, History, Run, RunPage
-from pmae.spec import ExperimentSpec
-from tests.api.live import LiveApi
+from pmae.spec import ExperimentSpec, resolve
+from tests.api.live import LiveApi, problem
 
 
 def names(api: LiveApi, **params: Any) -> list[str]:
@@ -80,6 +80,18 @@ def test_a_bad_filter_is_named(api: LiveApi, subtests: pytest.Subtests) -> None:
             (error,) = problem.json()["errors"]
             assert error["pointer"] == field
             assert valid in error["message"]
+
+
+def test_a_run_of_a_method_that_is_gone_is_shown_and_not_repeated(api: LiveApi) -> None:
+    spec = resolve(named("old")).model_copy(update={"method": "gone"})
+    row = api.add_run(named("old"), method="gone", state="failed")
+    with api.sessions.begin() as session:
+        session.execute(update(RunRow).values(spec=spec.model_dump(mode="json")))
+    assert names(api) == [row.name]
+    with PmaeClient(api.url) as client:
+        assert client.run(row.id).spec == spec
+    again = problem(api.client.post(f"/runs/{row.id}/rerun"), 409)
+    assert "'gone' is not installed; expected one of pmae, mae" in str(again.detail)
 
 
 def test_a_run_shows_its_evaluations_and_figures(api: LiveApi) -> None:

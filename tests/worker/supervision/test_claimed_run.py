@@ -95,7 +95,7 @@ def test_a_killed_trainer_is_tried_again_then_fails(
     assert row.error is not None
     assert row.error["code"] == "trainer_killed"
     assert "2 times in a row" in row.error["message"]
-    assert "needs more memory" in row.error["message"]
+    assert "memory runs out" in row.error["message"]
 
 
 def test_a_silent_failure_ends_with_its_log(
@@ -147,7 +147,7 @@ def test_a_trainer_that_hangs_is_killed_and_resumed(
     row = _row(sessions)
     assert (row.state, row.attempt) == ("queued", 1)
     assert row.reason is not None
-    assert "told nothing for 1 s" in row.reason
+    assert "wrote no event for 1 s" in row.reason
 
 
 def test_a_long_fit_is_no_hang(

@@ -53,9 +53,9 @@ def test_decisions(facts: dict[str, Any], state: str, counts: bool) -> None:
 
 def test_reasons_are_for_researchers() -> None:
     killed = decide(_ending(exit_status=-9, attempt=3))
-    assert "3 times in a row without getting any further" in killed.reason
-    assert "needs more memory" in killed.reason
+    assert "3 times in a row without progress" in killed.reason
+    assert "memory runs out" in killed.reason
     hung = decide(_ending(exit_status=-9, hung=60.0, attempt=3))
-    assert "told nothing for 60 s" in hung.reason
+    assert "wrote no event for 60 s" in hung.reason
     assert "memory" not in hung.reason
     assert decide(_ending(exit_status=74)).code == "disk_full"
