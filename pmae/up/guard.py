@@ -1,18 +1,18 @@
-"""Runs one service and makes sure that nothing of it outlives the supervisor.
+"""Guard: run one service, and let none of its processes outlive the supervisor.
 
-``python -I -S guard.py COMMAND ARGUMENT...``, started in a session of its own. Two things reach it:
+``python -I -S guard.py COMMAND ARGUMENT...``, started in a session of its own. It reacts to:
 
-* SIGTERM is passed on to the service's main process, which then ends in its own time;
-* end of file on standard input (the supervisor closed its end, or is gone, however it ended) kills
-  the service and all that it started, at once.
+* SIGTERM: passes it on to the service's main process, which then ends in its own time;
+* end of file on standard input (the supervisor closed it, or is gone): kills the service and all
+  its descendants at once.
 
-When the main process ends by itself, what it left behind is killed too. The exit status is the
-service's, or 128 plus the number of the signal that ended it.
+When the main process ends by itself, its remaining descendants are killed too. The exit status is
+that of the service, or 128 plus the number of the signal that ended it.
 
-On Linux the guard inherits every orphaned descendant, also those in sessions of their own, and the
-main process dies with the guard. Elsewhere only the service's process group is known.
+On Linux the guard inherits every orphaned descendant, also those in other sessions, and the main
+process dies with the guard. On other systems only the service's process group is killed.
 
-Only the standard library, and little of that: one of these runs beside every service.
+It imports little, and only from the standard library: one guard runs beside every service.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STDIN = 0
 
 
 def main(command: list[str]) -> int:
-    """Run ``command`` until it ends or standard input does."""
+    """Run ``command`` until it or standard input ends; return the exit status."""
     signals = _signal_pipe(signal.SIGTERM, signal.SIGCHLD)
     if _LINUX:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -55,11 +55,11 @@ def main(command: list[str]) -> int:
                 _kill_all(service.pid)
                 return status
             if signal.SIGTERM in received:
-                os.kill(service.pid, signal.SIGTERM)  # not reaped, so the id is still its own
+                os.kill(service.pid, signal.SIGTERM)  # not reaped yet, so the pid is still its own
 
 
 def _signal_pipe(*numbers: signal.Signals) -> int:
-    """A descriptor to read the numbers of arriving signals from, one byte each."""
+    """Return a file descriptor that yields the number of each arriving signal as one byte."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
@@ -76,7 +76,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _die_with(guard: int) -> None:
-    """In the service's process, just before it becomes the service."""
+    """Let this process, about to execute the service, be killed when the guard ends."""
     if not _LINUX:
         return
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -85,7 +85,7 @@ def _die_with(guard: int) -> None:
 
 
 def _reap(main_pid: int) -> int | None:
-    """Collect the children that have ended; the status of the main process if it is among them."""
+    """Reap the children that have ended; return the exit status of the main process, or None."""
     found = None
     with suppress(ChildProcessError):
         while True:
@@ -101,11 +101,11 @@ def _reap(main_pid: int) -> int | None:
 def _kill_all(main_pid: int) -> None:
     """Kill every descendant, and wait until they are gone."""
     if not _LINUX:
-        # A group of which only zombies are left is answered by PermissionError on macOS.
+        # macOS raises PermissionError for a group that consists of zombies only.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(main_pid, signal.SIGKILL)
         return
-    # Children of a killed child become ours: again until there are none.
+    # Repeat until there are none: the children of a killed child become ours.
     while children := _children():
         for pid in children:
             with suppress(ProcessLookupError):
@@ -114,7 +114,7 @@ def _kill_all(main_pid: int) -> None:
 
 
 def _children() -> list[int]:
-    """This process's children by id, those that wait to be collected included."""
+    """Return the process ids of this process's children, zombies included."""
     own = os.getpid()
     found = []
     for entry in Path("/proc").iterdir():

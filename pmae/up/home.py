@@ -1,4 +1,4 @@
-"""The folder of all state: who uses it, and where the broker's socket lies."""
+"""The home, the folder of all state: its lock, and the path of the broker's socket."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pmae.errors import StackError
 from pmae.up.configuration import UpSettings
 
 MAX_SOCKET_PATH_BYTES = 103
-"""A unix socket's address holds 104 bytes on macOS and 108 on Linux, the last of them zero."""
+"""Limit of the systems: 104 bytes on macOS and 108 on Linux, with a final zero byte."""
 
 
 class HomeLock:
-    """Held while this process runs the services of a home; released however it ends."""
+    """Lock of a home while this process runs its services; released even if it is killed."""
 
     def __init__(self, settings: UpSettings) -> None:
-        """Nothing happens before it is entered."""
+        """Prepare the lock; entering takes it."""
         self._settings = settings
         self._path = settings.working_dir / "supervisor.json"
 
@@ -30,7 +30,8 @@ class HomeLock:
         """Take the lock.
 
         Raises:
-            StackError: another process holds it; says where that one listens.
+            StackError: another process holds it (the message has that one's addresses), or the
+                folder cannot be written.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -38,7 +39,7 @@ class HomeLock:
         except OSError as error:
             raise StackError(
                 f"{self._settings.home_dir} cannot hold the service's state: {error.strerror}. "
-                "PMAE_HOME names another folder."
+                "Set PMAE_HOME to a writable folder."
             ) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,22 +66,22 @@ class HomeLock:
                 f"The service already runs on {home}: dashboard {facts['dashboard']}, "
                 f"API {facts['api']} (process {facts['pid']})."
             )
-        except (ValueError, KeyError):  # it took the lock a moment ago and has not written yet
+        except (ValueError, KeyError):  # it has the lock, but has not written its addresses yet
             running = f"The service is being started on {home} by another process."
         return (
-            f"{running} Use that one, or stop it with Ctrl-C, or start a second one beside it "
-            "with other PMAE_HOME, PMAE_API_PORT and PMAE_DASHBOARD_PORT."
+            f"{running} Use that one, stop it with Ctrl-C, or start a second one with another "
+            "PMAE_HOME, PMAE_API_PORT and PMAE_DASHBOARD_PORT."
         )
 
 
 def broker_socket(settings: UpSettings) -> Path:
-    """Path of the broker's socket in a folder that only this user can enter.
+    """Return the path of the broker's socket, in a folder that only this user can enter.
 
-    It lies in the home, or, where that path is too long for a socket's address, in a folder of the
-    system's temporary folder that is named after the home.
+    The folder is in the home, or, if that path is too long for a socket, in the system's temporary
+    folder, named by a digest of the home's path.
 
     Raises:
-        StackError: that folder belongs to somebody else.
+        StackError: the temporary folder is not private to this user.
     """
     path = settings.working_dir / "broker.sock"
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:

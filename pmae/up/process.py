@@ -1,4 +1,4 @@
-"""One process of the embedded service."""
+"""One service process: start, stop, and back off between restarts."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathlib import Path
 
 from pmae.up import guard
 
-LONGEST_BACK_OFF_SECONDS = 30.0
+MAX_BACK_OFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0
-"""A service that ran for this long has recovered: its next end is the first again."""
+"""After running this long a service has recovered, and its backoff starts anew."""
 TAIL_BYTES = 16_384
 
 
 @dataclass
 class Service:
-    """A service, what starts it, and how it is doing.
+    """A service: its command and its current process.
 
     Attributes:
-        name: for people, and of its log file.
+        name: name in messages and of its log file.
         command: program and arguments.
-        log_path: where its standard output and error are appended.
-        stop_seconds: from SIGTERM until it is killed.
-        is_ready: whether it does its work; asked after it was started.
+        log_path: file to which standard output and error are appended.
+        stop_seconds: seconds from SIGTERM until the service is killed.
+        is_ready: returns True once the started service can do its work.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Service:
     _due: float | None = field(default=None, repr=False)
 
     def start(self, environment: Mapping[str, str], working_dir: Path) -> None:
-        """Start it in a session of its own, under a guard that ends with this process."""
-        self.kill()  # what is left of the one before: a pipe
+        """Start the service in its own session, under a guard that ends with this process."""
+        self.kill()  # closes the pipe of the previous process
         with self.log_path.open("ab") as log:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, *self.command],
@@ -59,44 +59,44 @@ class Service:
 
     @property
     def running(self) -> bool:
-        """Whether its process runs."""
+        """True while its process runs."""
         return self._guard is not None and self._guard.poll() is None
 
     @property
     def exit_status(self) -> int | None:
-        """Of the last process; None while it runs."""
+        """Exit status of the last process; None while it runs, and before the first start."""
         return None if self._guard is None else self._guard.poll()
 
     def back_off(self) -> float:
-        """Seconds until it is due to be started again; longer after each end.
+        """Return the seconds until the next start; they double after each end, up to a maximum.
 
-        The first call after an end sets the time, the next ones count it down.
+        The first call after an end sets the time of that start.
         """
         now = time.monotonic()
         if self._due is None:
             self._ends = 0 if now - self._started > STABLE_SECONDS else self._ends + 1
-            self._due = now + min(LONGEST_BACK_OFF_SECONDS, 0.5 * 2**self._ends)
+            self._due = now + min(MAX_BACK_OFF_SECONDS, 0.5 * 2**self._ends)
         return max(0.0, self._due - now)
 
     @property
     def ended_newly(self) -> bool:
-        """Whether it ended and nobody has asked :meth:`back_off` yet."""
+        """True if it has ended and :meth:`back_off` was not called since."""
         return not self.running and self._due is None
 
     def terminate(self) -> None:
-        """Ask its main process to end."""
+        """Send SIGTERM, which the guard passes on to the service's main process."""
         if self._guard is not None and self.running:
             self._guard.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill it with all that it started, and wait until that is done."""
+        """Kill the service and its descendants, and wait until they are gone."""
         if self._guard is not None:
             assert self._guard.stdin is not None
             self._guard.stdin.close()
             self._guard.wait()
 
     def log_tail(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Return the last lines of its log."""
         with self.log_path.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
             text = log.read().decode(errors="replace")

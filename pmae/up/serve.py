@@ -1,4 +1,4 @@
-"""``make up``: the whole service until somebody stops it."""
+"""``pmae up``: run the whole service until a signal stops it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def keep_up(settings: UpSettings, interrupts: Interrupts, console: Console) -> N
     """Start the service and keep it running until a signal comes.
 
     Args:
-        settings: of this machine's service.
-        interrupts: entered.
-        console: what happens is told there, or logged if the settings ask for JSON.
+        settings: settings of this machine's service.
+        interrupts: entered by the caller.
+        console: receives the messages, unless the settings ask for JSON logs.
 
     Raises:
-        StackError: it cannot start.
+        StackError: the service cannot start.
     """
     as_json = settings.log_format == "json"
     if as_json:

@@ -1,4 +1,4 @@
-"""Starts the services in order, keeps them running, and stops them in order."""
+"""Start the services in order, restart those that end, and stop them in order."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from pmae.up.process import Service
 
 START_SECONDS = 120.0
 DRAIN_SECONDS = 120.0
-"""For a training to write a checkpoint and go back to the queue."""
+"""Time for a training run to write a checkpoint and return to the queue."""
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 
 
 class Interrupted(Exception):  # noqa: N818
-    """Somebody asked to stop before the services were up."""
+    """A signal asked to stop before the services were up."""
 
 
 class Stack:
-    """The services of one home. Leaving the ``with`` block stops them, whatever happened.
+    """The services of one home; leaving the ``with`` block stops them.
 
-    Nothing of it outlives this process, also when that is killed: see :mod:`pmae.up.guard`.
+    No service outlives this process, even if it is killed: see :mod:`pmae.up.guard`.
     """
 
     def __init__(
         self, settings: UpSettings, interrupts: Interrupts, say: Callable[[str], None]
     ) -> None:
-        """Nothing happens before it is entered.
+        """Prepare the stack; entering takes the home's lock, :meth:`start` starts the services.
 
         Args:
-            settings: of this machine's service.
-            interrupts: entered; a signal ends what is under way.
-            say: told in a sentence what happens to the services.
+            settings: settings of this machine's service.
+            interrupts: entered by the caller; a signal ends every wait.
+            say: called with a message for each event of a service.
         """
         self.settings = settings
         self._say = say
@@ -58,7 +58,7 @@ class Stack:
         self._resources = ExitStack()
 
     def __enter__(self) -> Self:
-        """Take the home's lock.
+        """Take the home's lock and check the ports.
 
         Raises:
             StackError: the home or a port is in use.
@@ -75,11 +75,11 @@ class Stack:
             self.stop()
 
     def start(self) -> None:
-        """Start everything and wait until it works.
+        """Start all services and wait until they are ready.
 
         Raises:
-            StackError: a service ended or did not come up; carries the end of its log.
-            Interrupted: somebody asked to stop meanwhile.
+            StackError: a service ended or is not ready in time; has the end of its log.
+            Interrupted: a signal asked to stop meanwhile.
         """
         self.settings.logs_dir.mkdir(parents=True, exist_ok=True)
         self._environment = self.settings.environment(self._start_broker())
@@ -93,7 +93,7 @@ class Stack:
             self._wait_until_ready(self._services[name])
 
     def tend(self) -> None:
-        """Start again what has ended, later and later each time."""
+        """Restart the services that have ended, with a backoff."""
         for service in self._services.values():
             if service.running:
                 continue
@@ -108,17 +108,17 @@ class Stack:
                 service.start(self._environment, self.settings.working_dir)
 
     def pause(self, seconds: float) -> bool:
-        """Tend the services for a while.
+        """Tend the services once, then sleep; a signal ends the sleep.
 
         Returns:
-            Whether somebody asked to stop, at once when they do.
+            True if a signal asked to stop.
         """
         self.tend()
         self._interrupts.pause(seconds)
         return self._interrupts.requested
 
     def stop(self) -> None:
-        """Stop everything, the worker first and the broker last. Another Ctrl-C hastens it."""
+        """Stop all services, the worker first and the broker last; another Ctrl-C kills them."""
         before = self._interrupts.count
         for names in (("worker",), ("dashboard", "api"), ("broker",)):
             services = [self._services[name] for name in names if name in self._services]
@@ -130,15 +130,17 @@ class Stack:
 
     def _wait_for_end(self, service: Service, hasten: Callable[[], bool]) -> None:
         started = time.monotonic()
-        told = False
+        announced = False
         while service.running and not hasten():
             waited = time.monotonic() - started
             if waited > service.stop_seconds:
-                self._say(f"the {service.name} did not end within {service.stop_seconds:.0f} s")
+                self._say(
+                    f"the {service.name} did not end within {service.stop_seconds:.0f} s; killing it"
+                )
                 break
-            if waited > 1 and not told:
-                told = True
-                self._say(f"stopping the {service.name} (Ctrl-C: at once)")
+            if waited > 1 and not announced:
+                announced = True
+                self._say(f"stopping the {service.name} (Ctrl-C kills it at once)")
             self._interrupts.pause(LOOK_SECONDS)
         service.kill()
 
@@ -175,7 +177,7 @@ class Stack:
         )
 
     def _worker(self, client: PmaeClient) -> Service:
-        # A supervisor that was killed leaves the row of its worker, of the same name, behind.
+        # A killed supervisor leaves behind the row of its worker, which has the same name.
         left_over = None
         with suppress(ClientError):
             left_over = self._started_at(client)
@@ -184,7 +186,7 @@ class Stack:
             try:
                 return self._started_at(client) not in (None, left_over)
             except ApiError as error:
-                # Without a key it is not told; a worker that cannot work ends, which is seen.
+                # Without a key workers are not listed; a worker that cannot work would end.
                 return error.problem.status == httpx.codes.UNAUTHORIZED
             except ClientError:
                 return False
@@ -197,7 +199,7 @@ class Stack:
         )
 
     def _started_at(self, client: PmaeClient) -> datetime | None:
-        """When the worker of this service's name was started; None: none was heard of."""
+        """Return the start time of the worker with this service's name; None if it is not up."""
         name = self.settings.worker_name
         return next((one.started_at for one in client.workers() if one.name == name), None)
 
@@ -253,7 +255,7 @@ def _python(module: str, *arguments: str) -> list[str]:
 
 def _responds(url: str) -> bool:
     try:
-        # No proxy stands between a machine and itself.
+        # No proxy: the address is on this machine.
         with httpx.Client(trust_env=False, timeout=2) as client:
             return client.get(url).is_success
     except httpx.TransportError:
@@ -261,7 +263,11 @@ def _responds(url: str) -> bool:
 
 
 def _check_port(port: int, setting: str) -> None:
-    """Raise StackError when ``port`` cannot be listened on."""
+    """Check that ``port`` is free.
+
+    Raises:
+        StackError: it is in use, or cannot be listened on.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -273,5 +279,5 @@ def _check_port(port: int, setting: str) -> None:
                 else f"cannot be used: {error.strerror}"
             )
             raise StackError(
-                f"port {port} {reason}; {setting}={port + 1} (or any free port) chooses another"
+                f"port {port} {reason}; set {setting} to a free port, for example {port + 1}"
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pmae.up.process import LONGEST_BACK_OFF_SECONDS, Service
+from pmae.up.process import MAX_BACK_OFF_SECONDS, Service
 from tests.support.processes import processes_that_mention
 from tests.support.waiting import wait_until
 
@@ -62,7 +62,7 @@ def test_each_end_is_followed_by_a_longer_pause(start: Start, tmp_path: Path, ma
         assert newly == [True, False]
         assert thing.back_off() <= pauses[-1]
         thing.start(os.environ, tmp_path)
-    assert pauses == [1, 2, 4, 8, 16, *[LONGEST_BACK_OFF_SECONDS] * 3]
+    assert pauses == [1, 2, 4, 8, 16, *[MAX_BACK_OFF_SECONDS] * 3]
     wait_until(lambda: not thing.running, "its end")
     assert thing.exit_status == 3
     assert "the reason" in thing.log_tail()
