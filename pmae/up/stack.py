@@ -135,7 +135,7 @@ class Stack:
             waited = time.monotonic() - started
             if waited > service.stop_seconds:
                 self._say(
-                    f"the {service.name} did not end within {service.stop_seconds:.0f} s; killing it"
+                    f"the {service.name} did not end in {service.stop_seconds:.0f} s; killing it"
                 )
                 break
             if waited > 1 and not announced:
