@@ -1,4 +1,4 @@
-"""What goes over the wire: the REST API's answers, shared by the API and its typed client.
+"""Models of the REST API's requests and answers, shared by the API and its client.
 
 Times are ISO 8601 in UTC. ``state`` is one of queued, running, succeeded, failed, cancelled.
 """
@@ -28,7 +28,7 @@ RUN_STATES: tuple[RunState, ...] = ("queued", "running", "succeeded", "failed", 
 TERMINAL_STATES: frozenset[RunState] = frozenset({"succeeded", "failed", "cancelled"})
 
 _NOTEWORTHY = 0.01
-"""A balanced accuracy that is another figure than the top-1 differs from it by so much."""
+"""Minimum difference between balanced accuracy and top-1 to show both."""
 
 
 class _Wire(BaseModel):
@@ -36,7 +36,7 @@ class _Wire(BaseModel):
 
 
 class Progress(_Wire):
-    """How far a running run is."""
+    """Progress of a running run within its stage."""
 
     stage: str | None = Field(default=None, description="data, basis, pretrain or probe.")
     done: int | None = None
@@ -58,42 +58,42 @@ class Evaluation(_Wire):
     epoch: float
     split: str
     top1: float = Field(
-        description="Share of images whose class was predicted, 0 to 1; the mean over the seeds."
+        description="Fraction of correctly classified images, 0 to 1; mean over the seeds."
     )
     details: dict[str, Any] = Field(
         default_factory=dict,
-        description="What else was found, and how: docs/evaluation.md. Among it top1_std, top5, "
-        "macro_f1, balanced_accuracy, val_top1, per_class, confusion_matrix, by_layer, chosen and "
-        "spec.",
+        description="Further results and settings (docs/evaluation.md): top1_std, top5, macro_f1, "
+        "balanced_accuracy, val_top1, per_class, confusion_matrix, by_layer, chosen, spec and "
+        "others.",
     )
 
     @property
     def telling_balanced_accuracy(self) -> float | None:
-        """The mean accuracy of the classes, where it is another figure than the top-1."""
+        """Balanced accuracy (mean over the classes) if it differs from the top-1, else None."""
         balanced = self.details.get("balanced_accuracy")
         is_other = balanced is not None and abs(balanced - self.top1) >= _NOTEWORTHY
         return balanced if is_other else None
 
 
 class RunSummary(_Wire):
-    """A run as the list shows it."""
+    """Run, as in lists."""
 
     id: str
     kind: RunKind = "pretrain"
     parent_id: str | None = Field(
-        default=None, description="Of an evaluation: the run whose checkpoint it measures."
+        default=None, description="For an evaluation: the run whose checkpoint it evaluates."
     )
-    number: int = Field(description="1 for the first run submitted to this service, and so on.")
+    number: int = Field(description="Serial number: 1 for the first run submitted to the service.")
     name: str
     state: RunState
     method: str
     dataset: str
     tags: list[str]
-    pinned: bool = Field(default=False, description="It cannot be deleted.")
-    owner: str | None = Field(default=None, description="The API key's name; null: keys are off.")
+    pinned: bool = Field(default=False, description="A pinned run cannot be deleted.")
+    owner: str | None = Field(default=None, description="Name of the API key; null: keys are off.")
     priority: int
-    attempt: int = Field(description="How often it was started since it last got further.")
-    reason: str | None = Field(default=None, description="Why it is in this state, in a sentence.")
+    attempt: int = Field(description="Number of starts since its last progress.")
+    reason: str | None = Field(default=None, description="Reason for the state, as a sentence.")
     cancel_requested: bool
     created_at: datetime
     started_at: datetime | None = None
@@ -104,7 +104,7 @@ class RunSummary(_Wire):
 
 
 class RunError(_Wire):
-    """Why a run failed."""
+    """Error of a failed run."""
 
     code: str = Field(description="Stable, for programs: out_of_memory, disk_full, ...")
     message: str
@@ -112,15 +112,15 @@ class RunError(_Wire):
 
 
 class Run(RunSummary):
-    """A run in full."""
+    """Run with all its fields."""
 
     spec: RunSpec = Field(description="Resolved: every default written out.")
-    notes: str = Field(default="", description="For people; `spec.notes` is what it began as.")
+    notes: str = Field(default="", description="Free text; `spec.notes` is its first version.")
     preset: str | None = None
     worker: str | None = None
-    lease_number: int = Field(description="How often a worker started it.")
+    lease_number: int = Field(description="Number of times that a worker started it.")
     max_attempts: int
-    devices: int = Field(description="How many GPUs a worker needs to take it.")
+    devices: int = Field(description="Number of GPUs that a worker needs for it.")
     rerun_of: str | None = Field(default=None, description="Id of the run that it repeats.")
     error: RunError | None = Field(default=None, description="Of a failed run.")
     basis_digest: str | None = None
@@ -144,20 +144,20 @@ HISTORY_PAGE = 1_000
 
 
 class HistoryEntry(_Wire):
-    """A thing that happened to a run, in order of ``id``."""
+    """Entry of a run's history, ordered by ``id``."""
 
     id: int
     at: datetime
     type: str = Field(
         description="state, cancel, change, start, stage, checkpoint, evaluation, warning or error."
     )
-    actor: str = Field(description="Who: an API key's name, api, reconciler, or a worker's name.")
+    actor: str = Field(description="Name of an API key or of a worker, or api, or reconciler.")
     message: str
     data: dict[str, Any] = Field(default_factory=dict)
 
 
 class History(_Wire):
-    """What happened to a run."""
+    """History of a run."""
 
     items: list[HistoryEntry]
 
@@ -170,7 +170,7 @@ class MetricSeries(_Wire):
     epoch: list[float]
     time: list[float] = Field(description="Unix time in seconds.")
     value: list[float]
-    total: int = Field(description="How many points there are; more than returned when decimated.")
+    total: int = Field(description="Number of stored points; more than returned if downsampled.")
 
 
 class Metrics(_Wire):
@@ -181,14 +181,14 @@ class Metrics(_Wire):
 
 
 class LogChunk(_Wire):
-    """A piece of a run's log."""
+    """Chunk of a run's log."""
 
     text: str
     offset: int = Field(
-        description="Where the piece starts, in bytes from the first attempt's start."
+        description="Start of the chunk, in bytes from the start of the first attempt's log."
     )
-    next_offset: int = Field(description="Pass as `offset` to go on.")
-    size: int = Field(description="Bytes there are now.")
+    next_offset: int = Field(description="Pass as `offset` for the next chunk.")
+    size: int = Field(description="Size of the log now, in bytes.")
 
 
 CheckpointKind = Literal["kept", "latest"]
@@ -205,12 +205,12 @@ class Checkpoint(_Wire):
     epoch: float
     created_at: datetime
     files: dict[str, FileFacts]
-    metrics: dict[str, float] = Field(description="The epoch's figures, if it ends an epoch.")
-    pinned: bool = Field(description="It is not removed to make room.")
+    metrics: dict[str, float] = Field(description="Metrics of the epoch, if it ends one.")
+    pinned: bool = Field(description="Retention does not remove a pinned checkpoint.")
 
 
 class CheckpointChange(_Wire):
-    """What of a checkpoint can be changed."""
+    """Change of a checkpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -227,7 +227,7 @@ class CheckpointPage(_Wire):
 
 
 class Spectrum(_Wire):
-    """The basis of a run: how the variance spreads over its components."""
+    """Spectrum of a run's basis: the variance explained by each component."""
 
     basis_digest: str
     kind: str
@@ -235,38 +235,40 @@ class Spectrum(_Wire):
     resolution: int
     num_components: int
     explained_variance_ratio: list[float] = Field(
-        description="In falling order; shares of the total variance, so they sum to 1 only if no "
-        "component was left out."
+        description="Fraction of the total variance per component, in descending order; they sum "
+        "to 1 unless components were left out."
     )
 
 
 class PresetParameter(_Wire):
-    """A parameter of a family of presets."""
+    """Parameter of a preset family."""
 
     name: str
     meaning: str
-    valid: str = Field(description="Its values, or what one looks like.")
+    valid: str = Field(description="Valid values, or their form.")
     default: str
 
 
 class PresetView(_Wire):
-    """A named spec."""
+    """Preset: a named spec."""
 
-    name: str = Field(description="Of a family's: with its parameters, `paper?dataset=cifar10`.")
+    name: str = Field(description="In a family with its parameters, as `paper?dataset=cifar10`.")
     summary: str
-    command: str = Field(default="", description="Trains it in a terminal, without a service.")
+    command: str = Field(
+        default="", description="Command to train it in a terminal, without a service."
+    )
     cost: str
     expect: str
     spec: ExperimentSpec
     parameters: list[PresetParameter] = Field(
         default=[],
-        description="Of a family: what can be said after its name. `spec`, `cost` and `expect` are "
-        "of the values that the name gives, and of the defaults.",
+        description="Parameters of a family. `spec`, `cost` and `expect` hold for the values in "
+        "the name, and for the defaults of the others.",
     )
 
 
 class DatasetView(_Wire):
-    """A data set that a spec can name, or something that was meant as one."""
+    """Data set that a spec can name, or a folder or file that is no usable data set."""
 
     name: str
     title: str
@@ -274,43 +276,41 @@ class DatasetView(_Wire):
     patch_size: int
     channels: int | None
     num_classes: int | None
-    available: bool = Field(
-        description="Whether its files are where the service looks, for it to read."
-    )
-    message: str = Field(description="Where it was found, or why it cannot be used and what to do.")
+    available: bool = Field(description="True if the service finds its files and can read them.")
+    message: str = Field(description="Path of its files, or why it is not usable and the remedy.")
 
 
 class WorkerView(_Wire):
-    """A worker that was heard of lately: a slot that runs one run at a time."""
+    """Worker that is up: a slot that runs one run at a time."""
 
     name: str
     host: str
     started_at: datetime
     last_seen_at: datetime
-    kinds: list[str] = Field(description="The kinds of runs that it takes.")
-    devices: int = Field(description="How many GPUs it has; 1 without any.")
-    draining: bool = Field(description="It takes nothing and gives back what it runs.")
+    kinds: list[str] = Field(description="Kinds of runs that it takes.")
+    devices: int = Field(description="Number of its GPUs; 1 without any.")
+    draining: bool = Field(description="It takes no runs, and returns its run to the queue.")
     run_id: str | None = None
 
 
 class QueuedRun(_Wire):
-    """A run that waits."""
+    """Queued run."""
 
-    position: int = Field(description="1 starts first.")
+    position: int = Field(description="Position in the queue, from 1.")
     run_id: str
     name: str
     kind: str
     devices: int
     priority: int
     queued_at: datetime
-    waits: str = Field(description="Why it has not begun.")
+    waits: str = Field(description="Reason why it has not started.")
 
 
 class Queue(_Wire):
-    """What waits, in the order in which it starts."""
+    """Queued runs, in starting order."""
 
     total: int
-    items: list[QueuedRun] = Field(description="The first 500.")
+    items: list[QueuedRun] = Field(description="The first 500 queued runs.")
 
 
 class Problem(_Wire):
@@ -325,18 +325,19 @@ class Problem(_Wire):
 
 
 class ProblemField(_Wire):
-    """One bad field."""
+    """Error of one field."""
 
     pointer: str = Field(description="JSON pointer into the body, or the parameter's name.")
-    message: str = Field(description="What was wrong and what would be valid.")
+    message: str = Field(description="The error, and the valid values.")
 
 
 class Readiness(_Wire):
-    """Whether the service can do its work, and what of it cannot."""
+    """Readiness of the service, by check."""
 
     ready: bool
     checks: dict[str, str] = Field(
-        description="`ok`, or what is wrong: database, broker, storage. Empty for strangers."
+        description="`ok` or an error, for each of database, broker and storage. Empty for callers "
+        "without a key."
     )
 
 

@@ -1,4 +1,4 @@
-"""Models of keys, sessions, links and the audit trail, as they go over the wire."""
+"""Models of API keys, sign-in sessions, download links and the audit log."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pmae.spec.messages import with_message
 
 Role = Literal["viewer", "submitter", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "submitter", "admin")
-"""Each may do what those before it may."""
+"""In ascending order: each role includes the rights of those before it."""
 _KEY_NAME = with_message(
     r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
-    "valid are 1 to 64 letters, digits and . _ @ -, of which the first is a letter or a digit",
+    "expected 1 to 64 letters, digits and . _ @ -, of which the first is a letter or a digit",
 )
 
 
@@ -23,14 +23,14 @@ class _Wire(BaseModel):
 
 
 class ApiKey(_Wire):
-    """A key, without its secret, which nobody keeps."""
+    """API key, without its secret, which is not stored."""
 
     id: str = Field(description="The public part of the key.")
     name: str = Field(description="Owner of the runs that it submits, and actor in histories.")
     role: Role
     created_at: datetime
     created_by: str | None = Field(
-        default=None, description="Name of the key that made it; null: the command line."
+        default=None, description="Name of the key that created it; null: the command line."
     )
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
@@ -38,87 +38,87 @@ class ApiKey(_Wire):
 
 
 class NewApiKey(ApiKey):
-    """A key that was just made."""
+    """New API key, with its secret."""
 
-    key: str = Field(description="What `Authorization: Bearer` carries. It is never shown again.")
+    key: str = Field(description="Value for `Authorization: Bearer`. It is never shown again.")
 
 
 class ApiKeyList(_Wire):
-    """All keys by name, those that are revoked or expired too."""
+    """All keys by name, revoked and expired ones included."""
 
     items: list[ApiKey]
 
 
 class ApiKeyRequest(BaseModel):
-    """A key to make."""
+    """Request to create a key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
         pattern=_KEY_NAME,
-        description="1 to 64 letters, digits and . _ @ - ; a person's or a program's.",
+        description="Name of a person or program: 1 to 64 letters, digits and . _ @ -.",
         examples=["ada"],
     )
-    role: Role = Field(description="What it may do.", examples=["submitter"])
+    role: Role = Field(description="Rights of the key.", examples=["submitter"])
     expires_days: int | None = Field(
         default=None,
         ge=1,
         le=3650,
-        description="Days until it ends; null: it does not.",
+        description="Days until it expires; null: never.",
         examples=[90],
     )
 
 
 class Identity(_Wire):
-    """Who the service takes the caller for."""
+    """Identity of the caller."""
 
-    name: str | None = Field(description="Name of the key; null where keys are off.")
-    role: Role = Field(description="admin where keys are off.")
+    name: str | None = Field(description="Name of the key; null if keys are off.")
+    role: Role = Field(description="Role of the key; admin if keys are off.")
 
 
 class SignInSession(_Wire):
-    """A browser that is signed in with a key."""
+    """Sign-in session of a browser."""
 
     id: str = Field(description="The public part of its token.")
     name: str = Field(description="Name of the key.")
     created_at: datetime
-    expires_at: datetime = Field(description="Not after the key's own end.")
+    expires_at: datetime = Field(description="Never later than the key's own expiry.")
     last_used_at: datetime | None = Field(default=None, description="To the minute.")
     browser: str = Field(
         description="The browser and its system; empty: unknown.", examples=["Firefox 131, Linux"]
     )
-    current: bool = Field(description="Whether the request itself carries its token.")
+    current: bool = Field(description="True if the request was made with its token.")
 
 
 class NewSignInSession(SignInSession):
-    """A session that was just begun."""
+    """New sign-in session, with its token."""
 
     token: str = Field(
-        description="What `Authorization: Bearer` carries in the key's place. It is never shown "
+        description="Value for `Authorization: Bearer`, in place of the key. It is never shown "
         "again."
     )
 
 
 class SignInSessionList(_Wire):
-    """Sessions that hold, newest first."""
+    """Valid sessions, newest first."""
 
     items: list[SignInSession]
 
 
 class SignInRequest(BaseModel):
-    """A session to begin."""
+    """Request to create a session."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     user_agent: str | None = Field(
         default=None,
         max_length=2_000,
-        description="As the browser names itself; null: as the request's own `User-Agent` does.",
+        description="`User-Agent` of the browser; null: that of the request.",
     )
 
 
 class LinkRequest(BaseModel):
-    """Which files of a checkpoint to make links for."""
+    """Request for download links to the files of a checkpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -131,7 +131,7 @@ class LinkRequest(BaseModel):
 
 
 class DownloadLink(_Wire):
-    """An address that fetches one file, for a while, without a key."""
+    """Temporary link that downloads one file without a key."""
 
     file_name: str
     url: str = Field(description="Relative to the address of the service.")
@@ -145,22 +145,22 @@ class DownloadLinks(_Wire):
 
 
 class AuditEntry(_Wire):
-    """A request that changed something, or tried to."""
+    """Entry of the audit log: a request that changed something, or tried to."""
 
     id: int
     at: datetime
-    actor: str | None = Field(description="Name of the key; null: it had no valid one.")
+    actor: str | None = Field(description="Name of the key; null: no valid key.")
     role: Role | None
-    operation: str = Field(description="The `operationId`; `unknown`: there is none like that.")
+    operation: str = Field(description="The `operationId`; `unknown`: no such operation.")
     method: str
     path: str
-    status: int = Field(description="What it was answered with.")
-    request_id: str = Field(description="By which the service's log is searched.")
-    address: str = Field(description="Where it came from, as far as the service sees.")
+    status: int = Field(description="HTTP status of the answer.")
+    request_id: str = Field(description="Id of the request in the service's log.")
+    address: str = Field(description="Address of the caller, as the service sees it.")
 
 
 class AuditPage(_Wire):
-    """A page of the audit trail, newest first."""
+    """A page of the audit log, newest first."""
 
     items: list[AuditEntry]
     next_cursor: str | None = Field(

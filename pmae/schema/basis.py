@@ -1,4 +1,4 @@
-"""What goes over the wire of a checkpoint's basis, so that the checkpoint can be used elsewhere."""
+"""Model of a checkpoint's basis, for downloads."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from pmae.runs.events import FileFacts
 
 
 class CheckpointBasis(BaseModel):
-    """The basis that a checkpoint was trained with, and its files.
+    """Basis of a checkpoint, and its files.
 
-    In a folder of the checkpoint they belong into `bases/<digest>/`: there it is found by
-    `pmae.load`, on any machine.
+    Save the files in `bases/<digest>/` in the checkpoint's folder: there `pmae.load` finds them.
     """
 
     model_config = ConfigDict(frozen=True)
 
     digest: str = Field(
         pattern=r"^[0-9a-f]{64}$",
-        description="SHA-256 of its content: of each file's name, a zero byte and the file, in the "
-        "order of their names. The checkpoint's config.json names it (`basis_digest`).",
+        description="SHA-256 over each file's name, a zero byte and the file's content, sorted by "
+        "name. It is `basis_digest` in the checkpoint's config.json.",
     )
     kind: str = Field(examples=["pca"])
     channels: int
-    resolution: int = Field(description="Edge length in pixels of the images it is of.")
+    resolution: int = Field(description="Edge length of its images, in pixels.")
     num_components: int
     files: dict[str, FileFacts] = Field(
-        description="Fetched by `GET /checkpoints/{checkpoint_id}/basis/files/{file_name}`."
+        description="Download with `GET /checkpoints/{checkpoint_id}/basis/files/{file_name}`."
     )

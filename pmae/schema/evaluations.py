@@ -1,4 +1,4 @@
-"""What goes over the wire of evaluations that are runs of their own."""
+"""Models of runs that evaluate the checkpoints of other runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pmae.schema import Evaluation, RunSummary
 
 
 class EvaluationRun(RunSummary):
-    """A run that evaluates a checkpoint of another run, with what it has measured so far."""
+    """Run that evaluates a checkpoint of another run, with its results so far."""
 
     checkpoint: str = Field(
         description="<run id>/<checkpoint name>.", examples=["3f9c0a1b2c4d/step-00000640"]

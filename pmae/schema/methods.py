@@ -1,4 +1,4 @@
-"""What goes over the wire of the methods that are installed."""
+"""Model of an installed method."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pmae.spec.parts.masking import Strategy
 
 
 class MethodView(BaseModel):
-    """A method that a spec can name."""
+    """Method that a spec can name."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(description="What a spec names.", examples=["pmae"])
-    title: str = Field(description="Its name for people.", examples=["PMAE"])
-    parts: PartsName = Field(description="What is masked.")
-    strategies: list[Strategy] = Field(description="Values of `masking.strategy` that it takes.")
-    has_basis: bool = Field(description="Whether its runs have a basis of components.")
+    name: str = Field(description="Name in a spec.", examples=["pmae"])
+    title: str = Field(description="Display name.", examples=["PMAE"])
+    parts: PartsName = Field(description="Parts of an image that it masks.")
+    strategies: list[Strategy] = Field(description="Valid values of `masking.strategy`.")
+    has_basis: bool = Field(description="True if its runs have a basis of components.")

@@ -1,4 +1,4 @@
-"""Numbers and ranges as people type them: ``0-9, 12``."""
+"""Parse and format lists of numbers and ranges: ``0-9, 12``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _PART = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 class NumbersError(ValueError):
-    """A list of numbers that cannot be read; says what would be valid."""
+    """A malformed list of numbers and ranges."""
 
 
 def parse_parts(text: str) -> list[int | tuple[int, int]]:
-    """``"0-9, 12"`` as ``[(0, 9), 12]``; a range holds both of its ends.
+    """Parse ``"0-9, 12"`` into ``[(0, 9), 12]``; a range includes both ends.
 
     Raises:
-        NumbersError: not such a list.
+        NumbersError: the text is malformed, or a range runs backwards.
     """
     parts: list[int | tuple[int, int]] = []
     for part in text.replace(",", " ").split():
@@ -34,14 +34,14 @@ def parse_parts(text: str) -> list[int | tuple[int, int]]:
 
 
 def written(parts: Sequence[int | tuple[int, int]]) -> str:
-    """``[(0, 9), 12]`` as ``"0-9,12"``, which :func:`parse_parts` reads."""
+    """Format ``[(0, 9), 12]`` as ``"0-9,12"``, the inverse of :func:`parse_parts`."""
     return ",".join(
         str(part) if isinstance(part, int) else f"{part[0]}-{part[1]}" for part in parts
     )
 
 
 def expanded(parts: Sequence[int | tuple[int, int]], *, most: int, what: str) -> list[int]:
-    """Each number once, in the order in which it first stands.
+    """Expand ranges into numbers, each once, in order of first occurrence.
 
     Raises:
         NumbersError: there are more than ``most``.

@@ -1,4 +1,4 @@
-"""What goes over the wire for reconstructions; :mod:`pmae.schema` offers it with all the rest."""
+"""Models of reconstructions and filmstrips; also exported by :mod:`pmae.schema`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pmae.spec import MaskingSpec
 from pmae.spec.base import PartsName
 
 MOST_RESIDUALS = 2048
-"""Residuals that an answer holds; of 12,288 components the rest has hardly any variance."""
+"""Maximum number of residuals in an answer; further components have hardly any variance."""
 MOST_IMAGES = 32
-"""Images in one request."""
+"""Maximum number of images in one request."""
 MOST_IMAGE_BYTES = 16 * 2**20
-"""Of an uploaded image's file."""
+"""Maximum size of an uploaded file."""
 MOST_IMAGE_PIXELS = 50_000_000
-"""Of an uploaded image, before it is scaled: decoding it takes up to 200 MB of memory."""
+"""Maximum pixels of an uploaded image before scaling: decoding takes up to 200 MB of memory."""
 IMAGE_FORMATS = ("PNG", "JPEG", "WebP", "BMP", "GIF", "TIFF")
-"""What may be uploaded."""
+"""File formats of uploaded images."""
 _EXAMPLE_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR42mNkEIIAJiGKGACfigR+wbJOAwAA"
     "AABJRU5ErkJggg=="
@@ -51,23 +51,23 @@ class ImageChoice(_Request):
     """Images of the run's data set."""
 
     split: Literal["train", "val", "test"] | None = Field(
-        default=None, description="Default: val, or test where `dataset.val` of the run is none."
+        default=None, description="Default: val, or test if `dataset.val` of the run is none."
     )
     indices: list[int] = Field(
         default=[0, 1, 2, 3, 4, 5, 6, 7],
         min_length=1,
         max_length=MOST_IMAGES,
-        description="From 0.",
+        description="Indices in the split, from 0.",
     )
 
 
 class UploadedImages(_Request):
-    """Images that the request brings along. They are not kept.
+    """Images in the request itself. They are not stored.
 
-    Each is made what the run's own images are: oblong ones lose their ends (or are squeezed, where
-    the data set's are), then they are scaled to the run's resolution by an antialiased bicubic
-    filter and made grey or RGB. EXIF orientation is applied, what is transparent gets a white
-    background, of 16 bits the upper 8 count, and of an animation the first picture.
+    Each is converted to the form of the run's images: centre-cropped to a square (or squeezed, if
+    the data set's images are), scaled to the run's resolution with antialiased bicubic
+    interpolation, and converted to grey or RGB. EXIF orientation is applied, transparency is shown
+    on white, 16-bit values keep their upper 8 bits, and an animation its first frame.
     """
 
     uploaded: list[Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]] = Field(
@@ -87,8 +87,8 @@ class UploadedImages(_Request):
         if both:
             raise PydanticCustomError(
                 "two_kinds_of_images",
-                "images are either uploaded or of the run's data set, and this names uploaded and "
-                "{names}; valid is one of the two",
+                "got uploaded and {names}; expected either uploaded images or images of the run's "
+                "data set",
                 {"names": " and ".join(both)},
             )
         return value
@@ -104,11 +104,11 @@ Images = Annotated[
     | Annotated[UploadedImages, Tag(UploadedImages.__name__)],
     Discriminator(_kind_of_images),
 ]
-"""Which images: of the run's data set, or uploaded ones."""
+"""Images of the run's data set, or uploaded ones."""
 
 
 class ReconstructionRequest(_Request):
-    """Which images to reconstruct under which mask: a drawn one (`masking`), or a given one."""
+    """Request to reconstruct images under a mask, sampled (`masking`) or given explicitly."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -122,27 +122,27 @@ class ReconstructionRequest(_Request):
 
     images: Images = Field(
         default=ImageChoice(),
-        description="Of the run's data set (`split`, `indices`), or files that come along "
+        description="Images of the run's data set (`split`, `indices`), or files in the request "
         "(`uploaded`). Default: the first eight of the val split.",
     )
     masking: MaskingSpec | None = Field(
         default=None,
-        description="Draw what is masked. Any strategy of the run's method, not only the one it "
-        "was trained with. Default: as the run was trained; a range is drawn from. `count`, "
-        "`ratio_of` and `predict` that are not named are the run's own.",
+        description="Sample a mask, with any strategy of the run's method. Default: as in "
+        "training, with a ratio sampled from its range. `count`, `ratio_of` and `predict` default "
+        "to the run's own.",
     )
     components: _Selection | None = Field(
         default=None,
-        description="PMAE: mask exactly these components, in the order of falling variance. "
-        "Numbers from 0, and ranges [first, last] that hold both ends; at least one component is "
-        "masked and one is not. Takes the place of `masking`.",
+        description="PMAE: mask exactly these components, in order of descending variance: "
+        "numbers from 0, and ranges [first, last] that include both ends. At least one component "
+        "must be masked, and one visible. Replaces `masking`.",
     )
     patches: _Selection | None = Field(
         default=None,
-        description="MAE: mask exactly these patches, numbered row by row, written as "
-        "`components` are. Takes the place of `masking`.",
+        description="MAE: mask exactly these patches, numbered row by row, in the form of "
+        "`components`. Replaces `masking`.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**31, description="Of a drawn mask.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of a sampled mask.")
 
     @field_validator("components", "patches")
     @classmethod
@@ -153,14 +153,14 @@ class ReconstructionRequest(_Request):
         if others:
             raise PydanticCustomError(
                 "two_masks",
-                "{field} says what is masked, and so does {other}; valid is one of the two",
+                "{field} and {other} both set the mask; expected one of the two",
                 {"field": info.field_name, "other": others[0]},
             )
         for part in chosen:
             if not isinstance(part, int) and part[0] > part[1]:
                 raise PydanticCustomError(
                     "range_reversed",
-                    "[{low}, {high}] is not a range; valid is [first, last] with first <= last",
+                    "[{low}, {high}] is not a range; expected [first, last] with first <= last",
                     {"low": part[0], "high": part[1]},
                 )
         return chosen
@@ -169,47 +169,45 @@ class ReconstructionRequest(_Request):
 _Explained = Annotated[
     float | None,
     Field(
-        description="Share of the masked variance that is explained: 1 - sum (prediction - "
-        "target)^2 / sum target^2 over what is masked. 1 is perfect, 0 is what predicting nothing "
-        "gives, below 0 is worse. Null if what is masked has no variance.",
+        description="Explained fraction of the masked variance: 1 - sum (prediction - target)^2 / "
+        "sum target^2 over the masked part. 1 is perfect, 0 is as good as predicting zero, below "
+        "0 is worse. Null if the masked part has no variance.",
         examples=[0.42],
     ),
 ]
 _ExplainedByBand = Annotated[
     dict[str, float],
     Field(
-        description="PMAE: the same for each band of the spectrum of which anything is masked, by "
-        "the per cents of the total variance from which to which it goes (docs/training.md).",
+        description="PMAE: the same for each spectrum band with masked components. A band is named "
+        "by its range in per cent of the total variance (docs/training.md).",
         examples=[{"0_50": 0.61, "50_80": 0.33, "80_95": 0.08, "95_100": -0.02}],
     ),
 ]
 
 
 class ReconstructedImage(_Answer):
-    """One image's panels, each a PNG in base64 at its native size."""
+    """Panels of one image, each a PNG in base64 at its native size."""
 
-    index: int = Field(description="In its split, or in `uploaded`; from 0.")
-    label: str | None = Field(
-        description="What it shows: its class; null of an uploaded image, of which none is known."
-    )
+    index: int = Field(description="Index in its split, or in `uploaded`; from 0.")
+    label: str | None = Field(description="Class of the image; null if it was uploaded.")
     panels: dict[str, str] = Field(
         description="original, visible, target, prediction, full, error (docs/reconstructions.md)"
     )
     masked_error: float = Field(
-        description="Mean square of prediction minus target over what is masked of this image, "
-        "standardised: its loss, unless the run's `loss` divides that."
+        description="Mean squared error over the masked part of this image, in standardised units: "
+        "its loss, unless the run's `loss` divides by the target's variance."
     )
     explained_variance: _Explained = None
     explained_variance_by_band: _ExplainedByBand = {}
     masked: _Parts | None = Field(
         default=None,
-        description="What is masked in this image, where the images' masks differ; else null, and "
-        "`masked` of the answer says it.",
+        description="Masked parts of this image if the images' masks differ; else null: see "
+        "`masked` of the answer.",
     )
 
 
 class FilmFrame(_Answer):
-    """What the run made of an image by a step: each panel a PNG in base64 at its native size."""
+    """Reconstruction of an image at one step: each panel a PNG in base64 at its native size."""
 
     step: int
     epoch: int
@@ -218,35 +216,34 @@ class FilmFrame(_Answer):
 
 
 class Filmstrip(_Answer):
-    """One image under one mask, as the run learned (docs/reconstructions.md)."""
+    """Reconstructions of one image under one mask over the run (docs/reconstructions.md)."""
 
     run_id: str
-    image: int = Field(description="Which of the images, from 0.")
-    num_images: int = Field(description="How many images there are, the first of the val split.")
+    image: int = Field(description="Index of the filmed image, from 0.")
+    num_images: int = Field(description="Number of filmed images, the first of the val split.")
     label: str
     original: str = Field(description="This and the next two are PNGs in base64.")
     visible: str
     target: str
-    total: int = Field(description="How many frames there are; more than given if thinned out.")
+    total: int = Field(description="Number of stored frames; more than returned if downsampled.")
     frames: list[FilmFrame] = Field(
-        description="By rising step, the first and the last among them."
+        description="By ascending step, the first and the last included."
     )
 
 
 class Residuals(_Answer):
-    """What is left of each masked component or patch: parallel arrays, by rising index.
+    """Residual of each masked component or patch: parallel arrays, by ascending index.
 
-    Means over those of the images that mask it, in standardised units. A residual as large as the
-    target is what predicting nothing would leave.
+    Means over the images that mask it, in standardised units. A residual equal to the target is
+    that of predicting zero.
     """
 
     index: list[int] = Field(
-        description="Components (PMAE) or patches (MAE) that are masked in any of the images; the "
-        f"first {MOST_RESIDUALS:,}."
+        description="Components (PMAE) or patches (MAE) masked in at least one image; the first "
+        f"{MOST_RESIDUALS:,}."
     )
     residual: list[float] = Field(
-        description="Mean square of prediction minus target: of a component's coordinate, or over "
-        "a patch's pixels."
+        description="Mean squared error of a component's coordinate, or over a patch's pixels."
     )
     target: list[float] = Field(description="Mean square of the target.")
 
@@ -259,22 +256,22 @@ class Reconstruction(_Answer):
     step: int
     epoch: float
     method: str
-    parts: PartsName = Field(description="What the method masks.")
+    parts: PartsName = Field(description="Parts of an image that the method masks.")
     seed: int
     ratio: float | None = Field(
-        description="The ratio asked for, drawn if the masking gives a range (the images' mean); "
-        "null if what is masked was given, or decided by the images' objects."
+        description="Requested ratio; sampled if the masking has a range (mean over the images). "
+        "Null if the mask was given, or follows the images' objects."
     )
-    masked_share: float = Field(description="The share really masked, of variance or of patches.")
+    masked_share: float = Field(description="Fraction actually masked, of variance or of patches.")
     num_masked: int = Field(
         description="Components (PMAE) or patches (MAE) masked in the first image."
     )
     num_total: int
     masked: _Parts | None = Field(
         default=None,
-        description="What is masked in every image: numbers from 0, and ranges [first, last] that "
-        "hold both ends. Sent as `components` (PMAE) or `patches` (MAE) it is the same mask. Null "
-        "if the images' masks differ: then each image has its own.",
+        description="Masked parts of every image: numbers from 0, and ranges [first, last] that "
+        "include both ends. Sent as `components` (PMAE) or `patches` (MAE) they repeat the mask. "
+        "Null if the images' masks differ: then each image has its own.",
         examples=[[[0, 9], 12]],
     )
     explained_variance: _Explained = None

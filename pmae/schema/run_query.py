@@ -1,4 +1,4 @@
-"""Which runs a list shows, in which order: one model for API, client, commands and dashboard."""
+"""Filters and order of a list of runs: one model for API, client, command line and dashboard."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ BY_METRIC = "metric:"
 _METRIC_NAME = r"[A-Za-z0-9_][A-Za-z0-9_./@-]{0,63}"
 _BOUND = re.compile(rf"\s*({_METRIC_NAME})\s*(<=|>=|<|>)\s*(\S+)\s*")
 _MAX_VALUES = 20
-"""Tags and bounds of one query."""
+"""Maximum number of tags, and of metric bounds, in one query."""
 
 
 def _listed(value: object) -> object:
-    """Take one value for a list of it."""
+    """Wrap a single value in a list."""
     return [value] if isinstance(value, str) else value
 
 
 def _split(value: object) -> object:
-    """Split ``a,b``: it means the same as a parameter given twice."""
+    """Split ``a,b``, which means the same as a repeated parameter."""
     found = _listed(value)
     if not isinstance(found, list):
         return found
@@ -46,7 +46,7 @@ def _split(value: object) -> object:
 
 
 def _number(text: str) -> float:
-    """Parse a number; NaN if the text is none."""
+    """Parse a number; return NaN if the text is not one."""
     try:
         return float(text)
     except ValueError:
@@ -66,10 +66,10 @@ def _check_sort(sort: str) -> str:
 
 
 def parse_bound(text: str) -> tuple[str, str, float]:
-    """A bound of a metric: its name, one of ``< <= > >=``, and a finite number.
+    """Parse a metric bound into name, one of ``< <= > >=``, and a finite number.
 
     Raises:
-        PydanticCustomError: it is none, or of an unknown metric.
+        PydanticCustomError: ``text`` is not a bound, or the metric is unknown.
     """
     found = _BOUND.fullmatch(text)
     if found is not None and math.isfinite(value := _number(found[3])):
@@ -92,9 +92,9 @@ def _in_utc(value: datetime) -> datetime:
 
 
 Order = Literal["asc", "desc"]
-"""Of a list: rising or falling."""
+"""Order of a list: ascending or descending."""
 FilterText = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
-"""Text to compare with: no database takes the character U+0000."""
+"""Text of a filter, without U+0000, which no database accepts."""
 Limit = Annotated[int, Field(ge=1, le=MOST_IN_A_PAGE)]
 Cursor = Annotated[str, Field(max_length=1024)]
 _OneOrMore = BeforeValidator(_listed)
@@ -109,7 +109,7 @@ class RunQuery(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     state: Annotated[tuple[RunState, ...], _Commas] = Field(
-        default=(), description="Only runs in one of these states: with commas, or repeated."
+        default=(), description="Only runs in one of these states: comma-separated, or repeated."
     )
     kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
     method: MethodName | None = Field(default=None, description="Only this method.")
@@ -130,18 +130,19 @@ class RunQuery(BaseModel):
     owner: FilterText | None = Field(
         default=None, description="Only runs submitted with the API key of this name."
     )
-    pinned: bool | None = Field(default=None, description="Only pinned runs, or only others.")
+    pinned: bool | None = Field(default=None, description="Only pinned, or only unpinned runs.")
     created_after: _Moment | None = Field(
-        default=None, description="Only runs submitted then or later. Without a time zone: UTC."
+        default=None,
+        description="Only runs submitted at this time or later. Without a time zone: UTC.",
     )
     created_before: _Moment | None = Field(
-        default=None, description="Only runs submitted before then."
+        default=None, description="Only runs submitted before this time."
     )
     finished_after: _Moment | None = Field(
-        default=None, description="Only runs that ended then or later."
+        default=None, description="Only runs that ended at this time or later."
     )
     finished_before: _Moment | None = Field(
-        default=None, description="Only runs that ended before then."
+        default=None, description="Only runs that ended before this time."
     )
     metric: Annotated[tuple[_Bound, ...], _OneOrMore] = Field(
         default=(),
@@ -178,27 +179,27 @@ class RunQuery(BaseModel):
 
     @property
     def has_filters(self) -> bool:
-        """Whether there may be runs that it leaves out."""
+        """True if any filter is set."""
         rest = {"sort", "order", "limit", "cursor"}
         return bool(self.model_dump(exclude=rest, exclude_defaults=True))
 
     def page(self, cursor: str | None, *, limit: int | None = None) -> RunQuery:
-        """The same list from a ``next_cursor`` on; None: from its beginning."""
+        """Return the query of another page: from a ``next_cursor`` on, or None for the first."""
         changes = {"cursor": cursor} | ({} if limit is None else {"limit": limit})
         return self.model_copy(update=changes)
 
 
 def run_query(**fields: Any) -> RunQuery:
-    """Make a query of fields of :class:`RunQuery`; those that are None are left out.
+    """Make a :class:`RunQuery` of its fields; those that are None are left out.
 
     Raises:
-        QueryError: names each bad field and what would be valid.
+        QueryError: a field is not valid; the message names each, and its valid values.
         TypeError: there is no such field.
     """
     unknown = fields.keys() - RunQuery.model_fields
     if unknown:
         raise TypeError(
-            f"a list of runs has no filter {', '.join(sorted(unknown))}; valid are "
+            f"unknown filter {', '.join(sorted(unknown))} of a list of runs; expected one of "
             f"{', '.join(RunQuery.model_fields)}"
         )
     try:

@@ -1,4 +1,4 @@
-"""What goes over the wire of runs beside :mod:`pmae.schema`: changes, previews, many at once."""
+"""Further models of runs: changes, submission previews, metrics and events of several runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVENT_TYPES = (
     "error",
     "progress",
 )
-"""Of the messages of ``GET /events``."""
+"""Event types of the messages of ``GET /events``."""
 _Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=120, strip_whitespace=True, pattern=NO_NUL),
@@ -46,9 +46,9 @@ class _Wire(BaseModel):
 
 
 class RunChange(_Wire):
-    """What of a run can be changed: fields that are left out stay as they are.
+    """Change of a run: fields that are left out stay as they are.
 
-    ``null`` takes a field back to what a run has that says nothing of it. The spec never changes.
+    ``null`` resets a field to its default. The spec never changes.
     """
 
     model_config = ConfigDict(
@@ -59,34 +59,37 @@ class RunChange(_Wire):
 
     name: _Name = Field(
         default="",
-        description="For people; need not be unique. A run always has one: not null.",
+        description="Name of the run; need not be unique. Not null, since every run has a name.",
         json_schema_extra=_without_default,
     )
     tags: tuple[_Tag, ...] | None = Field(
-        default=None, max_length=32, description="All of its tags."
+        default=None, max_length=32, description="All tags of the run."
     )
-    notes: _Notes | None = Field(default=None, description="For people.")
+    notes: _Notes | None = Field(default=None, description="Free text.")
     pinned: bool | None = Field(default=None, description="A pinned run cannot be deleted.")
     priority: int | None = Field(
-        default=None, ge=-1000, le=1000, description="Of a queued run: higher ones start first."
+        default=None,
+        ge=-1000,
+        le=1000,
+        description="Priority in the queue: higher ones start first.",
     )
 
     @property
     def values(self) -> dict[str, Any]:
-        """What each field that was given is to become."""
+        """New values of the fields that were set."""
         given = self.model_dump(mode="json", include=self.model_fields_set)
         return {k: _BLANK[k] if value is None else value for k, value in given.items()}
 
 
 class ParameterCounts(_Wire):
-    """Trained weights; positions are fixed and not counted."""
+    """Numbers of trained weights; position embeddings are fixed and not counted."""
 
     encoder: int
     decoder: int
 
 
 class MemoryEstimate(_Wire):
-    """Bytes on each device while training, without the images and the libraries' own.
+    """Memory per device in training, in bytes, without the images and the libraries.
 
     Formulas: docs/api.md.
     """
@@ -94,43 +97,45 @@ class MemoryEstimate(_Wire):
     weights: int
     gradients: int
     optimizer: int = Field(description="AdamW's two moments.")
-    activations: int = Field(description="Of the images that go through the model at once.")
-    basis: int = Field(description="4 * D * k of a PMAE run: D values an image, k components.")
+    activations: int = Field(description="Activations of one micro-batch.")
+    basis: int = Field(description="4 * D * k for PMAE: D values per image, k components.")
     total: int
 
 
 class MeasuredSpeed(_Wire):
-    """How fast the newest succeeded run was that trained the same model the same way."""
+    """Speed of the newest succeeded run with the same model and training settings."""
 
     run_id: str
     epochs_per_minute: float
-    pretraining_seconds: float = Field(description="What this run's epochs take at that speed.")
+    pretraining_seconds: float = Field(description="Duration of this run's epochs at that speed.")
 
 
 class Estimate(_Wire):
-    """What a run would cost."""
+    """Estimated cost of a run."""
 
-    channels: int = Field(description="Of the images; 3 where only the files would tell.")
+    channels: int = Field(description="Channels of the images; 3 if known from the files only.")
     parameters: ParameterCounts
     memory_bytes: MemoryEstimate
     checkpoint_bytes: int = Field(description="Weights and training state of one checkpoint.")
     train_images: int | None = Field(
-        description="Images of the train split; null where only the files would tell."
+        description="Images of the train split; null if known from the files only."
     )
     steps: int | None = Field(description="Optimiser steps; null as above.")
     images_seen: int | None = Field(description="Images of all steps; null as above.")
-    measured: MeasuredSpeed | None = Field(description="null: no like run has succeeded here.")
+    measured: MeasuredSpeed | None = Field(
+        description="null: no comparable run has succeeded here."
+    )
 
 
 class SubmitPreview(_Wire):
-    """What would be queued. Nothing was."""
+    """Preview of a submission; nothing was queued."""
 
     spec: RunSpec = Field(description="Resolved: every default written out.")
-    estimate: Estimate | None = Field(description="null: it evaluates a checkpoint.")
+    estimate: Estimate | None = Field(description="null if the run evaluates a checkpoint.")
     warnings: list[str] = Field(
         default_factory=list,
-        description="Why it might not run: a data set that is not where the API looks, no worker "
-        "that could take it.",
+        description="Reasons why it might not run: a data set that the API does not find, no "
+        "worker that could take it.",
     )
 
 
@@ -141,7 +146,9 @@ class MetricsOfRuns(_Wire):
 
 
 class ServiceEvent(HistoryEntry):
-    """A thing that happened to some run."""
+    """Event of any run: an entry of its history, and the run."""
 
     run_id: str
-    run: RunSummary | None = Field(description="As it is now; null: it was deleted (`delete`).")
+    run: RunSummary | None = Field(
+        description="The run as it is now; null: it was deleted (`delete`)."
+    )
