@@ -51,5 +51,7 @@ def test_what_cannot_be_asked_for_is_named(fields: dict[str, object], told: str)
 
 
 def test_a_filter_that_does_not_exist_is_a_mistake_in_the_program() -> None:
-    with pytest.raises(TypeError, match="no filter stat; valid are state, kind"):
+    with pytest.raises(
+        TypeError, match="unknown filter stat of a list of runs; expected one of state, kind"
+    ):
         run_query(stat="failed")
