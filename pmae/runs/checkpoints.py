@@ -10,7 +10,7 @@
       manifest.json        sha256 and size of each, written last
 
 The whole folder is written under a temporary name, flushed and renamed, so that a killed process
-leaves no half of one. Reading verifies sizes and digests.
+leaves no partial checkpoint. Reading verifies the digests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MODEL = "model."
 
 
 class Manifest(BaseModel):
-    """What a checkpoint consists of."""
+    """Manifest of a checkpoint: its step, files and metrics."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +56,7 @@ class Manifest(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
 
     def event(self) -> CheckpointEvent:
-        """What the trainer tells of it."""
+        """Return the event that reports the checkpoint."""
         return CheckpointEvent(
             time=self.created_at,
             name=self.name,
@@ -70,10 +70,10 @@ class Manifest(BaseModel):
 
 
 class CheckpointConfig(BaseModel):
-    """What is needed, beside the weights, to use a checkpoint.
+    """Configuration needed, beside the weights, to use a checkpoint.
 
-    The spec's ``precision`` is the one that was chosen. ``init_digest`` is the SHA-256 of the
-    weights' file that ``init_from`` named.
+    The spec's ``precision`` is resolved. ``init_digest`` is the SHA-256 of the weights' file that
+    ``init_from`` named.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,7 +89,7 @@ class CheckpointConfig(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything that a resumed process needs to go on as if nothing had happened."""
+    """State from which a resumed process continues exactly."""
 
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
@@ -97,7 +97,7 @@ class TrainingState:
 
 
 def checkpoint_name(step: int) -> str:
-    """``step-00000640``."""
+    """Return the folder name of a step's checkpoint: ``step-00000640``."""
     return f"step-{step:08d}"
 
 
@@ -112,20 +112,20 @@ def write_checkpoint(
     events: bytes,
     metrics: dict[str, float],
 ) -> Manifest:
-    """Write a checkpoint, which then replaces the run's older rolling one.
+    """Write a checkpoint, then remove the run's older rolling one.
 
     Args:
-        lease: that writes.
-        kind: kept, or latest: the rolling one.
-        step: how many steps were done.
-        epoch: how many epochs.
-        state: after them.
-        config: what is needed to use the weights.
-        events: the lines of the run's events up to here.
-        metrics: the epoch's figures, if an epoch ends here.
+        lease: folder of the lease that writes.
+        kind: ``kept``, or ``latest`` for the rolling checkpoint.
+        step: number of finished steps.
+        epoch: number of finished epochs.
+        state: weights, optimiser state and counters after them.
+        config: configuration needed to use the weights.
+        events: lines of the run's events up to this step.
+        metrics: the epoch's metrics, if the step ends an epoch.
 
     Raises:
-        OSError: the disk is full or refuses; nothing of the checkpoint is left, older ones stay.
+        OSError: the disk is full or fails; no partial checkpoint is left, older ones stay.
     """
     folder = (lease.checkpoints if kind == "kept" else lease.latest) / checkpoint_name(step)
     trainer = io.BytesIO()
@@ -153,7 +153,7 @@ def write_checkpoint(
 
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
-    """The content of ``model.safetensors``; equal weights on the CPU give equal bytes."""
+    """Serialise ``model.safetensors``; equal weights on the CPU give equal bytes."""
     return save({name: tensor.contiguous() for name, tensor in weights.items()})
 
 
@@ -162,7 +162,10 @@ def _facts(data: bytes) -> FileFacts:
 
 
 def _remove_older_latest(lease: LeaseDir, newest: Path) -> None:
-    """Not those of newer leases: this process may be one whose lease has ended."""
+    """Remove older rolling checkpoints, except those of newer leases.
+
+    This process's own lease may have ended.
+    """
     for older in RunDir(lease.path.parent).leases():
         if older.number <= lease.number and older.latest.is_dir():
             for folder in older.latest.iterdir():
@@ -171,28 +174,28 @@ def _remove_older_latest(lease: LeaseDir, newest: Path) -> None:
 
 
 def parse_manifest(folder: Path) -> Manifest:
-    """Read a checkpoint's manifest; its files are not looked at.
+    """Read a checkpoint's manifest without verifying the files.
 
     Raises:
-        CheckpointError: it has none, or a broken one.
+        CheckpointError: the manifest is missing or malformed.
     """
     try:
         return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
     except OSError as error:
         raise CheckpointError(f"{folder} is not a checkpoint: {error}") from error
     except ValidationError as error:
-        raise CheckpointError(f"{folder}: the manifest is broken: {error}") from error
+        raise CheckpointError(f"{folder}: {MANIFEST_FILE} is malformed: {error}") from error
 
 
 def read_manifest(folder: Path, only: Collection[str] | None = None) -> Manifest:
-    """Read and verify a checkpoint.
+    """Read a checkpoint's manifest and verify its files.
 
     Args:
-        folder: of the checkpoint.
-        only: the files to verify; default: all.
+        folder: folder of the checkpoint.
+        only: names of the files to verify; default: all.
 
     Raises:
-        CheckpointError: it has no manifest, or a file that is not what the manifest says.
+        CheckpointError: the manifest is missing or malformed, or a file does not match it.
     """
     manifest = parse_manifest(folder)
     for name, facts in manifest.files.items():
@@ -205,17 +208,17 @@ def read_manifest(folder: Path, only: Collection[str] | None = None) -> Manifest
             raise CheckpointError(f"{folder}: {name} cannot be read: {error}") from error
         if digest != facts.sha256:
             raise CheckpointError(
-                f"{folder}: {name} is not what the manifest says (sha256 differs)"
+                f"{folder}: {name} has the SHA-256 {digest}; expected {facts.sha256}"
             )
     return manifest
 
 
 def newest_valid(run: RunDir) -> tuple[Path | None, list[str]]:
-    """The checkpoint to resume from, and why newer ones were skipped.
+    """Find the checkpoint to resume from.
 
     Returns:
-        The folder of the valid checkpoint with the most steps (None if there is none), and a
-        sentence for each broken one that was passed over.
+        The folder of the valid checkpoint with the most steps (None if there is none), and an
+        error message for each newer one, which is not valid.
     """
     folders = [
         folder
@@ -239,10 +242,10 @@ def newest_valid(run: RunDir) -> tuple[Path | None, list[str]]:
 
 
 def read_config(folder: Path) -> CheckpointConfig:
-    """A checkpoint's spec, data set and basis.
+    """Read a checkpoint's configuration: its spec, data set and basis.
 
     Raises:
-        CheckpointError: the file is absent or broken.
+        CheckpointError: the file is missing or malformed.
     """
     try:
         return CheckpointConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
@@ -251,7 +254,11 @@ def read_config(folder: Path) -> CheckpointConfig:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors, on the CPU."""
+    """Read a checkpoint's tensors, on the CPU.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     try:
         return load_file(folder / MODEL_FILE)
     except OSError as error:
@@ -259,12 +266,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def model_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of encoder and decoder, by their names in the model."""
+    """Select the weights of encoder and decoder, by their names in the model."""
     return {k.removeprefix(_MODEL): v for k, v in weights.items() if k.startswith(_MODEL)}
 
 
 def read_state(folder: Path) -> TrainingState:
-    """Weights, optimiser state and counters, on the CPU."""
+    """Read weights, optimiser state and counters, on the CPU."""
     trainer: Mapping[str, Any] = torch.load(
         folder / TRAINER_FILE, map_location="cpu", weights_only=True
     )
@@ -272,6 +279,6 @@ def read_state(folder: Path) -> TrainingState:
 
 
 def read_carried_events(folder: Path) -> list[Event]:
-    """The run's events up to the checkpoint, then the checkpoint itself."""
+    """Read the run's events up to the checkpoint, followed by the checkpoint's own event."""
     lines, _ = split_lines((folder / EVENTS_FILE).read_bytes())
     return [*(parse_event(line) for line in lines), parse_manifest(folder).event()]

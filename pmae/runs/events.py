@@ -1,11 +1,11 @@
-"""What a trainer tells: ``events.jsonl``, append-only, one JSON object a line.
+"""Events of a trainer: ``events.jsonl``, append-only, one JSON object per line.
 
-A line is an event when it ends in a newline; a torn last line (a process killed while it wrote) is
-left for later. Metrics are identified by (name, step), checkpoints by their name and evaluations by
-their key, so that reading a prefix of the file twice changes nothing.
+A line is complete when it ends in a newline; a torn last line (of a process killed while writing)
+is not read. Metrics are identified by (name, step), checkpoints by their name and evaluations by
+their key, so that reading a part of the file twice changes nothing.
 
-A resumed lease starts its file with the events that its checkpoint carries: the file of the newest
-lease always tells the whole history of the run up to that lease's last step.
+A resumed lease starts its file with the events in its checkpoint: the newest lease's file always
+has the whole history of the run up to that lease's last step.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class BasisEvent(_Event):
     """The basis of the run is known."""
 
     type: Literal["basis"] = "basis"
-    digest: str = Field(description="Of its content; its folder in the basis store.")
+    digest: str = Field(description="Digest of its content, which names its folder in the store.")
 
 
 class ProgressEvent(_Event):
-    """How far the stage is. For display only: a checkpoint does not carry it."""
+    """Progress within the stage. For display only: not stored in checkpoints."""
 
     type: Literal["progress"] = "progress"
     stage: Literal["data", "basis", "pretrain", "probe"]
@@ -72,11 +72,11 @@ class ProgressEvent(_Event):
 
 
 class MetricsEvent(_Event):
-    """Figures at an optimiser step (the number of steps finished, from 1)."""
+    """Metrics at an optimiser step (the number of finished steps, from 1)."""
 
     type: Literal["metrics"] = "metrics"
     step: int
-    epoch: float = Field(description="Epochs finished; a fraction within an epoch.")
+    epoch: float = Field(description="Finished epochs, with a fraction within an epoch.")
     values: dict[str, float]
 
 
@@ -86,26 +86,26 @@ class CheckpointEvent(_Event):
     type: Literal["checkpoint"] = "checkpoint"
     name: str = Field(description="For example step-00000640.")
     kind: Literal["kept", "latest"] = Field(
-        description="kept: stays. latest: replaces the run's earlier latest."
+        description="kept, or latest: it replaces the run's earlier latest."
     )
     lease: int
     step: int
     epoch: float
     files: dict[str, FileFacts] = Field(description="By file name, manifest.json not included.")
     metrics: dict[str, float] = Field(
-        default_factory=dict, description="The epoch's figures, if it was made at an epoch's end."
+        default_factory=dict, description="Metrics of the epoch, if the checkpoint ends one."
     )
 
 
 class CheckpointRemovedEvent(_Event):
-    """A kept checkpoint was removed, because the spec keeps only some."""
+    """A kept checkpoint was removed by the spec's retention."""
 
     type: Literal["checkpoint_removed"] = "checkpoint_removed"
     name: str
 
 
 class FileFacts(BaseModel):
-    """What a manifest says of a file."""
+    """Digest and size of a file, as in a manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,7 +114,7 @@ class FileFacts(BaseModel):
 
 
 class EvaluationEvent(_Event):
-    """One evaluation's outcome. ``key`` identifies it within the run."""
+    """Result of one evaluation. ``key`` identifies it within the run."""
 
     type: Literal["evaluation"] = "evaluation"
     key: str = Field(description="For example linear/encoder, linear/raw_pixels, knn/encoder@100.")
@@ -124,23 +124,23 @@ class EvaluationEvent(_Event):
     epoch: float
     split: Literal["test"] = "test"
     top1: float = Field(
-        description="Share of images whose class was predicted, 0 to 1; where it was measured with "
-        "several seeds, the mean."
+        description="Fraction of correctly classified images, 0 to 1; with several seeds, the mean."
     )
     details: dict[str, Any] = Field(
-        default_factory=dict, description="The rest of pmae.evaluate.results.EvaluationResult."
+        default_factory=dict,
+        description="Other fields of pmae.evaluate.results.EvaluationResult.",
     )
 
 
 class WarningEvent(_Event):
-    """Something a researcher should know; the run goes on."""
+    """A warning to the researcher; the run continues."""
 
     type: Literal["warning"] = "warning"
     message: str
 
 
 class ErrorEvent(_Event):
-    """The run failed. ``message`` is for a researcher, the traceback stands in the log."""
+    """The run failed. ``message`` is for the researcher; the traceback is in the log."""
 
     type: Literal["error"] = "error"
     code: str = Field(description="Stable, for programs: non_finite_loss, out_of_memory, ...")
@@ -148,7 +148,7 @@ class ErrorEvent(_Event):
 
 
 class EndEvent(_Event):
-    """Everything the spec asked for is done."""
+    """The run has succeeded: all stages of the spec are done."""
 
     type: Literal["end"] = "end"
     step: int
@@ -173,10 +173,10 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def parse_event(line: bytes | str) -> Event:
-    """Read one line.
+    """Parse one line.
 
     Raises:
-        EventError: it is not an event.
+        EventError: the line is not an event.
     """
     try:
         return _ADAPTER.validate_json(line)
@@ -186,30 +186,30 @@ def parse_event(line: bytes | str) -> Event:
 
 
 def split_lines(data: bytes) -> tuple[list[bytes], int]:
-    """Cut ``data`` into whole lines.
+    """Split ``data`` into complete lines.
 
     Returns:
-        The lines without their newline, empty ones left out, and how many bytes of ``data`` they
-        took: a torn last line is not taken.
+        The non-empty lines without their newline, and the number of bytes of ``data`` that they
+        take: a torn last line is not included.
     """
     end = data.rfind(b"\n") + 1
     return [line for line in data[:end].splitlines() if line], end
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file whose process has ended; a torn last line is left out.
+    """Read the events of a file whose process has ended, without a torn last line.
 
     Raises:
-        EventError: a whole line that is not an event.
+        EventError: a complete line is not an event.
     """
     lines, _ = split_lines(path.read_bytes())
     return (parse_event(line) for line in lines)
 
 
 def intact_events(data: bytes) -> Iterator[Event]:
-    """The events of a file, or of a part of it, whose process may have been killed.
+    """Parse the events of a file, or of a part of it, whose process may have been killed.
 
-    Lines that a kill has broken are left out: the run's next lease tells them again.
+    Lines broken by a kill are left out: the run's next lease repeats those events.
     """
     for line in split_lines(data)[0]:
         with suppress(EventError):
@@ -217,26 +217,26 @@ def intact_events(data: bytes) -> Iterator[Event]:
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:
-    """Only the finite figures: JSON has no NaN."""
+    """Keep only the finite values, since JSON has no NaN."""
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _passing(event: Event) -> bool:
-    """Whether an event says nothing once its lease is over: progress, a rolling checkpoint."""
+    """Return True for events that matter only in their lease: progress, rolling checkpoints."""
     return isinstance(event, ProgressEvent) or (
         isinstance(event, CheckpointEvent) and event.kind == "latest"
     )
 
 
 class EventWriter:
-    """Appends events to a file that this process alone writes.
+    """Writer of an event file that only this process appends to; thread-safe.
 
     Each event is one ``write`` call on an unbuffered descriptor, so that a killed process tears at
-    most its last line. :meth:`sync` flushes to the disk. Several threads may write.
+    most its last line. :meth:`sync` flushes to the disk.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create ``path``, which must not exist: a lease writes its own file."""
+        """Create ``path``, which must not exist: every lease writes its own file."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o644)
         self._torn = False
@@ -247,7 +247,7 @@ class EventWriter:
         """Append one event.
 
         Raises:
-            OSError: the disk is full or refuses; the next event begins on a line of its own.
+            OSError: the disk is full or fails; the next event begins on a new line.
         """
         line = event.model_dump_json().encode() + b"\n"
         with self._lock:
@@ -265,7 +265,7 @@ class EventWriter:
             self.write(event)
 
     def carried(self) -> bytes:
-        """The lines that a checkpoint made now carries: what stays true after a resume."""
+        """Return the lines to store in a checkpoint: all events but the passing ones."""
         with self._lock:
             return bytes(self._carried)
 
@@ -279,5 +279,5 @@ class EventWriter:
 
 
 def dump_json(value: object) -> str:
-    """JSON with sorted keys and no NaN: equal values give equal text, for digests."""
+    """Serialise to canonical JSON (sorted keys, no NaN): equal values give equal digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

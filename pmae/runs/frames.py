@@ -1,14 +1,14 @@
-"""The filmstrip of a run: the same images under the same masks, seen again as training goes on.
+"""Filmstrip of a run: reconstructions of the same masked images over the course of training.
 
 ::
 
     lease-0001/filmstrip/
       reference.npz        original, visible, target: (n, height, width, 3) uint8; labels: (n,) text
-      step-00000000.npz    prediction and full of each image, and the epoch; before the first step
+      step-00000000.npz    before training: prediction and full of each image, and the epoch
       step-00000640.npz    ...
 
-Each lease writes what it trained; of a step that several wrote, the newest lease's frame counts
-(they are equal, for a resume is exact). Imports no torch.
+Each lease writes the frames of its steps; if several wrote a step, the newest lease's frame is read
+(they are equal, since a resume is exact). Imports no torch.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _Arrays = Mapping[str, np.ndarray | np.generic]
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of one run: the step after which it was taken, and its file."""
+    """Frame of a run: the number of finished steps, and its file."""
 
     step: int
     path: Path
 
 
 def frame_epochs(epochs: int) -> frozenset[int]:
-    """After which epochs a frame is taken: 0, the last, and between them ever more seldom.
+    """Return the epochs with a frame: 0, the last, and log-spaced epochs between them.
 
-    At most :data:`MOST_FRAMES` beside 0; every epoch where there are no more than these.
+    At most :data:`MOST_FRAMES` beside 0; every epoch if there are no more than that.
     """
     if epochs <= MOST_FRAMES:
         return frozenset(range(epochs + 1))
@@ -55,12 +55,12 @@ def frame_epochs(epochs: int) -> frozenset[int]:
 
 
 def write_reference(lease: LeaseDir, panels: _Arrays, labels: list[str]) -> None:
-    """Write what does not change: the images, their visible part, what is asked for.
+    """Write the panels that do not change: images, visible parts and targets.
 
     Args:
-        lease: which writes.
+        lease: folder of the lease that writes.
         panels: :data:`REFERENCE_PANELS`, each ``(n, height, width, 3)`` uint8.
-        labels: ``n`` classes in words.
+        labels: names of the ``n`` images' classes.
     """
     lease.filmstrip.mkdir(exist_ok=True)
     chosen = {name: panels[name] for name in REFERENCE_PANELS}
@@ -74,7 +74,7 @@ def write_frame(lease: LeaseDir, step: int, epoch: int, panels: _Arrays) -> None
 
 
 def frames(run: RunDir) -> list[Frame]:
-    """The frames of a run, by rising step."""
+    """List the frames of a run, by ascending step."""
     found: dict[int, Frame] = {}
     for lease in run.leases():
         if lease.filmstrip.is_dir():
@@ -86,7 +86,7 @@ def frames(run: RunDir) -> list[Frame]:
 
 
 def read_reference(run: RunDir) -> dict[str, np.ndarray] | None:
-    """What :func:`write_reference` wrote; None: nothing was filmed.
+    """Read the panels and labels of :func:`write_reference`; None without a filmstrip.
 
     Raises:
         FilmstripError: the file is damaged.
@@ -98,7 +98,7 @@ def read_reference(run: RunDir) -> dict[str, np.ndarray] | None:
 
 
 def read_frame(frame: Frame) -> dict[str, np.ndarray]:
-    """The panels of a frame, and its ``epoch`` as a scalar.
+    """Read the panels of a frame, and its ``epoch`` as a scalar.
 
     Raises:
         FilmstripError: the file is damaged.
@@ -117,4 +117,4 @@ def _read(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
             return {name: content[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise FilmstripError(f"{path} is no part of a filmstrip: {error}") from error
+        raise FilmstripError(f"{path} is not a filmstrip's file, or damaged: {error}") from error

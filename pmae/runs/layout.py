@@ -1,19 +1,19 @@
-"""Where a run's files lie. Every path in the project that names a part of a run is built here.
+"""Layout of a run's folder. All paths inside a run are built here.
 
 ::
 
     RUN_DIR/
       spec.json                        the resolved spec
-      lease-0001/                      one folder for each time a process took the run
-        events.jsonl                   what happened, append-only (pmae.runs.events)
+      lease-0001/                      one folder per lease: a process that trained the run
+        events.jsonl                   events, append-only (pmae.runs.events)
         train.log                      the trainer's standard output and error
         checkpoints/step-00000640/     kept checkpoints (pmae.runs.checkpoints)
-        latest/step-00000712/          the newest state: goes when a newer checkpoint is there
-      filmstrip/step-00000640.npz    what it made of some images by then (pmae.runs.frames)
+        latest/step-00000712/          rolling checkpoint, replaced by newer checkpoints
+        filmstrip/step-00000640.npz    reconstructions after that step (pmae.runs.frames)
       lease-0002/ ...
 
-A lease's folder is written by that lease's trainer only, so a zombie of an older lease harms
-nothing and a torn last line is never appended to.
+Only a lease's own trainer writes its folder, so that a zombie of an older lease does no harm and
+nothing is appended to a torn last line.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODEL_FILE = "model.safetensors"
-"""Of a checkpoint: the weights."""
+"""File of a checkpoint with the weights."""
 CONFIG_FILE = "config.json"
-"""Of a checkpoint: the spec, and the digests of its data and its basis."""
+"""File of a checkpoint with the spec, and the digests of its data and its basis."""
 MANIFEST_FILE = "manifest.json"
-"""A checkpoint exists when it does; it names the files and their SHA-256."""
+"""File of a checkpoint with the names and SHA-256 of the others; without it there is none."""
 BASES_FOLDER = "bases"
-"""Of fitted bases, one folder each: of the service, or in a folder of a downloaded checkpoint."""
+"""Folder of fitted bases, at the service or in a downloaded checkpoint's folder."""
 PINNED_FILE = "pinned"
-"""An empty file in a checkpoint's folder: it is not removed to make room."""
+"""Empty file in the folder of a pinned checkpoint, which retention does not remove."""
 _LEASE = re.compile(r"lease-(\d{4,})")
 _STORED_CHECKPOINT = re.compile(r"([0-9a-f]{8,32})/(step-\d{8,12})")
 _CHECKPOINT_ID = re.compile(r"([0-9a-f]{8,32})-(\d{8,12})")
@@ -52,7 +52,7 @@ class LeaseDir:
 
     @property
     def log(self) -> Path:
-        """What the trainer printed."""
+        """File with the trainer's output."""
         return self.path / "train.log"
 
     @property
@@ -83,19 +83,19 @@ class RunDir:
         return self.path / "spec.json"
 
     def lease(self, number: int) -> LeaseDir:
-        """The folder of lease ``number`` (1 or more); it need not exist."""
+        """Return the folder of lease ``number`` (from 1), which need not exist."""
         if number < 1:
             raise ValueError(f"lease numbers start at 1, got {number}")
         return LeaseDir(self.path / f"lease-{number:04d}", number)
 
     def leases(self) -> list[LeaseDir]:
-        """The leases whose folders exist, oldest first."""
+        """List the leases whose folders exist, oldest first."""
         return sorted(self._found(), key=lambda lease: lease.number)
 
     def checkpoint(self, name: str) -> Path | None:
-        """The folder of the checkpoint ``name``, of the newest lease that has it; None: none has.
+        """Find the checkpoint ``name`` in the newest lease that has it; None if none has.
 
-        It need not be a valid one.
+        The checkpoint is not verified.
         """
         for lease in reversed(self.leases()):
             for parent in (lease.checkpoints, lease.latest):
@@ -113,15 +113,15 @@ class RunDir:
 
 
 def lease_number(name: str) -> int | None:
-    """The number of the lease whose folder has this name; None: it is no lease's."""
+    """Parse a lease's number from its folder's name; None for other names."""
     match = _LEASE.fullmatch(name)
     return int(match.group(1)) if match else None
 
 
 def stored_checkpoint_name(reference: str) -> str | None:
-    """``<run id>/<checkpoint name>`` of that, or of a checkpoint's id; None: it is neither.
+    """Convert a checkpoint's id to ``<run id>/<checkpoint name>``, or keep that form; else None.
 
-    Such a name cannot leave the folder of the runs.
+    Such a name cannot point outside the folder of the runs.
     """
     match = _CHECKPOINT_ID.fullmatch(reference)
     if match:
@@ -130,14 +130,14 @@ def stored_checkpoint_name(reference: str) -> str | None:
 
 
 def checkpoint_id(run_id: str, step: int) -> str:
-    """The id of a checkpoint, which no other run's has."""
+    """Return the id of a checkpoint, unique over all runs."""
     return f"{run_id}-{step:08d}"
 
 
 def stored_checkpoint(runs_dir: Path, reference: str) -> Path | None:
-    """The folder of ``<run id>/<checkpoint name>``, or of a checkpoint's id.
+    """Find the folder of ``<run id>/<checkpoint name>``, or of a checkpoint's id.
 
-    None: it is neither, or the checkpoint is not there.
+    None if ``reference`` is neither, or the checkpoint does not exist.
     """
     stored = stored_checkpoint_name(reference)
     if stored is None:

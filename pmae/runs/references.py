@@ -1,4 +1,4 @@
-"""How people name a checkpoint: by its run, by its place in the store, or by its path."""
+"""Resolve references to a checkpoint: by its run, by its place in the store, or by its path."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pmae.runs.layout import MANIFEST_FILE, RunDir, stored_checkpoint
 
 
 def is_address(reference: str | Path) -> bool:
-    """Whether this names something at a service, and no file."""
+    """Return True if the reference is a URL, not a local path."""
     return isinstance(reference, str) and reference.startswith(("http://", "https://"))
 
 
 def find_checkpoint(reference: str | Path, runs_dir: Path) -> Path:
-    """The folder of a checkpoint.
+    """Find the folder of a checkpoint.
 
     Args:
-        reference: ``<run id>/<checkpoint name>``, a checkpoint's id or ``<run id>`` of a run below
-            ``runs_dir``; or the path of a checkpoint, or of a run, which means its newest valid
+        reference: ``<run id>/<checkpoint name>``, a checkpoint's id or a run's id below
+            ``runs_dir``; or the path of a checkpoint or run. A run stands for its newest valid
             checkpoint.
-        runs_dir: where runs lie.
+        runs_dir: folder of the runs.
 
     Raises:
-        CheckpointError: there is none; says where it was looked for.
+        CheckpointError: there is no such checkpoint; the message has the searched places.
     """
     stored = stored_checkpoint(runs_dir, str(reference))
     if stored:
@@ -40,6 +40,6 @@ def find_checkpoint(reference: str | Path, runs_dir: Path) -> Path:
             why = f": {'; '.join(skipped)}" if skipped else " yet"
             raise CheckpointError(f"the run {run.path} has no valid checkpoint{why}")
     raise CheckpointError(
-        f"there is no checkpoint {reference}: neither {path.absolute()} is a checkpoint or a run, "
-        f"nor does {runs_dir} hold it; valid are <run id>/<checkpoint name> and paths"
+        f"there is no checkpoint {reference}: {path.absolute()} is neither a checkpoint nor a run, "
+        f"and {runs_dir} does not hold it; expected <run id>/<checkpoint name> or a path"
     )

@@ -1,4 +1,4 @@
-"""Removing a checkpoint in one step for every reader. Imports no torch."""
+"""Atomic removal of checkpoints, and the marks that prevent it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ _NEEDED_BY = "needed-by-"
 
 
 def remove_unless_marked(folder: Path) -> bool:
-    """Remove a checkpoint, in one step for every reader.
+    """Remove a checkpoint atomically, unless it is marked.
 
     Returns:
-        Whether it is gone.
+        True if it is gone.
     """
     if not hide_unless_marked(folder):
         return False
-    with suppress(FileNotFoundError):  # somebody was faster
+    with suppress(FileNotFoundError):  # another process removed it first
         shutil.rmtree(hidden_name(folder))
     return True
 
 
 def hidden_name(folder: Path) -> Path:
-    """Where a checkpoint lies while its files are removed; of no use to a reader."""
+    """Return the path of a checkpoint while its files are removed, which readers ignore."""
     return folder.with_name(f".removed-{folder.name}")
 
 
 def hide_unless_marked(folder: Path) -> bool:
-    """Take a checkpoint away from readers; its files are still to be removed.
+    """Hide a checkpoint from readers; its files are still to be removed.
 
-    It is renamed before its marks are looked at, so that one that is marked meanwhile stays.
+    Marks are checked again after the rename, so that a checkpoint marked meanwhile stays.
 
     Returns:
-        Whether it is hidden, or gone already.
+        True if it is hidden, or was gone already.
     """
     hidden = hidden_name(folder)
     try:
@@ -51,22 +51,22 @@ def hide_unless_marked(folder: Path) -> bool:
 
 
 def is_marked(folder: Path) -> bool:
-    """Whether a checkpoint is pinned, or a run that has not ended needs it."""
+    """Return True if a checkpoint is pinned, or an unfinished run needs it."""
     return (folder / PINNED_FILE).exists() or bool(need_marks_in(folder))
 
 
 def need_mark(folder: Path, run_id: str) -> Path:
-    """The empty file that says that a run needs this checkpoint."""
+    """Return the path of the mark, an empty file, of a run that needs this checkpoint."""
     return folder / (_NEEDED_BY + run_id)
 
 
 def needed_by(name: str) -> str | None:
-    """The id of the run whose mark a file of this name is; None: it is no such mark."""
+    """Parse the run's id from the name of its mark; None for other files."""
     return name.removeprefix(_NEEDED_BY) if name.startswith(_NEEDED_BY) else None
 
 
 def need_marks(run: RunDir) -> list[tuple[Path, str]]:
-    """Those in the kept checkpoints of a run, each with the id of the run that needs one."""
+    """List the marks in a run's kept checkpoints, each with the id of the run that needs it."""
     return [
         found
         for lease in run.leases()
@@ -76,5 +76,5 @@ def need_marks(run: RunDir) -> list[tuple[Path, str]]:
 
 
 def need_marks_in(folder: Path) -> list[tuple[Path, str]]:
-    """Those in one checkpoint's folder."""
+    """List the marks in one checkpoint's folder, each with the id of the run that needs it."""
     return [(mark, mark.name.removeprefix(_NEEDED_BY)) for mark in folder.glob(f"{_NEEDED_BY}*")]

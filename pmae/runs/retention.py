@@ -1,4 +1,4 @@
-"""Which kept checkpoints stay: the last ones, the best one, milestones, and marked ones."""
+"""Retention of kept checkpoints: the last ones, the best, milestones, and marked ones stay."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pmae.spec import CheckpointSpec
 def superfluous(
     kept: Sequence[Manifest], spec: CheckpointSpec, milestone_steps: frozenset[int]
 ) -> list[Manifest]:
-    """The checkpoints that ``spec`` does not keep, oldest first; marks are not looked at.
+    """Return the checkpoints that ``spec`` does not retain, oldest first, ignoring marks.
 
     Args:
         kept: the run's kept checkpoints, in any order.
-        spec: with ``keep_last=None`` every one stays.
-        milestone_steps: steps whose checkpoints stay.
+        spec: retention settings; ``keep_last=None`` retains all.
+        milestone_steps: steps whose checkpoints are retained.
     """
     if spec.keep_last is None:
         return []
@@ -30,17 +30,17 @@ def superfluous(
     measured = [m for m in by_step if spec.keep_best is not None and spec.keep_best in m.metrics]
     if spec.keep_best is not None and measured:
         metric = METRICS[spec.keep_best]
-        # Of equal ones the later one.
+        # On a tie, the later one.
         best = max(measured, key=lambda m: (metric.goodness(m.metrics[metric.name]), m.step))
         staying.add(best.step)
     return [manifest for manifest in by_step if manifest.step not in staying]
 
 
 def retain(lease: LeaseDir, spec: CheckpointSpec, milestone_steps: frozenset[int]) -> list[str]:
-    """Remove the superfluous checkpoints of the run that this lease and older ones wrote.
+    """Remove the superfluous checkpoints that this lease and older ones of the run wrote.
 
     Returns:
-        The names of the checkpoints that are gone.
+        The names of the removed checkpoints, sorted.
     """
     if spec.keep_last is None:
         return []
@@ -53,7 +53,7 @@ def retain(lease: LeaseDir, spec: CheckpointSpec, milestone_steps: frozenset[int
                 try:
                     found.append((folder, parse_manifest(folder)))
                 except CheckpointError:
-                    continue  # a broken one is skipped, and said so, when a run resumes
+                    continue  # a broken one is skipped, with a warning, when the run resumes
     going = {m.step for m in superfluous([m for _, m in found], spec, milestone_steps)}
     removed = [(m.name, remove_unless_marked(folder)) for folder, m in found if m.step in going]
     staying = {name for name, is_gone in removed if not is_gone}
