@@ -1,1 +1,1 @@
-"""What every process needs of its machine: logs, files, memory, addresses, signals."""
+"""Helpers for every process: logs, files, memory, addresses, signals, secrets."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never finds half of one."""
+"""Atomic, durable writes of files and folders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` in one step: temporary name, flush to disk, rename."""
+    """Write ``data`` to ``path`` atomically: temporary file, flush to disk, rename."""
     temporary = _write_temporary(path, data)
     temporary.replace(path)
     sync_folder(path.parent)
 
 
 def write_new_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write ``path`` in one step unless it is there: of several writers the first one wins."""
+    """Write ``path`` atomically unless it exists: the first of several writers wins."""
     temporary = _write_temporary(path, data, mode)
     try:
         os.link(temporary, path)
@@ -29,7 +29,7 @@ def write_new_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def publish_folder(folder: Path, content: Mapping[str, bytes]) -> None:
-    """Make ``folder`` with these files in one step; a folder that is there is left as it is."""
+    """Create ``folder`` with these files atomically; an existing folder is left as it is."""
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C and its relatives, as something to look at instead of an exception out of nowhere."""
+"""Signals that ask a process to stop, counted instead of raised as exceptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Counts SIGINT, SIGTERM and SIGHUP while it is entered. For the main thread."""
+    """Context manager, for the main thread, that counts SIGINT, SIGTERM and SIGHUP."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -20,11 +20,11 @@ class Interrupts:
 
     @property
     def requested(self) -> bool:
-        """Whether somebody asked this process to stop."""
+        """True after the first signal."""
         return self.count > 0
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but not on after a signal arrives."""
+        """Sleep until ``seconds`` have passed or a signal arrives."""
         if select.select([self._read], [], [], seconds)[0]:
             os.read(self._read, 64)
 

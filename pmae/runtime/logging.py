@@ -1,12 +1,12 @@
-"""What a service's process logs: text for people, or one JSON object a line for programs.
+"""Logs of the services: text for people, or one JSON object per line for programs.
 
-Which run, lease, epoch or request a line is about is not written into each message: it is set once,
-with :func:`log_context` or :func:`annotate`, and stands in every line that is logged meanwhile in
-the same thread or task (and in threads that :func:`asyncio.to_thread` starts).
+The run, lease, epoch or request of a line is not part of its message: it is set once, with
+:func:`log_context` or :func:`annotate`, and added to every line of the same thread or task (and of
+threads that :func:`asyncio.to_thread` starts).
 
-`structlog` does not serve: what is logged comes through the standard library (Celery, uvicorn and
-SQLAlchemy too), so it would only write the lines, at 17 microseconds each where this takes 11; and
-what is bound within one of its blocks stays bound when the block has ended.
+`structlog` is not used: all records come through the standard library (also those of Celery,
+uvicorn and SQLAlchemy), so that it would only format them, in 17 microseconds per line where this
+takes 11; and fields bound inside one of its blocks stay bound after the block.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NOTHING)
 _PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
 _CHATTY = ("alembic", "httpcore", "httpx")
-"""They tell of every request and statement; their warnings are kept."""
+"""Loggers of every request and statement, of which only warnings are kept."""
 
 
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
-    """Put ``fields`` into every line that is logged in the block."""
+    """Add ``fields`` to every line logged in the block."""
     token = _context.set({**_context.get(), **fields})
     try:
         yield
@@ -42,18 +42,18 @@ def log_context(**fields: Any) -> Iterator[None]:
 
 
 def annotate(**fields: Any) -> None:
-    """Put ``fields`` into every line from now on, to the end of the block or task around it."""
+    """Add ``fields`` to every line from now on, until the surrounding block or task ends."""
     _context.set({**_context.get(), **fields})
 
 
 def configure_logging(log_format: LogFormat, *, level: int = logging.INFO) -> None:
-    """Send what this process logs to standard error, warnings of Python included.
+    """Send this process's logs and Python warnings to standard error, in one format.
 
-    Loggers that libraries have set up before lose their handlers: there is one place and one form.
+    Handlers that libraries have set up on the root logger are removed.
 
     Args:
         log_format: ``text`` or ``json``.
-        level: of the least important lines that are kept.
+        level: minimum level of the logged lines.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
@@ -66,13 +66,13 @@ def configure_logging(log_format: LogFormat, *, level: int = logging.INFO) -> No
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, and what is known of run and request.
+    """JSON object per line: time, level, logger, message, and the context's fields.
 
-    ``extra={"fields": {...}}`` of a call adds fields of that line.
+    ``extra={"fields": {...}}`` of a call adds fields to that line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Format a record as one line, without a newline."""
         content = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -86,24 +86,24 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger and message, then the fields in brackets."""
+    """Text line: time, level, logger and message, then the fields in brackets."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
-        """The message's line."""
+        """Format the line of the message."""
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         line = super().formatMessage(record)
         return f"{line} [{fields}]" if fields else line
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and a traceback if there is one."""
+        """Format a record, with its traceback if it has one."""
         return without_passwords(super().format(record))
 
 
 def without_passwords(text: str) -> str:
-    """``text`` with the passwords in its URLs hidden."""
+    """Mask the passwords of URLs in ``text``."""
     return _PASSWORD.sub(r"\1:***@", text)
 
 

@@ -1,4 +1,4 @@
-"""Which addresses only this machine itself can reach."""
+"""Loopback addresses, which only this machine can reach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` (a name or an IP address, IPv6 with or without brackets) is this machine."""
+    """Return True if ``host`` (name or IP address, IPv6 with or without brackets) is loopback."""
     if host.lower() == "localhost":
         return True
     try:

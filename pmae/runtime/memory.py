@@ -1,4 +1,4 @@
-"""How much memory this process may take. Imports no torch."""
+"""Memory available to this process. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
-    """Memory that is free or can be freed, of the machine or of the container's share of it.
+    """Return the available memory in bytes, of the machine or within the container's limit.
 
     Args:
-        meminfo: Linux's table; without it, all of the machine's memory counts as available.
+        meminfo: Linux's table; if missing, all of the machine's memory counts as available.
         cgroup: folder of the process's control group (version 2), as a container sees it.
     """
     limits = (_machine(meminfo), _container(cgroup))

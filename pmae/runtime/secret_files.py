@@ -1,6 +1,6 @@
 """Secrets from files: ``PMAE_X_FILE`` names a file whose content is the value of ``PMAE_X``.
 
-Secrets of Docker and Kubernetes come that way; an environment is shown by ``docker inspect``.
+Docker and Kubernetes provide secrets as files; ``docker inspect`` would show environment variables.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRIVATE = frozenset(
     | {f"PMAE_DATABASE_{part}" for part in ("HOST", "PORT", "NAME", "USER")}
     | {"POSTGRES_PASSWORD", "PGPASSWORD", "PGPASSFILE", "CELERY_BROKER_URL"}
 )
-"""Variables that a process needs in order to reach database, broker or API, and no other does."""
+"""Variables for processes that reach database, broker or API; hidden from all others."""
 
 
 def read_secret(variable: str, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -32,20 +32,20 @@ def read_secret(variable: str, environment: Mapping[str, str] = os.environ) -> s
 
     Args:
         variable: one of :data:`SECRETS`.
-        environment: default: this process's.
+        environment: environment variables; default: this process's.
 
     Returns:
-        The value, without the newline that ends a file; None: neither is given, or both are empty.
+        The value, without a file's final newline; None if neither is set, or both are empty.
 
     Raises:
-        SettingsError: both are given, or the file cannot be read, is no text or is empty.
+        SettingsError: both are set, or the file cannot be read, is not UTF-8 or is empty.
     """
     value, named = environment.get(variable), environment.get(f"{variable}_FILE")
     if not named:
         return value or None
     if value:
         raise SettingsError(
-            f"{variable} and {variable}_FILE are both given; valid is one of them, the other empty"
+            f"{variable} and {variable}_FILE are both set; expected one of them, the other empty"
         )
     try:
         content = Path(named).read_text(encoding="utf-8")
@@ -59,17 +59,17 @@ def read_secret(variable: str, environment: Mapping[str, str] = os.environ) -> s
             return content
         why = "is empty"
     raise SettingsError(
-        f"{variable}_FILE: {named}: {why}; it names a file that holds the value of {variable}"
+        f"{variable}_FILE: {named}: {why}; expected a file that holds the value of {variable}"
     )
 
 
 def without_secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Copy an environment for a process that reaches neither database nor broker nor API."""
+    """Copy an environment without the variables that reach database, broker or API."""
     return {name: value for name, value in environment.items() if name.upper() not in PRIVATE}
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Source of settings: the secrets among the fields that are given as files."""
+    """Settings source for secrets that are given as files."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
@@ -83,6 +83,6 @@ class SecretFiles(PydanticBaseSettingsSource):
         return (read_secret(variable) if variable else None), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Read all of them; a variable of the plain name is left to the environment's source."""
+        """Read all secrets that are set, as ``PMAE_X`` or as ``PMAE_X_FILE``."""
         found = {name: read_secret(variable) for name, variable in self._variables.items()}
         return {name: value for name, value in found.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Copies between host and device that nobody waits for."""
+"""Asynchronous copies between host and device."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor to ``device``; a GPU goes on computing meanwhile."""
+    """Copy a tensor to ``device``; a GPU keeps computing meanwhile."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def host_copy(tree: T) -> T:
-    """Copy every tensor of nested containers to the host, without its gradient.
+    """Copy every tensor of nested containers to the host, detached.
 
-    A GPU's are copied side by side to pinned memory, and waited for together. Those of a CPU are
-    copied too: what trains on does not change the copy.
+    Tensors on a GPU are copied asynchronously to pinned memory, and then waited for together.
+    Tensors on the CPU are cloned, so that further training does not change the copy.
     """
     waited_for = set()
 
@@ -46,11 +46,11 @@ def host_copy(tree: T) -> T:
 
 
 class LateLoss:
-    """The losses of steps, each read when the step after it is under way.
+    """Losses of steps, each read while the GPU computes the next step.
 
-    A GPU computes behind the process that feeds it. Reading a loss at once would let it run dry at
-    every step, so a step's loss starts on its way to the host when it is known, and is looked at a
-    step later, or when somebody asks.
+    Reading a loss at once would make the process wait for the GPU, and then the GPU for the next
+    step. So the copy of a step's loss to the host starts when the step is queued, and is read one
+    step later, or on request.
     """
 
     def __init__(self) -> None:
@@ -59,14 +59,14 @@ class LateLoss:
         """The loss of the last step that was read."""
 
     def put(self, step: int, loss: Tensor) -> None:
-        """Take a step's loss, and read that of the step before.
+        """Queue a step's loss, and read that of the previous step.
 
         Args:
-            step: steps finished with this one.
-            loss: a scalar on any device.
+            step: number of finished steps, this one included.
+            loss: scalar tensor on any device.
 
         Raises:
-            NonFiniteLossError: the loss of the step before is NaN or infinite.
+            NonFiniteLossError: the loss of the previous step is NaN or infinite.
         """
         self.read()
         event = None
@@ -78,10 +78,10 @@ class LateLoss:
         self._pending = step, loss, event
 
     def read(self) -> float:
-        """The newest loss, waited for.
+        """Wait for the newest loss and return it; NaN before the first one.
 
         Raises:
-            NonFiniteLossError: it is NaN or infinite.
+            NonFiniteLossError: the loss is NaN or infinite.
         """
         if self._pending is not None:
             step, loss, event = self._pending
