@@ -70,14 +70,14 @@ class AuditMiddleware:
             return
         status = 500  # of the response to an error that passes through here
 
-        async def send_and_note(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive, record_status)
         finally:
             attempt = self._attempt(scope, status)
             if attempt is not None and _in_time(services.access, scope):

@@ -16,7 +16,7 @@ from api.settings import ApiSettings
 from pmae.schema import RunKind
 
 MAX_MESSAGES = 32
-"""Maximum number of messages in a queue; a worker that is awake needs no further message."""
+"""Maximum number of messages in a queue; a worker that is awake needs no more."""
 PAUSE_SECONDS = 0.1
 """Time between two rounds, so that a burst of submissions is sent as one."""
 BROKER_ERRORS = (KombuError, OSError)
