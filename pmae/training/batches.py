@@ -1,8 +1,8 @@
-"""What the steps compute on: images, crops, flips and masks, ready before they are asked for.
+"""Prefetched input of the steps: images, crops, flips and masks.
 
-Images are picked by their numbers, where the split lies: on a GPU if it fits there. Crops, flips
-and masks are functions of (seed, step), drawn by threads on the CPU while earlier steps compute, so
-that they are the same on every device and in whichever order the threads finish.
+Images are gathered by their indices on the device that holds the split: a GPU if it fits there.
+Crops, flips and masks are functions of (seed, step), sampled by threads on the CPU while earlier
+steps compute: they do not depend on the device, or on the order in which the threads finish.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pmae.spec import ExperimentSpec
 from pmae.training.plan import StepPlan
 
 RESIDENT_SHARE = 0.25
-"""Of a GPU's free memory, when training begins, that the train split may take."""
+"""Maximum fraction of a GPU's free memory, at the start of training, for the train split."""
 _MAX_DRAWING_THREADS = 4
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one device sees in one micro-step.
+    """Input of one device in one micro-step.
 
     Attributes:
-        batch: images and labels on the device.
-        augmentation: of these images.
+        batch: images and labels, on the device.
+        augmentation: crops and flips of these images.
         masked: bool, True = masked, on the CPU: ``(num_total,)`` or ``(images, num_total)``.
-        draw: of the whole step, whichever part of it is seen here.
-        share_of_images: of the step's images.
-        share_of_masked: of what is masked in all of the step's images.
+        draw: mask sample of the whole step.
+        share_of_images: fraction of the step's images that are in this part.
+        share_of_masked: fraction of the step's masked entries that are in this part.
     """
 
     batch: Batch
@@ -53,14 +53,14 @@ _Drawn = tuple[AugmentationDraw, MaskSample]
 
 
 class Feed:
-    """Parts of steps, in order, a few of them ahead.
+    """Feed of the parts of steps, in order, with a few prefetched.
 
     Args:
-        spec: resolved.
-        plan: of the steps.
-        split: to train on.
-        method: which draws masks.
-        rank: of the device among those that share a batch, from 0.
+        spec: resolved spec.
+        plan: plan of the steps.
+        split: split to train on.
+        method: method that samples the masks.
+        rank: rank of the device, from 0, among those that share a batch.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Feed:
         self._drawing: tuple[int, Future[_Drawn]] | None = None
 
     def part(self, micro_step: int, device: torch.device) -> Part:
-        """What is seen in a micro-step.
+        """Return the input of a micro-step.
 
         Args:
-            micro_step: from 0; any but the one after the last begins anew.
-            device: that computes; the same at every call.
+            micro_step: from 0; any other than the next one restarts the prefetching.
+            device: device that computes; the same at every call.
         """
         if micro_step != self._next:
             self._begin(micro_step, device)
@@ -125,9 +125,9 @@ class Feed:
             self._ahead.append((batch, self._draws(self._last, batch.object_masks)))
 
     def _draws(self, micro_step: int, object_masks: Tensor | None) -> Future[_Drawn]:
-        """The draws of a step, once for all of its parts.
+        """Sample a step's augmentation and masks, once for all of its parts.
 
-        Where masks follow objects a step has one part: a resolved spec cuts it into no more.
+        If masks follow objects, a resolved spec has one part per step.
         """
         step = micro_step // self._plan.accumulate_steps
         if self._drawing is None or self._drawing[0] != step:
@@ -136,7 +136,7 @@ class Feed:
         return self._drawing[1]
 
     def _draw(self, step: int, object_masks: Tensor | None) -> _Drawn:
-        """Draw crops, flips and masks of a step's whole batch; runs in a thread."""
+        """Sample crops, flips and masks of a step's whole batch; runs in a thread."""
         spec, images = self._spec, self._plan.images_per_step
         _, height, width = self._split.image_shape
         crops = generator(spec.seed, "augment", step)
@@ -154,9 +154,9 @@ class Feed:
 
 
 def resident(split: Split, device: torch.device) -> Split:
-    """The split on the device that computes, if it is in memory and fits there.
+    """Move a split in memory to ``device`` if it fits there; else return it unchanged.
 
-    On a CPU it is there. A GPU's part of it is :data:`RESIDENT_SHARE`.
+    It may take at most :data:`RESIDENT_SHARE` of a GPU's free memory.
     """
     if device.type == "cpu" or not isinstance(split, MemorySplit):
         return split

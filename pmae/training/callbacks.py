@@ -1,4 +1,4 @@
-"""What happens between two steps: events, validation, checkpoints, leaving on request."""
+"""Lightning callbacks between steps: events, validation, checkpoints, stopping on request."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def pretrain(
     resume: tuple[int, TrainingState] | None,
     ranks: Ranks,
 ) -> None:
-    """Train from the resumed step, or from the start, to the end.
+    """Train from the start, or from a checkpoint's step, to the end.
 
     Raises:
-        StopRequested: SIGTERM came; the state of the last finished step is on disk.
-        NonFiniteLossError: the loss became NaN; the last good checkpoint is on disk.
-        TimeLimitError: ``max_hours`` are used up; the state of the last finished step is on disk.
-        TrainingError: a process that shares the batches failed.
+        StopRequested: SIGTERM was received; the last finished step has a checkpoint.
+        NonFiniteLossError: the loss is NaN or infinite; the last good checkpoint is kept.
+        TimeLimitError: ``max_hours`` are used up; the last finished step has a checkpoint.
+        TrainingError: the process of another device failed.
     """
     first, state = resume or (0, None)
     if first >= module.plan.total_steps:
@@ -72,13 +72,13 @@ def pretrain(
 
 
 def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accelerator: str) -> None:
-    """Loop over the steps from ``first`` on, with the other processes if devices share a batch."""
+    """Loop over the steps from ``first`` on, together with the processes of other devices."""
     if module.spec.compile:
         module.model.compile()
-    # Lightning tells what hardware there is not, and what else one might install.
+    # Lightning's notes on absent hardware and on packages to install.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    # Deterministic algorithms make torch fill all new memory, which nothing here reads unwritten:
-    # 890 of the 1,040 fills of a step.
+    # Deterministic algorithms make torch fill all new memory (890 of the 1,040 fills of a step),
+    # which is not needed: nothing here reads memory before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     allow_tf32(torch.device(accelerator))
     trainer = pl.Trainer(
@@ -94,21 +94,21 @@ def fit(module: PretrainModule, first: int, callbacks: list[pl.Callback], accele
         accumulate_grad_batches=module.plan.accumulate_steps,
         **trainer_options(module.plan.devices, module.rank),
     )
-    # Its SIGTERM handler would come before the trainer's, leave unsaved, and talk to other ranks
-    # between two of their own messages. There is no setting for that.
+    # Lightning's SIGTERM handler would replace the trainer's, exit without a checkpoint, and
+    # communicate with other ranks out of order. No setting turns it off.
     connector = trainer._signal_connector  # noqa: SLF001
     connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     trainer.fit(module, module.plan.micro_steps(first))
 
 
 class Restore(pl.Callback):
-    """Goes back to a saved state when the optimiser exists."""
+    """Callback that restores a saved state once the optimiser exists."""
 
     def __init__(self, state: TrainingState | None) -> None:
         self._state = state
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the state that a checkpoint gave."""
+        """Restore the state of the checkpoint, if any."""
         assert isinstance(pl_module, PretrainModule)
         if self._state is not None:
             pl_module.load_training_state(self._state, trainer.optimizers[0])
@@ -116,12 +116,12 @@ class Restore(pl.Callback):
 
 
 class StepBoundary(pl.Callback):
-    """After each optimiser step: metrics, epoch's end, checkpoint, leave if asked or due, evaluate.
+    """Work after each optimiser step: metrics, end of epoch, checkpoint, stop, evaluation.
 
-    A checkpoint at an epoch's last step thus holds the epoch's figures, and a process killed before
-    it was written does them again. One killed during evaluations resumes from the checkpoint that
-    was made for them, and does those that are missing. Checkpoints are written by a thread; before
-    an evaluation, a stop and the end the last one is waited for.
+    In this order a checkpoint at an epoch's last step includes the epoch's metrics, and a process
+    killed before it was written computes them again. A process killed during evaluations resumes
+    from the checkpoint written for them, and does the missing ones. Checkpoints are written by a
+    thread; an evaluation, a stop and the end wait for the last one.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class StepBoundary(pl.Callback):
         trainer: pl.Trainer,  # noqa: ARG002
         pl_module: pl.LightningModule,
     ) -> None:
-        """Do evaluations that a killed process left undone; start the clocks."""
+        """Do the evaluations that a killed process left undone, and start the clocks."""
         assert isinstance(pl_module, PretrainModule)
         if self._first == 0:
             self._film.take(pl_module, 0)
@@ -167,7 +167,7 @@ class StepBoundary(pl.Callback):
         batch: int,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Everything that happens between two optimiser steps."""
+        """Do the work between two optimiser steps."""
         assert isinstance(pl_module, PretrainModule)
         if not pl_module.plan.ends_step(batch):
             return
@@ -178,7 +178,7 @@ class StepBoundary(pl.Callback):
             self._film.take(pl_module, step)
         self._tell_progress(pl_module, step)
         out_of_time = step < pl_module.plan.total_steps and self._out_of_time(pl_module)
-        # Read once: a request that comes from here on is for the next step to see.
+        # Read once: a later request is handled after the next step.
         stopping = self._stop.requested
         self._checkpoint(pl_module, step, out_of_time=out_of_time, stopping=stopping)
         if out_of_time or stopping:
@@ -205,7 +205,7 @@ class StepBoundary(pl.Callback):
     def _end_epoch(self, module: PretrainModule, step: int) -> None:
         plan = module.plan
         epoch = step // plan.steps_per_epoch
-        module.loss.read()  # of a step whose loss is not finite no epoch's figures are told
+        module.loss.read()  # raises if the loss is not finite: such an epoch reports no metrics
         values = module.sums.means("train", module.probe_accuracy)
         module.sums = EpochSums(module.method.bands.names)
         due = epoch % module.spec.validate_every_epochs == 0 or epoch == plan.epochs
@@ -258,9 +258,9 @@ class StepBoundary(pl.Callback):
         waiting = self._evaluator.due(step / plan.steps_per_epoch)
         if not (kept or due or waiting or out_of_time or stopping):
             return
-        module.loss.read()  # no checkpoint holds a step whose loss is not finite
+        module.loss.read()  # raises if the loss is not finite: such a step is not checkpointed
         state = module.training_state()
-        # Who resumes a run that ran out of time means to give it as much again.
+        # Resuming a run that ran out of time grants it the same time again.
         seconds = 0.0 if out_of_time else self._trained_seconds()
         state = replace(state, counters=state.counters | {_TRAINED_SECONDS: seconds})
         writer.write(
@@ -287,6 +287,6 @@ class StepBoundary(pl.Callback):
 
 
 def milestone_steps(module: PretrainModule) -> frozenset[int]:
-    """The steps whose checkpoints a spec names to be kept."""
+    """Return the steps whose checkpoints the spec keeps as milestones."""
     epochs = module.spec.checkpoint.milestones
     return frozenset(epoch * module.plan.steps_per_epoch for epoch in epochs)

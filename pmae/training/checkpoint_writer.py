@@ -1,4 +1,4 @@
-"""Checkpoints are written while training goes on: one thread, one checkpoint at a time."""
+"""Background writer of checkpoints: one thread, one checkpoint at a time."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pmae.runs.layout import LeaseDir
 from pmae.runs.retention import retain
 
 MAX_BYTES_PER_SECOND = 16 << 20
-"""Rolling checkpoints write no more than this on average: a large one is made less often."""
+"""Maximum average write rate of rolling checkpoints: large ones are written less often."""
 _log = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of one lease in the order in which they were made.
+    """Writer of one lease's checkpoints, in order.
 
-    A checkpoint's event, and those of checkpoints that it makes superfluous, are written when it is
-    on the disk. What the disk refuses is raised by the next call of any method.
+    The event of a checkpoint, and those of checkpoints that it makes superfluous, are written once
+    it is on the disk. An error of the disk is raised by the next call of any method.
 
     Args:
-        lease: that writes.
-        events: of the lease.
-        config: what is needed to use the weights.
-        milestone_steps: steps whose checkpoints stay.
+        lease: folder of the lease.
+        events: event writer of the lease.
+        config: configuration needed to use the weights.
+        milestone_steps: steps whose checkpoints are retained.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class CheckpointWriter:
 
     @property
     def interval_seconds(self) -> float:
-        """How long a rolling checkpoint waits after the last one: by its size, and the spec."""
+        """Minimum seconds between rolling checkpoints, from their size and the spec."""
         latest_seconds = self._config.spec.checkpoint.latest_seconds
         return max(latest_seconds, self._last_bytes / MAX_BYTES_PER_SECOND)
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is being written.
+        """Return True while a checkpoint is being written.
 
         Raises:
-            OSError: one could not be written.
+            OSError: the last checkpoint could not be written.
         """
         if self._writing is not None and self._writing.done():
             self.flush()
@@ -70,13 +70,13 @@ class CheckpointWriter:
         state: TrainingState,
         metrics: dict[str, float],
     ) -> None:
-        """Have a checkpoint written; the one before it is waited for.
+        """Start to write a checkpoint, after waiting for the previous one.
 
-        It carries the events up to now. Arguments as of
-        :func:`pmae.runs.checkpoints.write_checkpoint`; nothing may change ``state`` any more.
+        It includes the events up to now. Arguments as of
+        :func:`pmae.runs.checkpoints.write_checkpoint`; ``state`` must not be changed afterwards.
 
         Raises:
-            OSError: the one before it could not be written.
+            OSError: the previous checkpoint could not be written.
         """
         self.flush()
         carried = self._events.carried()
@@ -91,7 +91,7 @@ class CheckpointWriter:
         metrics: dict[str, float],
         carried: bytes,
     ) -> None:
-        """Write a checkpoint and tell of it; runs in the thread."""
+        """Write a checkpoint and its events; runs in the thread."""
         manifest = write_checkpoint(
             self._lease,
             kind=kind,
@@ -111,17 +111,17 @@ class CheckpointWriter:
         self._events.sync()
 
     def flush(self) -> None:
-        """Wait until the checkpoint under way, if any, is on the disk.
+        """Wait until all checkpoints are on the disk.
 
         Raises:
-            OSError: it could not be written.
+            OSError: one could not be written.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def close(self) -> None:
-        """Wait for the checkpoint under way, if an error ended training: its own is logged."""
+        """Wait for the checkpoint under way, after an error in training; only log its own error."""
         self._thread.shutdown()
         error = self._writing.exception() if self._writing is not None else None
         if error is not None:

@@ -1,4 +1,4 @@
-"""What a run's bits depend on beside its spec and its data, and what is chosen by the hardware."""
+"""Environment of a run (versions, hardware, precision), on which its exact result depends."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pmae.spec import ExperimentSpec
 def environment(
     spec: ExperimentSpec, device: torch.device, init_digest: str | None = None
 ) -> dict[str, Any]:
-    """What decides the bits beside the spec and the data.
+    """Describe everything beside spec and data on which the exact result depends.
 
     Args:
-        spec: with its precision chosen.
-        device: that trains.
-        init_digest: SHA-256 of the weights that training began with, if not with its own.
+        spec: spec with a resolved precision.
+        device: device that trains.
+        init_digest: SHA-256 of the initial weights of another run, if any.
     """
     facts = machine(device, spec.threads) | {
         "devices": spec.devices,
@@ -39,15 +39,15 @@ def environment(
 
 
 Precision = Literal["fp32", "bf16"]
-"""What a model's arithmetic is done in, once it is chosen."""
+"""Resolved precision of a model's arithmetic."""
 
 
 def machine(device: torch.device, threads: int) -> dict[str, Any]:
-    """Versions and hardware, which decide the bits of whatever is computed.
+    """Describe versions and hardware, on which the exact result of computations depends.
 
     Args:
-        device: that computes.
-        threads: of the CPU.
+        device: device that computes.
+        threads: number of CPU threads.
     """
     name = torch.cuda.get_device_name() if device.type == "cuda" else _cpu_name()
     return {
@@ -65,7 +65,7 @@ def machine(device: torch.device, threads: int) -> dict[str, Any]:
 
 
 def choose_precision(spec: ExperimentSpec, device: torch.device) -> ExperimentSpec:
-    """The spec with ``auto`` or ``auto_gpu`` replaced by what ``device`` computes in."""
+    """Replace the precision ``auto`` or ``auto_gpu`` by the one that ``device`` computes in."""
     if spec.precision not in ("auto", "auto_gpu"):
         return spec
     asked = spec.precision == "auto" or device.type == "cuda"
@@ -74,13 +74,13 @@ def choose_precision(spec: ExperimentSpec, device: torch.device) -> ExperimentSp
 
 
 def evaluation_precision(asked: Precision | None, trained: str, device: torch.device) -> Precision:
-    """Choose what the encoder of a checkpoint computes in when it is evaluated later.
+    """Choose the precision in which a checkpoint's encoder is evaluated.
 
     Args:
-        asked: by the evaluation; None: what the pretraining computed in, where ``device`` has it in
-            hardware, and fp32 elsewhere.
-        trained: the precision that the checkpoint records.
-        device: that evaluates.
+        asked: precision in the evaluation's spec; None: that of the pretraining if ``device`` has
+            it in hardware, else fp32.
+        trained: precision in the checkpoint's configuration.
+        device: device that evaluates.
     """
     if asked is not None:
         return asked
@@ -88,18 +88,18 @@ def evaluation_precision(asked: Precision | None, trained: str, device: torch.de
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Compute a model's matrix products in bf16 if ``precision`` says so; weights stay fp32."""
+    """Return a context for matrix products in bf16 if ``precision`` is bf16; weights stay fp32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def allow_tf32(device: torch.device) -> None:
-    """Let a GPU take TF32 for fp32 products; what must be exact says so (pmae.basis.exact)."""
+    """Allow TF32 for fp32 products on a GPU; exact computations opt out (pmae.basis.exact)."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bf16 matrices in hardware rather than emulating it."""
+    """Return True if ``device`` multiplies bf16 matrices in hardware, without emulation."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -107,7 +107,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def emulation_warning(precision: str, device: torch.device) -> str | None:
-    """Warn a researcher whose precision the hardware only emulates."""
+    """Return a warning if the hardware only emulates ``precision``, else None."""
     if precision != "bf16" or computes_bf16(device):
         return None
     return (
@@ -117,10 +117,10 @@ def emulation_warning(precision: str, device: torch.device) -> str | None:
 
 
 def require_compiler(spec: ExperimentSpec, device: torch.device) -> None:
-    """Refuse to compile for a CPU without a C++ compiler, which torch.compile needs there.
+    """Check that there is a C++ compiler, which torch.compile needs on a CPU.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: the spec asks to compile, and there is none.
     """
     compiler = os.environ.get("CXX", "g++")
     if spec.compile and device.type == "cpu" and shutil.which(compiler) is None:

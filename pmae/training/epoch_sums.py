@@ -1,4 +1,4 @@
-"""What is summed over the steps of an epoch: loss, online probe, and the variance explained."""
+"""Running sums over the steps of an epoch: loss, online probe, explained variance."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NAMES = ("loss", "correct", "probe_loss", "images")
 def step_sums(
     score: Score, loss_weight: float, correct: Tensor, probe_loss: Tensor, images: int
 ) -> Tensor:
-    """The sums over the images of a step, or of a part of it, on the device that computed them.
+    """Sum over the images of a step, or of a part of it, on the device that computed them.
 
     Args:
-        score: of the images.
-        loss_weight: by which the loss counts, the number of images for a whole batch.
-        correct: how many the online probe classifies right, a float64 scalar.
-        probe_loss: the online probe's, the mean over the images.
-        images: how many there are.
+        score: loss and explained variance of the images.
+        loss_weight: weight of the loss; for a whole batch the number of images.
+        correct: images that the online probe classifies correctly, a float64 scalar.
+        probe_loss: the online probe's loss, mean over the images.
+        images: number of images.
 
     Returns:
         float64 ``(4 + 2 * bands,)``: loss, correct, the probe's loss, images, and each band's
@@ -41,15 +41,15 @@ def step_sums(
 class EpochSums:
     """Running sums over the finished steps of the current epoch; part of a checkpoint.
 
-    They stay on the device that computes until somebody reads them: that waits for it.
+    They stay on the device that computes; reading them waits for it.
 
     Args:
-        bands: names of the bands by which the explained variance is told apart.
-        counters: what :meth:`counters` of a checkpoint gave. What an older version's lacks is
-            unknown (NaN) in the epoch that is under way, and that epoch has no such figure.
+        bands: names of the spectrum bands of the explained variance.
+        counters: result of :meth:`counters` in a checkpoint. Sums that an older version did not
+            store are NaN for the current epoch, whose metrics leave them out.
 
     Attributes:
-        values: float64, as :func:`step_sums` lays them out.
+        values: float64, in the order of :func:`step_sums`.
     """
 
     def __init__(self, bands: tuple[str, ...], counters: Mapping[str, float] | None = None) -> None:
@@ -62,22 +62,22 @@ class EpochSums:
         self.values = torch.tensor(values, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:
-        """Count one step, of which :func:`step_sums` gave ``sums``."""
+        """Add the ``sums`` of one step, from :func:`step_sums`."""
         self.values = to_device(self.values, sums.device) + sums
 
     def counters(self) -> dict[str, float]:
-        """The sums by name, for a checkpoint."""
+        """Return the sums by name, for a checkpoint."""
         return dict(zip(self._names, self.values.tolist(), strict=True))
 
     def means(self, split: str, accuracy: str) -> dict[str, float]:
-        """The figures of an epoch.
+        """Compute the metrics of an epoch.
 
-        The share of the masked variance that is explained is ``1 - residual / target``. It is left
-        out where nothing was masked.
+        The explained fraction of the masked variance is ``1 - residual / target``; it is left out
+        of bands in which nothing was masked.
 
         Args:
             split: train or val.
-            accuracy: what the online probe's is called.
+            accuracy: name of the online probe's accuracy metric.
         """
         values = self.values.cpu()
         loss, correct, probe_loss, images = values[: len(_NAMES)].tolist()

@@ -1,4 +1,4 @@
-"""Frames of a run's filmstrip, drawn while it trains (:mod:`pmae.runs.frames`)."""
+"""Frames of a run's filmstrip, recorded during training (:mod:`pmae.runs.frames`)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pmae.training.module import PretrainModule
 
 
 class Film:
-    """Takes the frames of one lease: the first validation images under one draw of masks.
+    """Recorder of one lease's frames: the first validation images, always with the same masks.
 
-    Of a run without a validation split they are the first test images.
+    A run without a validation split uses its first test images.
 
     Args:
-        lease: into whose folder they go.
-        epochs: of the run.
+        lease: folder of the lease, which receives the frames.
+        epochs: epochs of the run.
     """
 
     def __init__(self, lease: LeaseDir, epochs: int) -> None:
@@ -28,11 +28,11 @@ class Film:
         self._began = False
 
     def take(self, module: PretrainModule, step: int) -> None:
-        """Take a frame if one is due after ``step``; the module and its random state stay as is.
+        """Record a frame if one is due after ``step``, without changing module or random state.
 
         Args:
             module: after ``step`` steps, in training mode, on the device that computes.
-            step: optimiser steps done; a frame is due after some epochs only.
+            step: finished optimiser steps; frames are due at the end of some epochs only.
         """
         epoch, rest = divmod(step, module.plan.steps_per_epoch)
         if rest or epoch not in self._epochs:
@@ -46,7 +46,7 @@ class Film:
 
 
 def _reconstruct(module: PretrainModule) -> tuple[Parts, PixelStatistics, list[str]]:
-    """The parts on the CPU, what brings them back to pixels, and the images' classes."""
+    """Return the parts on the CPU, the statistics that map them to pixels, and the labels."""
     data, spec = module.data, module.spec
     shown = data.val if data.has_val else data.test
     batch = shown.take(torch.arange(min(FILM_IMAGES, len(shown)))).to(module.device)

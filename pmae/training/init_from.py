@@ -1,4 +1,4 @@
-"""Another run's checkpoint as a run's first weights."""
+"""Initial weights from another run's checkpoint (``init_from``)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """The model's weights of another run's checkpoint.
+    """Model weights of another run's checkpoint.
 
     Attributes:
-        source: the checkpoint's folder.
-        digest: SHA-256 of its file of weights.
-        weights: of encoder and decoder, on the CPU.
+        source: folder of the checkpoint.
+        digest: SHA-256 of its weights' file.
+        weights: weights of encoder and decoder, on the CPU.
     """
 
     source: Path
@@ -35,10 +35,10 @@ class InitialWeights:
     weights: dict[str, Tensor]
 
     def check(self, spec: ExperimentSpec, channels: int) -> None:
-        """Refuse weights of another model than the run's, before anything is computed for it.
+        """Check that the weights fit the run's model, before anything is computed.
 
         Raises:
-            CheckpointError: the two models differ; names the weights.
+            CheckpointError: the two models differ; the message names the weights.
         """
         with torch.device("meta"):
             model = MaskedAutoencoder.of(spec, channels)
@@ -53,15 +53,15 @@ class InitialWeights:
             )
 
     def load_into(self, model: MaskedAutoencoder) -> None:
-        """Replace the model's weights, which :meth:`check` has let through."""
+        """Load the weights, which :meth:`check` has accepted, into the model."""
         model.load_state_dict(self.weights)
 
 
 def read_initial_weights(spec: ExperimentSpec, settings: StorageSettings) -> InitialWeights | None:
-    """What ``init_from`` names, verified; None: the run starts with weights of its own.
+    """Read and verify the checkpoint of ``init_from``; None if the spec names none.
 
     Raises:
-        CheckpointError: it is absent or broken.
+        CheckpointError: the checkpoint is missing or damaged.
     """
     if spec.init_from is None:
         return None

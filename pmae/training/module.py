@@ -1,9 +1,9 @@
-"""Pretraining with Lightning as the loop over the steps that remain.
+"""Pretraining, with Lightning as the loop over the remaining steps.
 
 Lightning sees one epoch whose batches are micro-step numbers; epochs, learning rate, order, crops
-and masks are functions of (seed, step). A process that starts at step 640 then does exactly what
-one that ran through would do, in the middle of an epoch too, and needs nothing but weights,
-optimiser state and this epoch's running sums.
+and masks are functions of (seed, step). A process that resumes at step 640, even within an epoch,
+computes exactly what an uninterrupted one does, from only the weights, the optimiser state and the
+epoch's running sums.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class PretrainModule(pl.LightningModule):
     """The model, the online probe and one training step.
 
     Args:
-        spec: resolved.
-        data: the images.
-        statistics: of the train split.
-        method: on the device that trains.
-        rank: which of the devices that share a batch this process trains on, from 0.
+        spec: resolved spec.
+        data: the run's images.
+        statistics: pixel statistics of the train split.
+        method: method, with its basis on the device that trains.
+        rank: rank of this process, from 0, among those that share a batch.
     """
 
     pixel_mean: Tensor
@@ -78,17 +78,17 @@ class PretrainModule(pl.LightningModule):
     # What a step computes
 
     def training_step(self, micro_step: int) -> Tensor:
-        """One part of a step: the masked loss plus the online probe's, which share no gradient.
+        """Compute one part of a step: the masked loss plus the online probe's loss.
 
-        The gradients of all parts add up to the whole batch's: Lightning averages over the parts
-        that follow each other and DDP over those side by side, and a part's weight is its share of
-        what the batch's mean is taken over, times their number.
+        The two losses share no gradient. The gradients of all parts add up to the whole batch's:
+        Lightning averages over micro-steps and DDP over devices, so that a part is weighted by its
+        fraction of the entries in the batch's mean, times the number of parts.
 
         Args:
-            micro_step: from 0.
+            micro_step: micro-step of the run, from 0.
 
         Raises:
-            NonFiniteLossError: the loss of the whole batch before this one was NaN or infinite.
+            NonFiniteLossError: the loss of the previous batch was NaN or infinite.
         """
         part = self._feed.part(micro_step, self.device)
         pixels = part.augmentation.apply(part.batch.images)
@@ -106,7 +106,7 @@ class PretrainModule(pl.LightningModule):
         return (score.loss * of_masked + probe_loss * of_images) * self.plan.num_parts
 
     def _end_step(self, step: int, draw: MaskSample) -> None:
-        """Add up what the parts of a step, here and on other devices, told."""
+        """Add up the sums of a step's parts over all devices."""
         assert self._step_sums is not None
         sums, self._step_sums = self._step_sums, None
         if self.plan.devices > 1:
@@ -114,20 +114,20 @@ class PretrainModule(pl.LightningModule):
         sums, moments = sums.tensor_split([len(self.sums.values)])
         self.probe.follow(moments, self.plan.images_per_step, step)
         self.last_draw = draw
-        # The first device alone speaks for the run, and its end is the end of the others.
+        # Only the first device reads the loss; when it stops, so do the others.
         if self.rank == 0:
             self.loss.put(step + 1, sums[0] / self.plan.images_per_step)
         self.sums.add(sums)
 
     def _score(self, images: Tensor, masked: Tensor) -> tuple[Score, Tensor]:
-        """The masked loss, and the CLS tokens ``(batch, embed_dim)`` of what the encoder saw."""
+        """Return the masked loss, and CLS tokens ``(batch, embed_dim)`` of the encoder's input."""
         masked_images = self.method.project(images, masked)
         with self._autocast():
             prediction, cls = self.method.predict(self.model, masked_images)
         return self.method.score(prediction.float(), masked_images), cls
 
     def _whole_features(self, images: Tensor) -> Tensor:
-        """CLS tokens ``(batch, embed_dim)`` of images of which nothing is masked."""
+        """Return CLS tokens ``(batch, embed_dim)`` of unmasked images."""
         with self._autocast():
             tokens: Tensor = self.model.encoder(images)
         return tokens[:, 0]
@@ -140,10 +140,10 @@ class PretrainModule(pl.LightningModule):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss and online probe on the validation split, under the same masks at every epoch.
+        """Compute loss and online probe on the validation split, with the same masks each epoch.
 
-        A probe on standardised features classifies whole images, as an evaluation does; one on raw
-        features, of spec version 1, what the masks leave of them.
+        A probe on standardised features classifies whole images, as evaluations do; one on raw
+        features (spec version 1) classifies the visible parts.
         """
         self.eval()
         sums = EpochSums(self.method.bands.names)
@@ -164,13 +164,13 @@ class PretrainModule(pl.LightningModule):
 
     @property
     def probe_accuracy(self) -> str:
-        """``top1``, or ``accuracy`` where images have several binary labels."""
+        """Name of the probe's metric: ``top1``, or ``accuracy`` with several binary labels."""
         return "accuracy" if self.data.multi_label else "top1"
 
     # Optimiser and learning rate
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW in three groups: decayed, not decayed (biases and norms), and the online probe."""
+        """Make AdamW with three groups: with decay, without (biases and norms), online probe."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
         peak = self.spec.peak_lr(self.plan.images_per_step)
         decay = self.spec.optimizer.weight_decay
@@ -185,7 +185,7 @@ class PretrainModule(pl.LightningModule):
         )
 
     def learning_rate(self, step: int) -> float:
-        """The model's learning rate at step ``step`` (from 0)."""
+        """Return the model's learning rate at step ``step`` (from 0)."""
         warmup_epochs = self.spec.schedule.warmup_epochs or 0.0
         factor = warmup_cosine(
             step,
@@ -206,17 +206,17 @@ class PretrainModule(pl.LightningModule):
     # Checkpoints
 
     def training_state(self) -> TrainingState:
-        """A copy of everything that the next step depends on, on the CPU."""
+        """Copy all state that the next step depends on to the CPU."""
         weights = dict(self.state_dict())
         weights, optimizer = host_copy((weights, self._optimizer().state_dict()))
         return TrainingState(weights, optimizer, self.sums.counters())
 
     def load_weights(self, state: TrainingState) -> None:
-        """Take the weights of a saved state, pixel statistics included."""
+        """Load the weights of a saved state, pixel statistics included."""
         self.load_state_dict(state.weights)
 
     def load_training_state(self, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
-        """Go back to a saved state."""
+        """Load a saved state: weights, optimiser state and running sums."""
         self.load_weights(state)
         optimizer.load_state_dict(state.optimizer)
         self.sums = EpochSums(self.method.bands.names, state.counters)

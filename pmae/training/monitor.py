@@ -1,7 +1,7 @@
-"""Quality of a run's features while it trains: k nearest neighbours, rank and spectrum.
+"""Monitor of a run's features during training: k nearest neighbours, rank and spectrum.
 
-They are measured on whole images without augmentation, a fixed choice of them, and change nothing:
-neither the model nor any random state. docs/training.md says what each figure means.
+Metrics are computed on a fixed subset of unmasked images without augmentation, and change neither
+the model nor any random state. docs/training.md defines each metric.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pmae.seeding import generator
 from pmae.spec import ExperimentSpec, MonitorSpec
 
 RANKME_EPSILON = 1e-7
-"""Added to each share, as in arXiv 2210.02885."""
+"""Added to each fraction, as in arXiv 2210.02885."""
 _FIRST = 10
-"""Components whose share of the features' variance is told."""
+"""Numbers of components whose fraction of the features' variance is reported."""
 
 
 def effective_rank(singular_values: Tensor) -> float:
-    """How many directions the values spread over: 1 for one, ``n`` for ``n`` equal ones.
+    """Effective rank: 1 for a single non-zero singular value, ``n`` for ``n`` equal ones.
 
-    ``exp(-sum of p log p)`` with ``p`` the values' shares of their sum (Roy and Vetterli, 2007;
-    RankMe, arXiv 2210.02885, equation 1). 1 where all are zero.
+    ``exp(-sum of p log p)`` with ``p`` the values divided by their sum (Roy and Vetterli, 2007;
+    RankMe, arXiv 2210.02885, equation 1); 1 if all are zero.
 
     Args:
-        singular_values: ``(n,)``, at least 0.
+        singular_values: ``(n,)``, non-negative.
     """
     total = singular_values.sum()
     if total == 0:
@@ -41,16 +41,16 @@ def effective_rank(singular_values: Tensor) -> float:
 
 
 def feature_spectrum(features: Tensor) -> dict[str, float]:
-    """The figures of a spectrum, by the names that follow ``val_`` in a metric.
+    """Compute metrics of the features' spectrum, by their names without ``val_``.
 
     Args:
-        features: ``(n, dim)`` of images.
+        features: ``(n, dim)``, one row per image.
 
     Returns:
-        ``rankme``: effective rank of the features as they are. ``feature_rank``: of the features
-        without their mean. ``feature_first_share`` and ``feature_ten_share``: share of the
-        features' variance that the first, and the first ten, principal components hold.
-        ``feature_std``: standard deviation of a feature between images, the mean over the features.
+        ``rankme``: effective rank of the raw features. ``feature_rank``: effective rank of the
+        centred features. ``feature_first_share`` and ``feature_ten_share``: fraction of the
+        features' variance in the first, and the first ten, principal components.
+        ``feature_std``: standard deviation over the images, averaged over the features.
     """
     values = features.double()
     centered = values - values.mean(dim=0)
@@ -68,13 +68,13 @@ def feature_spectrum(features: Tensor) -> dict[str, float]:
 
 
 def knn_accuracy(queries: Features, bank: Features, k: int, num_classes: int) -> float:
-    """Fraction of images, or of their binary labels, that their nearest images tell right.
+    """Accuracy, 0 to 1, of a k-nearest-neighbour vote over images or their binary labels.
 
     Args:
-        queries: of one layer.
-        bank: of one layer; whose labels vote.
-        k: how many neighbours vote, all of the bank if it has fewer.
-        num_classes: classes or binary labels.
+        queries: features of one layer, to classify.
+        bank: features of one layer, whose labels vote.
+        k: number of neighbours; all of the bank if it has fewer.
+        num_classes: number of classes or binary labels.
     """
     k = min(k, len(bank.labels))
     (counts,) = votes(nearest(queries.values[0], bank.values[0], k), bank.labels, (k,), num_classes)
@@ -82,10 +82,10 @@ def knn_accuracy(queries: Features, bank: Features, k: int, num_classes: int) ->
 
 
 class Monitor:
-    """Measures the features of one run.
+    """Monitor of one run's features.
 
     Args:
-        spec: resolved.
+        spec: resolved spec.
         data: the run's images.
     """
 
@@ -99,22 +99,22 @@ class Monitor:
         self._shown = self._chosen(data.split(self._split), spec.seed, 1)
 
     def due(self, epoch: int, *, chooses: bool) -> bool:
-        """Whether something is to be measured after this epoch.
+        """Return True if the features are to be measured after this epoch.
 
         Args:
-            epoch: the last one of the run always is.
-            chooses: a checkpoint is made that these figures may choose.
+            epoch: finished epochs; the last epoch of the run is always measured.
+            chooses: a checkpoint is written that these metrics may select.
         """
         assert self._spec.every_epochs is not None, "the monitor is not resolved"
         now = chooses or epoch % self._spec.every_epochs == 0 or epoch == self._epochs
         return now and (self._spec.spectrum or self._bank is not None)
 
     def measure(self, encoder: Encoder, statistics: PixelStatistics) -> dict[str, float]:
-        """The metrics of the encoder's features.
+        """Compute the metrics of the encoder's features.
 
         Args:
-            encoder: is left as it is, in its mode.
-            statistics: of the train split.
+            encoder: left unchanged, its mode included.
+            statistics: pixel statistics of the train split.
         """
         found: dict[str, float] = {}
         pooling = self._spec.features
@@ -129,7 +129,7 @@ class Monitor:
         return found
 
     def _chosen(self, split: Split, seed: int, index: int) -> Split:
-        """At most so many images as the spec says."""
+        """Choose a fixed subset of at most as many images as the spec sets."""
         assert self._spec.images is not None, "the monitor is not resolved"
         if len(split) <= self._spec.images:
             return split

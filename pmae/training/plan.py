@@ -1,8 +1,8 @@
-"""Which images each step sees, and which of them each part of a step: pure functions of the step.
+"""Plan of the steps: the images of each step and of its parts, as pure functions of the step.
 
-A step's batch is cut into ``accumulate_steps * devices`` parts in the order of its images. What is
-drawn for an image (crop, flip, mask) is drawn for the whole batch and then cut the same way, so
-that neither number changes what a step computes, but for the rounding of its sums.
+A step's batch is split into ``accumulate_steps * devices`` parts, in the order of its images.
+Crops, flips and masks are sampled for the whole batch and then split in the same way, so that
+neither number changes the result of a step, except for rounding.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pmae.spec.parts.optimization import check_images_per_part
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How many steps a run has, and what each of them sees.
+    """Steps of a run and their images.
 
     Attributes:
-        num_images: in the train split.
-        batch_size: as in the spec; a smaller train split makes one smaller batch.
-        epochs: as in the spec.
-        accumulate_steps: parts of a batch that go through the model one after the other.
-        devices: parts of each of those that do so side by side.
+        num_images: images of the train split.
+        batch_size: images per batch; a smaller train split makes one smaller batch.
+        epochs: number of epochs.
+        accumulate_steps: micro-steps per step, computed one after the other.
+        devices: parts of each micro-step, computed in parallel.
     """
 
     num_images: int
@@ -39,10 +39,10 @@ class StepPlan:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, num_images: int) -> StepPlan:
-        """The plan of a resolved spec on a train split of ``num_images``.
+        """Make the plan of a resolved spec for a train split of ``num_images``.
 
         Raises:
-            SpecError: there are fewer images than parts to cut a batch into.
+            SpecError: a batch has fewer images than parts.
         """
         plan = cls(num_images, spec.batch_size, spec.epochs, spec.accumulate_steps, spec.devices)
         check_images_per_part(plan.images_per_step, plan.accumulate_steps, plan.devices)
@@ -55,12 +55,12 @@ class StepPlan:
 
     @property
     def num_parts(self) -> int:
-        """Parts that a batch is cut into."""
+        """Parts per batch."""
         return self.accumulate_steps * self.devices
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches of an epoch; each epoch leaves another remainder out."""
+        """Whole batches per epoch; the remainder left out differs between epochs."""
         return max(1, self.num_images // self.batch_size)
 
     @property
@@ -69,28 +69,28 @@ class StepPlan:
         return self.steps_per_epoch * self.epochs
 
     def batch_indices(self, seed: int, step: int) -> Tensor:
-        """Which images step ``step`` (from 0) sees: int64, at most ``batch_size`` of them."""
+        """Return the images of step ``step`` (from 0): int64 indices, ``(images_per_step,)``."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _epoch_order(self.num_images, seed, epoch)
         return order[position * self.batch_size :][: self.batch_size]
 
     def rows(self, micro_step: int, rank: int) -> slice:
-        """Which images of its step's batch a device sees in a micro-step.
+        """Return the slice of its step's batch that a device computes in a micro-step.
 
         Args:
-            micro_step: from 0; a step has ``accumulate_steps`` of them.
-            rank: of the device, from 0.
+            micro_step: micro-step of the run, from 0; a step has ``accumulate_steps`` of them.
+            rank: rank of the device, from 0.
         """
         part = micro_step % self.accumulate_steps * self.devices + rank
         images, parts = self.images_per_step, self.num_parts
         return slice(images * part // parts, images * (part + 1) // parts)
 
     def ends_step(self, micro_step: int) -> bool:
-        """Whether the optimiser steps after ``micro_step``."""
+        """Return True if the optimiser steps after ``micro_step``."""
         return (micro_step + 1) % self.accumulate_steps == 0
 
     def micro_steps(self, first_step: int) -> RemainingMicroSteps:
-        """The micro-steps from step ``first_step`` (from 0) to the end."""
+        """Return the micro-steps from step ``first_step`` (from 0) to the end."""
         each = self.accumulate_steps
         return RemainingMicroSteps(first_step * each, self.total_steps * each)
 
@@ -102,7 +102,7 @@ def _epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
 
 @dataclass(frozen=True)
 class RemainingMicroSteps:
-    """The "data loader" that Lightning loops over: micro-step numbers from ``first``."""
+    """Data loader for Lightning that yields micro-step numbers from ``first``."""
 
     first: int
     total: int

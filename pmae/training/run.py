@@ -1,4 +1,4 @@
-"""A run from its spec to its evaluations: data, basis, pretrain, probe."""
+"""Execute a run from its spec to its evaluations: data, basis, pretrain, probe."""
 
 from __future__ import annotations
 
@@ -71,20 +71,20 @@ def run(
     stop: StopSignal,
     make_method: Callable[[ExperimentSpec, Basis | None], Method] = method_for,
 ) -> None:
-    """Do what the spec asks for, from the newest valid checkpoint of the run if there is one.
+    """Execute the stages of the spec, from the run's newest valid checkpoint if there is one.
 
     Args:
-        run_dir: the run's folder.
-        lease: the folder of this process's lease, which exists.
-        spec: resolved.
-        settings: where data sets and bases lie.
-        events: of this lease.
-        stop: installed.
-        make_method: makes the method; an experiment's own trains on one device.
+        run_dir: folder of the run.
+        lease: existing folder of this process's lease.
+        spec: resolved spec.
+        settings: folders of data sets and bases.
+        events: event writer of this lease.
+        stop: installed stop signal.
+        make_method: makes the method; one other than the registry's trains on one device only.
 
     Raises:
-        StopRequested: SIGTERM came.
-        PmaeError: the run cannot go on; the message is for a researcher.
+        StopRequested: SIGTERM was received.
+        PmaeError: the run failed; the message is for the researcher.
     """
     torch.set_num_threads(spec.threads)
     accelerator = choose_accelerator(spec.devices)
@@ -164,9 +164,9 @@ def run(
 def _statistics(
     spec: ExperimentSpec, data: ImageData, resumed: TrainingState | None, events: EventWriter
 ) -> tuple[ExperimentSpec, PixelStatistics]:
-    """Statistics of the train split, and the spec with the floor that they have.
+    """Return the train split's pixel statistics, and the spec with their resolved floor.
 
-    A checkpoint has both, which saves a pass over the images.
+    Both are read from a checkpoint if there is one, which saves a pass over the images.
     """
     if resumed:
         pixels = PixelStatistics(resumed.weights["pixel_mean"], resumed.weights["pixel_std"])
@@ -182,15 +182,15 @@ def _statistics(
 
 @dataclass(frozen=True)
 class _Begin:
-    """Where a trainer begins: at a checkpoint of the run, at another run's weights, or at neither.
+    """Start of a trainer: a checkpoint of the run, another run's weights, or neither.
 
     Attributes:
-        spec: with its precision chosen, and its floor where a checkpoint has it.
-        checkpoint: of the run, to resume from.
-        config: of that checkpoint.
-        skipped: why newer checkpoints were passed over.
-        initial: another run's weights, if it begins there.
-        init_digest: of the weights that the run began with, if not with its own.
+        spec: spec with a resolved precision, and the floor of the checkpoint if any.
+        checkpoint: checkpoint of the run to resume from.
+        config: configuration of that checkpoint.
+        skipped: error messages of newer checkpoints that were skipped.
+        initial: another run's weights to start from.
+        init_digest: digest of the run's initial weights, if they are another run's.
     """
 
     spec: ExperimentSpec
@@ -207,7 +207,7 @@ def _begin(
     checkpoint, skipped = newest_valid(run_dir)
     if checkpoint:
         config = read_config(checkpoint)
-        # What was chosen when training began stays, whatever this machine would choose.
+        # The precision of the first lease stays, whatever this machine would choose.
         dataset = spec.dataset.model_copy(update={"std_floor": config.spec.dataset.std_floor})
         spec = spec.model_copy(update={"precision": config.spec.precision, "dataset": dataset})
         return _Begin(spec, checkpoint, config, skipped, None, config.init_digest)
@@ -217,7 +217,7 @@ def _begin(
 
 
 def _start(lease: LeaseDir, begin: _Begin, here: dict[str, Any], events: EventWriter) -> None:
-    """Tell what the checkpoint to resume from carries, and that a trainer took the run."""
+    """Write the events stored in the resumed checkpoint, then the start event."""
     checkpoint = begin.checkpoint
     carried = read_carried_events(checkpoint) if checkpoint else []
     events.write_all(carried)
@@ -278,7 +278,7 @@ def _fit(
     events: EventWriter,
     device: torch.device,
 ) -> Basis:
-    """Fit on the GPU if there is one, else with all processors that this process may use."""
+    """Fit the basis on a GPU if there is one, else with all CPUs available to this process."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(available or spec.threads)
     try:
@@ -288,7 +288,7 @@ def _fit(
 
 
 class _FitProgress:
-    """Tells how far a fit is, once a second."""
+    """Reporter of a fit's progress, once a second."""
 
     def __init__(self, events: EventWriter) -> None:
         self._events = events

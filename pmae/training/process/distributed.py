@@ -1,4 +1,4 @@
-"""Several devices of one machine share each batch, one process each (DDP).
+"""Data-parallel training (DDP): several devices of one machine share each batch.
 
 The trainer is rank 0. It alone writes events and checkpoints, validates, and decides when training
 ends; the helpers (:mod:`pmae.training.process.distributed_worker`) only compute. A helper dies with
@@ -38,13 +38,13 @@ from pmae.settings import StorageSettings
 from pmae.spec import ExperimentSpec
 
 _COLLECTIVE_TIMEOUT = timedelta(hours=24)
-"""Helpers wait while the first rank validates, which may take long; a dead one is seen sooner."""
+"""Long, since helpers wait while the first rank validates; a dead process is noticed sooner."""
 _LEAVE_SECONDS = 60.0
 _NOTICE_SECONDS = 20.0
 
 
 class RankTask(BaseModel):
-    """What a helper is told, as a line of JSON on its standard input."""
+    """Task of a helper process, one line of JSON on its standard input."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +57,7 @@ class RankTask(BaseModel):
 
 
 def choose_accelerator(devices: int) -> str:
-    """``cuda`` or ``cpu``.
+    """Choose ``cuda`` if there are GPUs, else ``cpu``.
 
     Raises:
         TrainingError: there are GPUs, but fewer than ``devices``.
@@ -66,24 +66,24 @@ def choose_accelerator(devices: int) -> str:
         return "cpu"
     if devices > torch.cuda.device_count():
         raise TrainingError(
-            f"devices: {devices} GPUs are asked for; this process sees {torch.cuda.device_count()}"
+            f"devices: {devices} GPUs requested; this process sees {torch.cuda.device_count()}"
         )
     return "cuda"
 
 
 def trainer_options(devices: int, rank: int) -> dict[str, Any]:
-    """How Lightning's trainer shares batches."""
+    """Build the options of Lightning's trainer for data-parallel training."""
     if devices == 1:
         return {"devices": 1}
-    # With this flag DDP keeps its buckets as they were laid out first: a resumed process adds the
-    # gradients up in the same order. And PMAE uses no mask token.
+    # With find_unused_parameters DDP keeps its first layout of buckets, so that a resumed process
+    # adds gradients in the same order. PMAE does not use the mask token.
     strategy = DDPStrategy(find_unused_parameters=True, timeout=_COLLECTIVE_TIMEOUT)
     options: dict[str, Any] = {"devices": devices, "strategy": strategy}
     return options | {"plugins": [_OneMachine(rank)], "use_distributed_sampler": False}
 
 
 class _OneMachine(LightningEnvironment):
-    """Tells Lightning which rank this process has, and that the others run already."""
+    """Lightning environment with a fixed rank, whose other processes are already running."""
 
     def __init__(self, rank: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _OneMachine(LightningEnvironment):
 
 
 def join(task: RankTask, accelerator: str) -> None:
-    """Meet the other ranks; they find each other through a file, and talk on this machine only."""
+    """Join the process group; ranks find each other through a file and communicate on loopback."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     if accelerator == "cuda":
         torch.cuda.set_device(task.rank)
@@ -115,10 +115,10 @@ def join(task: RankTask, accelerator: str) -> None:
 
 
 class Ranks:
-    """A context in which the helpers of a run are there; with one device there are none.
+    """Context in which a run's helper processes are running; with one device there are none.
 
     Args:
-        task: of rank 0.
+        task: task of rank 0.
         accelerator: ``cuda`` or ``cpu``.
     """
 
@@ -130,7 +130,7 @@ class Ranks:
         self._closing = False
 
     def __enter__(self) -> None:
-        """Start the helpers and meet them."""
+        """Start the helpers and join the process group with them."""
         if self._task.spec.devices == 1:
             return
         folder = Path(tempfile.mkdtemp(prefix="pmae-ranks-"))
@@ -153,10 +153,10 @@ class Ranks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """See the helpers off: after an error here they are killed where they are.
+        """Wait for the helpers to end; kill them after an error.
 
         Raises:
-            TrainingError: a helper failed, which is why this process cannot go on.
+            TrainingError: a helper failed, which caused the error of this process.
         """
         if not self._helpers:
             return
@@ -167,7 +167,7 @@ class Ranks:
             raise TrainingError("; ".join(self._reasons)) from error
 
     def _start(self, task: RankTask) -> None:
-        # Blocked until the helper ignores it: a scheduler may signal the group while it imports.
+        # SIGTERM is blocked until the helper ignores it: a scheduler may signal the whole group.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             helper = subprocess.Popen(
@@ -179,7 +179,7 @@ class Ranks:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._helpers.append(helper)
         assert helper.stdin is not None
-        # The pipe stays open: its end is how a helper learns of this process's end.
+        # The pipe stays open: a helper ends when it is closed.
         helper.stdin.write(task.model_dump_json().encode() + b"\n")
         helper.stdin.flush()
         threading.Thread(
@@ -194,7 +194,7 @@ class Ranks:
             return
         if status > 0:
             self._reasons.append(f"device {rank}: {reason or f'its process ended with {status}'}")
-            # This process sees the broken connection and says why, unless it waits on a GPU.
+            # This process notices the broken connection and reports it, unless it waits on a GPU.
             deadline = time.monotonic() + _NOTICE_SECONDS
             while time.monotonic() < deadline and not self._closing:
                 time.sleep(0.1)
@@ -202,7 +202,7 @@ class Ranks:
             self._die(f"the process of device {rank} ended with {status}")
 
     def _wait_for_a_reason(self) -> None:
-        """A broken connection is noticed before the helper that broke it has wholly ended."""
+        """Wait for the reason of a failed helper, whose connection breaks before its end."""
         deadline = time.monotonic() + _NOTICE_SECONDS / 4
         while time.monotonic() < deadline and not self._reasons:
             if all(helper.poll() is None for helper in self._helpers):

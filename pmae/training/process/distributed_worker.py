@@ -1,7 +1,7 @@
-"""A helper of the trainer: one more device that computes its part of every batch.
+"""Helper process of the trainer: computes one device's part of every batch.
 
-It is started by :mod:`pmae.training.process.distributed`, which says on its standard input what to
-do. It tells nothing but, if it fails, why: on its standard output.
+:mod:`pmae.training.process.distributed` starts it and writes its task to its standard input. Its
+standard output is empty, or the reason why it failed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pmae.training.process.signals import watch_supervisor
 
 
 def main() -> int:
-    """Compute until the run's steps are done; returns the exit status."""
+    """Compute until the run's steps are done; return the exit status."""
     _ignore_signals()
     reasons = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _first_line(descriptor: int) -> bytes:
-    """Read unbuffered: what follows, the end of the pipe, is for the watcher."""
+    """Read a line unbuffered: the watcher waits for the rest, the end of the pipe."""
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(descriptor, 1)
@@ -81,7 +81,7 @@ def _compute(task: RankTask) -> None:
 
 
 def _ignore_signals() -> None:
-    """A scheduler signals the whole group; the trainer decides when its helpers are done."""
+    """Ignore signals that a scheduler sends to the whole group: the trainer ends its helpers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

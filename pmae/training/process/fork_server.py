@@ -1,24 +1,24 @@
-"""A process that has imported what a trainer needs, and forks a trainer for each request.
+"""Fork server: a process with the trainer's imports, which forks a trainer per request.
 
-``python -m pmae.training.process.fork_server CONTROL``, the number of a socket that it inherits.
-Importing torch and Lightning takes seconds; a forked trainer starts at once, which is what a user
-waits for after submitting a run, and after a crash. Everything else is as if it had been started by
-``python -m pmae.train``: a session of its own, its own pipe, log, arguments and CUDA context.
+``python -m pmae.training.process.fork_server CONTROL``, with the number of an inherited socket.
+Importing torch and Lightning takes seconds; a forked trainer starts at once, which users notice
+after submitting a run, and after a crash. Otherwise it is like one started by
+``python -m pmae.train``: with its own session, pipe, log, arguments and CUDA context.
 
-Whoever wants a trainer sends one end of a socket pair over the control socket. On that:
+A client sends one end of a socket pair over the control socket. On that pair:
 
-1. the server says ``ready``
+1. the server sends ``ready``
 2. the client sends the arguments as JSON, with two descriptors: the trainer's standard input and
    its log
-3. the server says ``pid N``, and when the trainer has ended ``status S`` (negative: a signal). What
-   the trainer left of its process group is killed by then.
+3. the server sends ``pid N``, and when the trainer has ended ``status S`` (negative: a signal). By
+   then the rest of the trainer's process group has been killed.
 
-The server ends when nobody holds the other end of the control socket any more. Its trainers then go
-on: each has its own supervisor's pipe.
+The server ends when the other end of the control socket is closed everywhere. Its trainers
+continue: each has its own supervisor's pipe.
 
-The standard library's fork server does not serve. It answers only the process that started it, not
-that process's forks (``ChildProcessError``), and a worker's fork is who needs a trainer; and it
-takes over the whole environment, with the passwords that no trainer may learn.
+The standard library's fork server is not used. It answers only the process that started it, not
+that process's forks (``ChildProcessError``), which need the trainers here; and it inherits the
+whole environment, with passwords that no trainer may see.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _DESCRIPTORS = 2
 
 @dataclass(frozen=True)
 class Request:
-    """A trainer to start."""
+    """Request to start a trainer."""
 
     arguments: list[str]
     standard_input: int
@@ -54,17 +54,17 @@ class Request:
 
 @dataclass
 class Server:
-    """Answers requests until its owner is gone. :meth:`serve` returns in every child it forks."""
+    """Server that forks trainers; :meth:`serve` also returns in every forked child."""
 
     control: socket.socket
     _connections: set[socket.socket] = field(default_factory=set)
     _trainers: dict[int, socket.socket] = field(default_factory=dict)
 
     def serve(self) -> Request | None:
-        """Serve.
+        """Answer requests until the owner is gone.
 
         Returns:
-            None when the owner is gone; in a forked child, what that is to do.
+            None when the owner is gone; in a forked child, its request.
         """
         wake_up, signalled = socket.socketpair()
         wake_up.setblocking(False)
@@ -92,7 +92,7 @@ class Server:
                             return request
 
     def _greet(self, selector: selectors.BaseSelector) -> bool:
-        """Take a new client; False if there will be none any more."""
+        """Accept a new client; return False if the control socket is closed."""
         data, descriptors, _, _ = socket.recv_fds(self.control, _MOST_BYTES, 1)
         for descriptor in descriptors:
             connection = socket.socket(fileno=descriptor)
@@ -102,7 +102,7 @@ class Server:
         return bool(data)
 
     def _start(self, connection: socket.socket) -> Request | None:
-        """Fork; returns the request in the child, None in the server."""
+        """Fork a trainer; return the request in the child, None in the server."""
         descriptors: list[int] = []
         try:
             data, descriptors, _, _ = socket.recv_fds(connection, _MOST_BYTES, _DESCRIPTORS)
@@ -126,7 +126,7 @@ class Server:
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is None:
                 continue
-            # Not reaped yet, its number belongs to nobody else.
+            # Not reaped yet, so the pid is still its own.
             kill_group(pid)
             _, status = os.waitpid(pid, 0)
             del self._trainers[pid]
@@ -146,18 +146,18 @@ class Server:
         connection.close()
 
     def close(self) -> None:
-        """Close everything: in a child, what belongs to the server."""
+        """Close the server's sockets, for use in a forked child."""
         self.control.close()
         for connection in self._connections:
             connection.close()
 
 
 def main() -> None:
-    """Serve; in a forked child, be the trainer."""
-    # Who is stopped from a terminal stops the owner, and that ends this process.
+    """Serve requests; in a forked child, run the trainer."""
+    # Ctrl-C in a terminal stops the owner, which ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Blocked, not ignored: a trainer inherits it, and what it is sent before it can leave by it
-    # waits until `StopSignal.install` unblocks it.
+    # Blocked, not ignored: a trainer inherits the mask, and a SIGTERM that arrives early stays
+    # pending until `StopSignal.install` unblocks it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     control = socket.socket(fileno=int(sys.argv[1]))
     _preload()
@@ -169,20 +169,20 @@ def main() -> None:
 
 
 def _preload() -> None:
-    """Import what a trainer imports, and leave it where forked processes can share it."""
+    """Import the trainer's modules, in memory that forked processes share."""
     import pmae.training.process.trainer
     import pmae.training.run  # noqa: F401
 
     if sys.modules["torch"].cuda.is_initialized():
         raise RuntimeError("CUDA was initialised by an import: no process can be forked from here")
-    # They stay frozen in trainers: a last collection of them would take each trainer two seconds of
-    # computing at its end, and copy the memory that it shares.
+    # Frozen objects are never collected: a final collection would cost each trainer two seconds,
+    # and copy the shared memory.
     gc.collect()
     gc.freeze()
 
 
 def _become_trainer(request: Request) -> None:
-    """What ``python -m pmae.train`` does in a new process."""
+    """Run the trainer in this process, as ``python -m pmae.train`` does."""
     os.dup2(request.standard_input, 0)
     os.dup2(request.log, 1)
     os.dup2(request.log, 2)
@@ -191,13 +191,13 @@ def _become_trainer(request: Request) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv[1:] = request.arguments
-    # Where processes are listed it would look like the server.
+    # Otherwise process lists would show it as the server.
     setproctitle(" ".join(["pmae.train", *request.arguments]))
     runpy.run_module("pmae.train", run_name="__main__", alter_sys=True)
 
 
 def _remember(_number: int, _frame: FrameType | None) -> None:
-    """The number was written to the wake-up descriptor, which is all that is needed."""
+    """Do nothing: the signal's number was already written to the wake-up descriptor."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How a trainer is told to stop: SIGTERM, and the pipe of its supervisor. Imports no torch."""
+"""Stop signals of a trainer: SIGTERM, and its supervisor's pipe. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_STOPPED = 75
-"""Exit status after SIGTERM (EX_TEMPFAIL): checkpointed, to be resumed."""
+"""Exit status after SIGTERM (EX_TEMPFAIL): a checkpoint was written, and the run can resume."""
 
 
 EXIT_DISK_FULL = 74
-"""Exit status when the disk is full (EX_IOERR): the event that would say so may not fit on it."""
+"""Exit status when the disk is full (EX_IOERR), since an error event may not fit on it."""
 DISK_FULL = "the disk is full; the last good checkpoint is kept: free some space and resume"
 
 
 class StopRequested(BaseException):
-    """SIGTERM asked the trainer to leave. No error, so that no ``except Exception`` swallows it."""
+    """SIGTERM was received. Not an Exception, so that no ``except Exception`` swallows it."""
 
 
 class StopSignal:
-    """Remembers that SIGTERM came.
+    """Handler of SIGTERM.
 
-    Inside :meth:`deferred` it only remembers, and the loop leaves at its next step boundary.
+    Inside :meth:`deferred` it only sets :attr:`requested`, and the loop stops at its next step.
     Outside there is nothing to save, and it raises :class:`StopRequested` at once.
 
-    No moment loses the signal: a forked trainer starts with SIGTERM blocked, and one that comes
-    then waits until :meth:`install` unblocks it.
+    No signal is lost: a forked trainer starts with SIGTERM blocked, and an early one stays pending
+    until :meth:`install` unblocks it.
 
     Attributes:
-        requested: SIGTERM came.
-        interrupted: :class:`StopRequested` was raised in the middle of something, which may have
-            turned it into an error of its own, as an import in C does.
+        requested: SIGTERM was received.
+        interrupted: :class:`StopRequested` was raised inside other code, which may have turned it
+            into another error, as an import in C does.
     """
 
     def __init__(self) -> None:
@@ -46,13 +46,13 @@ class StopSignal:
         self._deferred = False
 
     def install(self) -> None:
-        """Handle SIGTERM in this process, and one that waits; call from the main thread."""
+        """Handle SIGTERM in this process, a pending one included; call from the main thread."""
         signal.signal(signal.SIGTERM, self._handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only remember a SIGTERM while the block runs; raise it at its end."""
+        """Defer a SIGTERM received in the block: raise :class:`StopRequested` at its end."""
         self.check()
         self._deferred = True
         try:
@@ -62,7 +62,7 @@ class StopSignal:
         self.check()
 
     def check(self) -> None:
-        """Raise :class:`StopRequested` if SIGTERM came."""
+        """Raise :class:`StopRequested` if SIGTERM was received."""
         if self.requested:
             raise StopRequested
 
@@ -76,9 +76,9 @@ class StopSignal:
 def watch_supervisor(descriptor: int, silence_seconds: float | None) -> None:
     """Kill this process and its children as soon as the supervisor is gone.
 
-    The supervisor writes a byte now and then; when the pipe closes, or nothing comes for
-    ``silence_seconds`` (None: it may be silent), the run belongs to somebody else and not another
-    byte may be written.
+    The supervisor writes a byte now and then. When the pipe closes, or is silent for
+    ``silence_seconds`` (None: no limit), the run belongs to another worker, and this process must
+    not write another byte.
     """
     thread = threading.Thread(
         target=_watch, args=(descriptor, silence_seconds), name="supervisor-pipe", daemon=True
@@ -87,7 +87,7 @@ def watch_supervisor(descriptor: int, silence_seconds: float | None) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill a session's first process and whatever it started; fine if nothing of it is left."""
+    """Kill the process group ``pid``; do nothing if it has no process left."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,16 +1,16 @@
-"""The trainer process: ``python -m pmae.train RUN_DIR``. It knows nothing of SQL or HTTP.
+"""The trainer process: ``python -m pmae.train RUN_DIR``, without SQL and HTTP.
 
     python -m pmae.train runs/mine --spec quickstart     # a preset's name, or a JSON or YAML file
     python -m pmae.train runs/mine                       # again: resumes from the newest checkpoint
 
-It takes the next lease of the run (its own folder, see ``pmae.runs.layout``), goes on from the
-newest valid checkpoint and tells what happens in ``events.jsonl``. Success is an ``end`` event. A
-run of the kind ``evaluate`` measures another run's checkpoint (:mod:`pmae.evaluate.job`).
+It takes the next lease of the run (its own folder, see ``pmae.runs.layout``), resumes from the
+newest valid checkpoint and writes events to ``events.jsonl``. Success is an ``end`` event. A run of
+the kind ``evaluate`` evaluates another run's checkpoint (:mod:`pmae.evaluate.job`).
 
-SIGTERM: it checkpoints at the next step boundary and leaves with status 75. With ``--supervised``
-its standard input is the supervisor's pipe: when that closes, or is silent for
+After SIGTERM it writes a checkpoint at the next step and exits with status 75. With
+``--supervised`` its standard input is the supervisor's pipe: when that closes, or is silent for
 ``--silence-seconds``, it kills itself and its children at once. Exit status 1: the run failed, and
-the ``error`` event says why; 74: the disk is full, and no event may have fitted on it.
+the ``error`` event has the reason; 74: the disk is full, and the event may be missing.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _OUT_OF_MEMORY = (
 
 
 def main() -> int:
-    """Run the trainer; returns the exit status."""
+    """Run the trainer; return the exit status."""
     arguments = _arguments()
     stop = StopSignal()
     logging.basicConfig(
@@ -105,7 +105,7 @@ def _arguments() -> argparse.Namespace:
         "--silence-seconds",
         type=float,
         default=45.0,
-        help="with --supervised: how long the pipe may be silent (default: 45)",
+        help="with --supervised: maximum silence of the pipe (default: 45)",
     )
     return parser.parse_args()
 
@@ -114,7 +114,7 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     run_dir = RunDir(arguments.run_dir.absolute())
     version = _stored_version(run_dir)
     if arguments.spec:
-        # Written for a run that an older version began, it means what it meant then.
+        # A spec for a run of an older version is read with that version's defaults.
         submitted = _resolved(load_spec(arguments.spec, version=version))
         if version is None:
             check_submission(submitted)
@@ -131,12 +131,12 @@ def _train(arguments: argparse.Namespace, stop: StopSignal) -> int:
     except Exception as error:
         if stop.interrupted:
             raise StopRequested from error
-        # Every failure becomes an event with a reason.
-        # What is ours says what was wrong and where; of anything else the place is what is wanted.
+        # Every failure becomes an event with a reason. Errors of this package explain themselves;
+        # all others are logged with a traceback.
         _log.error("the run failed: %s", error, exc_info=not isinstance(error, PmaeError))
         full = isinstance(error, OSError) and error.errno in _DISK_FULL_ERRORS
         with suppress(OSError) if full else nullcontext():
-            # On a full disk the event may not fit: the exit status says it too.
+            # On a full disk the event may not fit: the exit status reports it too.
             events.write(_error_event(error))
             events.sync()
         return EXIT_DISK_FULL if full else 1
@@ -178,8 +178,8 @@ def _write_spec(run_dir: RunDir, spec: RunSpec) -> None:
     run_dir.path.mkdir(parents=True, exist_ok=True)
     if run_dir.spec.exists() and _read_spec(run_dir) != spec:
         raise SpecError(
-            f"{run_dir.spec} holds another spec; give the run a folder of its own, or go on with "
-            f"that one: python -m pmae.train {run_dir.path}"
+            f"{run_dir.spec} holds another spec; use another folder, or continue that run: "
+            f"python -m pmae.train {run_dir.path}"
         )
     write_file(run_dir.spec, spec.model_dump_json(indent=1).encode())
 
@@ -194,17 +194,17 @@ def _read_spec(run_dir: RunDir) -> RunSpec:
 
 
 def _stored_version(run_dir: RunDir) -> int | None:
-    """Version of the spec in the run's folder; None if there is none that names it."""
+    """Return the version of the spec in the run's folder; None without spec or version."""
     try:
         fields = json.loads(run_dir.spec.read_bytes())
     except (OSError, ValueError):
-        return None  # reading it in earnest says what is wrong
+        return None  # reading the spec later reports the error
     version = fields.get("version") if isinstance(fields, dict) else None
     return version if isinstance(version, int) else None
 
 
 def _resolved(spec: RunSpec) -> RunSpec:
-    """An evaluation's is resolved later, by what its checkpoint says of the pretraining."""
+    """Resolve a spec, except an evaluation's, which is resolved with its checkpoint's spec."""
     return spec if isinstance(spec, EvaluateSpec) else resolve(spec)
 
 
