@@ -1,4 +1,4 @@
-"""The connection to the API, and what a page does when there is none."""
+"""Connection to the API: shared clients, refreshing parts of pages, and error messages."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from pmae.schema.access import Identity
 from pmae.schema.methods import MethodView
 
 LIVE_SECONDS = 2.0
-"""Between two looks whether an event came for what is on a page."""
+"""Interval between two checks for events of a page."""
 MAX_AGE_SECONDS = 10.0
-"""What is on a page and may change is read again after this long, although no event came."""
+"""Maximum age of data on a page before it is read again, even without an event."""
 RETRY_SECONDS = 2.0
 _READER, _METHODS, _LINKS, _READ = "reader", "methods", "download_links", "read_for_"
 _answers: ContextVar[Answers | None] = ContextVar("answers", default=None)
@@ -45,7 +45,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _Read:
-    """What a part of a page has read of the service."""
+    """Cached answers of one part of a page."""
 
     version: int | None
     at: float
@@ -62,24 +62,24 @@ class _Links:
 
 @st.cache_resource
 def settings() -> DashboardSettings:
-    """Read once: the environment of this process."""
+    """Read the settings from the environment, once per process."""
     return DashboardSettings()
 
 
 @st.cache_resource
 def changes() -> Changes:
-    """What has changed in the service, for all sessions."""
+    """Return the watcher of the service's changes, shared by all sessions."""
     return Changes(connection())
 
 
 @st.cache_resource
 def connection() -> PmaeClient:
-    """The connections that all sessions share. It has no key."""
+    """Return the client without a key, whose connections all sessions share."""
     return PmaeClient(settings().service_url)
 
 
 def client() -> PmaeClient:
-    """The service as the reader may use it: with the token of their session, if there is one."""
+    """Return the client with the token of the reader's session, if there is one."""
     token = session_token()
     service = connection().with_key(token) if token else connection()
     answers = _answers.get()
@@ -87,10 +87,10 @@ def client() -> PmaeClient:
 
 
 def identity() -> Identity:
-    """Identity of the reader at the service, asked for once for each page that is open.
+    """Return the reader's identity, requested once per open page.
 
-    A page that was connected again under another session starts anew: nothing of the reader before
-    is left, no choices and no uploaded images.
+    A page that reconnects with another session is reset: no choices and no uploaded images of the
+    previous reader are left.
 
     Raises:
         ClientError: the service does not know the reader, or does not answer.
@@ -106,7 +106,7 @@ def identity() -> Identity:
 
 
 def methods() -> dict[str, MethodView]:
-    """The service's methods by name, asked for once for each page that is open."""
+    """Return the service's methods by name, requested once per open page."""
     known: dict[str, MethodView] | None = st.session_state.get(_METHODS)
     if known is None:
         known = {method.name: method for method in client().methods()}
@@ -115,22 +115,22 @@ def methods() -> dict[str, MethodView]:
 
 
 def method_title(run: RunSummary) -> str:
-    """A run's method as papers write it; its name where the service has the method no more."""
+    """Return the title of a run's method, or its name if the method is no longer installed."""
     method = methods().get(run.method)
     return method.title if method else run.method
 
 
 def beginning(items: Iterator[_T], most: int) -> tuple[list[_T], bool]:
-    """At most so many of a list, and whether there are more."""
+    """Return at most ``most`` items, and True if there are more."""
     found = list(islice(items, most + 1))
     return found[:most], len(found) > most
 
 
 def download_urls(checkpoint: Checkpoint) -> dict[str, str]:
-    """Where the reader's browser fetches each of a checkpoint's files.
+    """Return the URLs of a checkpoint's files for the reader's browser; None if it is gone.
 
-    Where the service asks for keys these are links that hold for some minutes, made in the
-    reader's name and again when half of their time is over. None for a checkpoint that is gone.
+    If the service requires keys, they are temporary links made in the reader's name, and renewed
+    after half of their lifetime.
     """
     public = settings().download_url
     if identity().name is None:
@@ -153,26 +153,26 @@ def download_urls(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def refresh_seconds(run: RunSummary) -> float | None:
-    """How often a run's page refreshes: not at all when the run has ended."""
+    """Return the refresh interval of a run's page; None when the run has ended."""
     return None if run.state in TERMINAL_STATES else LIVE_SECONDS
 
 
 def live(
     body: Callable[[], None], *, key: str, every: float | None, run_id: str | None = None
 ) -> None:
-    """Draw ``body`` as a part of the page that refreshes alone.
+    """Draw ``body`` as a part of the page that refreshes by itself.
 
-    It is drawn every few seconds, since what is not drawn again vanishes, but nothing is read of
-    the service again unless an event came, or MAX_AGE_SECONDS have passed: a log grows, and workers
-    come and go, without one. While the events cannot be read, it is read again each time.
+    It is redrawn every few seconds, but reads from the service only after an event, or after
+    MAX_AGE_SECONDS: logs grow, and workers come and go, without events. While the event stream is
+    broken, every redraw reads.
 
     Args:
-        body: reads by :func:`client`, and draws.
-        key: of this part of the page.
-        every: seconds; None: it does not refresh.
-        run_id: the run whose events count; None: those of all runs.
+        body: reads with :func:`client`, and draws.
+        key: name of this part of the page.
+        every: seconds between redraws; None: no refresh.
+        run_id: run whose events matter; None: all runs.
     """
-    st.session_state.pop(_READ + key, None)  # a page that is drawn as a whole reads anew
+    st.session_state.pop(_READ + key, None)  # drawing the whole page reads anew
 
     def guarded() -> None:
         with shown_errors(), _remembering(key, run_id):
@@ -183,7 +183,7 @@ def live(
 
 @contextmanager
 def _remembering(key: str, run_id: str | None) -> Iterator[None]:
-    """Let :func:`client` give what was read before, unless something may have changed since."""
+    """Let :func:`client` answer from the cache, unless something may have changed since."""
     version, now = changes().version(run_id, session_token()), time.monotonic()
     read: _Read | None = st.session_state.get(_READ + key)
     if (
@@ -203,7 +203,7 @@ def _remembering(key: str, run_id: str | None) -> Iterator[None]:
 
 @contextmanager
 def shown_errors() -> Iterator[None]:
-    """Show what the service refused, or that it does not answer; then come back by itself."""
+    """Show errors of the service; rerun the app when an absent service answers again."""
     try:
         yield
     except ServiceUnreachableError as error:
@@ -213,13 +213,13 @@ def shown_errors() -> Iterator[None]:
             _wait_for_service("The service's database does not answer")
             return
         if isinstance(error, ApiError) and error.problem.status == http.HTTPStatus.UNAUTHORIZED:
-            st.session_state.clear()  # the next run asks who the reader is, and leads to sign-in
+            st.session_state.clear()  # the next run requests the identity, and leads to sign-in
             st.rerun()
         st.error(str(error))
 
 
 def _wait_for_service(why: str) -> None:
-    """Say why there is nothing to see, and run the app again when the service answers."""
+    """Show why the page is empty, and rerun the app when the service answers."""
     st.warning(f"{why}. This page comes back by itself as soon as it does.", icon="⏳")
     shown = time.monotonic()
 

@@ -52,12 +52,12 @@ def signed_in() -> bool:
 
 
 def may_submit() -> bool:
-    """Whether the reader may make runs."""
+    """Return True if the reader may submit runs."""
     return identity().role != "viewer"
 
 
 def may_change(run: RunSummary) -> bool:
-    """Whether the reader may change a run, or stop it."""
+    """Return True if the reader may change or stop a run."""
     reader = identity()
     return reader.role == "admin" or (may_submit() and run.owner == reader.name)
 

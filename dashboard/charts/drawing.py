@@ -1,4 +1,4 @@
-"""Charts as Altair specs, made from what the API answers."""
+"""Altair charts of the API's answers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ HEIGHT = 330
 ZOOM = "zoom"
 """Name of the selection that keeps the zoom while the data changes."""
 NOTHING = 1e-7
-"""Below this share of the largest, a component's variance is a rounding error."""
+"""Below this fraction of the largest, a component's variance is a rounding error."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """How a metric is drawn.
+    """Line style of a metric.
 
     Attributes:
         metric: its name in the API.
@@ -40,7 +40,7 @@ class Line:
 
     @classmethod
     def of_split(cls, metric: str) -> Self:
-        """A metric of epochs, by the split that it is measured on: train images are dashed."""
+        """Make the line of an epoch metric; lines of the train split are dashed."""
         if METRICS[metric].split == "train":
             return cls(metric, "train", dash=(5, 3))
         return cls(metric, "validation")
@@ -66,18 +66,18 @@ class CurveChart:
 
     @property
     def percent(self) -> bool:
-        """Whether its values are fractions."""
+        """True if its values are fractions."""
         return METRICS[self.lines[0].metric].is_fraction
 
 
 QUIET = "#9aa3b2"
-"""Of what stands behind: neither light nor dark drowns it."""
+"""Grey of background lines, visible on light and dark themes."""
 _BEHIND = {"width": 1.0, "color": QUIET}
 _DASHED = {"dash": (5, 3)}
 
 
 def _styled(chart: str, *styles: Mapping[str, Any]) -> tuple[Line, ...]:
-    """The lines of a chart: a style for each of its metrics, in their order."""
+    """Make the lines of a chart: a style for each of its metrics, in their order."""
     pairs = zip(CHARTS[chart], styles, strict=True)
     return tuple(Line(metric, **style) for metric, style in pairs)
 
@@ -132,12 +132,12 @@ CURVE_CHARTS = (
     CurveChart("rank", "Effective rank of the features", RANK_LINES),
     CurveChart("share", "Variance in the features' first components", SHARE_LINES),
 )
-"""Of the run page, in its order; one without a point is left out."""
+"""Charts of the run page, in order; those without data are left out."""
 CURVE_METRICS = tuple(line.metric for chart in CURVE_CHARTS for line in chart.lines)
 
 
 def smoothed(values: Sequence[float], weight: float) -> list[float]:
-    """Exponential moving average without the start's bias; weight 0 changes nothing."""
+    """Bias-corrected exponential moving average; weight 0 changes nothing."""
     result, total, norm = [], 0.0, 0.0
     for value in values:
         total = weight * total + (1 - weight) * value
@@ -147,7 +147,7 @@ def smoothed(values: Sequence[float], weight: float) -> list[float]:
 
 
 def curve_frame(metrics: Metrics, lines: Sequence[Line], *, smoothing: float = 0.0) -> pd.DataFrame:
-    """Points of the lines, one a row: epoch, step, value, line. Only steps are smoothed."""
+    """Build the lines' points, one per row: epoch, step, value, line. Only steps are smoothed."""
     found = {series.name: series for series in metrics.series}
     frames = [
         _points(found[line.metric], line, smoothing if line.metric == "loss" else 0.0)
@@ -160,7 +160,7 @@ def curve_frame(metrics: Metrics, lines: Sequence[Line], *, smoothing: float = 0
 
 
 def lines_of(frame: pd.DataFrame, lines: Sequence[Line]) -> list[Line]:
-    """Those of the lines that a frame has points of."""
+    """Select the lines that have points in a frame."""
     found = set(frame["line"])
     return [line for line in lines if line.label in found]
 
@@ -186,9 +186,9 @@ def curves(
     percent: bool = False,
     least: float | None = None,
 ) -> alt.LayerChart:
-    """Lines over epochs in one run's colour; wheel and drag move along the epochs.
+    """Draw lines over epochs in one run's colour; wheel and drag zoom and pan the epochs.
 
-    What lies below ``least`` is cut off.
+    Values below ``least`` are clipped.
     """
     y_scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
     if least is not None and frame["value"].min() < least:
@@ -210,14 +210,14 @@ def curves(
 
 
 def _axis_format(*, log: bool, percent: bool) -> str:
-    """Format of an axis' numbers: on a linear one ``~g`` would write 50 as 5e+1."""
+    """Return the number format of an axis: on a linear one ``~g`` would write 50 as 5e+1."""
     if percent:
         return "%"
     return "~g" if log else "~r"
 
 
 def _drawn(base: alt.Chart, line: Line, lines: Sequence[Line], color: str) -> alt.Chart:
-    """One line. Colour and dash pattern tell it apart, also in the legend."""
+    """Draw one line, identified by colour and dash pattern, also in the legend."""
     legend = alt.Legend(
         title=None, orient="top", offset=8, symbolType="stroke", symbolOpacity=1, symbolSize=320
     )
@@ -236,7 +236,7 @@ def _drawn(base: alt.Chart, line: Line, lines: Sequence[Line], color: str) -> al
 
 
 def _hovered(base: alt.Chart, color: str, value_format: str) -> alt.Chart:
-    """The point nearest to the pointer, with its figures."""
+    """Mark the point nearest to the pointer, with its values."""
     hover = alt.selection_point(
         name="hover", nearest=True, on="pointermove", clear="pointerout", empty=False
     )
@@ -261,7 +261,7 @@ def _title(text: str) -> alt.TitleParams:
 
 
 def spectrum(facts: Spectrum, *, color: str, cumulative: bool) -> alt.Chart:
-    """Explained variance of each component on logarithmic axes, or its running sum."""
+    """Draw the explained variance of each component on logarithmic axes, or its running sum."""
     ratio = np.asarray(facts.explained_variance_ratio, dtype=np.float64)
     component = np.arange(1, len(ratio) + 1)
     values = np.cumsum(ratio) if cumulative else ratio
@@ -295,7 +295,7 @@ def spectrum(facts: Spectrum, *, color: str, cumulative: bool) -> alt.Chart:
 
 
 def residuals(result: Reconstruction, *, color: str) -> alt.Chart:
-    """The mean squared residual of each masked component or patch, above it that of its target."""
+    """Draw the mean squared residual and target of each masked component or patch."""
     part = "component" if result.parts == "components" else "patch"
     found = result.residuals
     shown = _thinned(len(found.index))
@@ -331,13 +331,13 @@ def residuals(result: Reconstruction, *, color: str) -> alt.Chart:
 
 
 def _thinned(length: int, most: int = 400) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Positions to draw: all, or about ``most`` of them, even on a logarithmic axis."""
+    """Choose positions to draw: all, or about ``most``, evenly spaced on a logarithmic axis."""
     if length <= most:
         return np.arange(length, dtype=np.int64)
     return np.unique(np.geomspace(1, length, most).astype(np.int64)) - 1
 
 
 def _decades(values: np.ndarray) -> list[float]:
-    """The powers of ten around positive values."""
+    """Return the powers of ten around positive values."""
     low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
     return [10.0**power for power in range(int(low), int(high) + 1)]

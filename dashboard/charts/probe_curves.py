@@ -1,4 +1,4 @@
-"""How the classifiers of evaluations trained: loss and accuracy over their epochs."""
+"""Training curves of evaluations' classifiers: loss and accuracy over their epochs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TITLES = {"accuracy": "Accuracy", "loss": "Loss"}
 
 
 def lines(figure: str) -> tuple[Line, ...]:
-    """The lines of a chart of ``accuracy`` or ``loss``."""
+    """Make the lines of a chart of ``accuracy`` or ``loss``."""
     return (
         Line(f"val_{figure}", "validation", color=QUIET),
         Line(f"train_{figure}", "train", dash=(5, 3)),
@@ -26,7 +26,7 @@ def lines(figure: str) -> tuple[Line, ...]:
 
 
 def curve_frame(curve: Mapping[str, Sequence[float]], figure: str) -> pd.DataFrame:
-    """Points of a chart, one a row: epoch, step, value, line.
+    """Build a chart's points, one per row: epoch, step, value, line.
 
     Args:
         curve: ``curve`` of an evaluation's details; it may have no validation split.
@@ -44,7 +44,7 @@ def curve_frame(curve: Mapping[str, Sequence[float]], figure: str) -> pd.DataFra
 
 
 def show(items: Sequence[Evaluation], color: str, key: str) -> None:
-    """Charts of the evaluations at the end that were trained by epochs; nothing without any.
+    """Draw charts of the final evaluations that train by epochs; nothing without any.
 
     Args:
         items: evaluations of one run.

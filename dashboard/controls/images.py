@@ -1,8 +1,7 @@
-"""Which images to reconstruct: numbers of the run's data set, or files of the reader's own.
+"""Controls to choose images: indices into the run's data set, or uploaded files.
 
-Streamlit forgets the files of an uploader that it does not draw, and gives them to no other. So
-what was uploaded before the reader looked at the data set's images, or at another page, is kept
-beside it, in the session's state.
+Streamlit forgets the files of an uploader that is not drawn. So earlier uploads are kept in the
+session's state, for when the reader returns from the data set's images or from another page.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _File = tuple[str, bytes]
 
 @dataclass(frozen=True)
 class ImagesChosen:
-    """What the reader wants to see.
+    """Images chosen by the reader.
 
     Attributes:
         images: as the request names or holds them.
@@ -47,7 +46,7 @@ class ImagesChosen:
 
 
 def take(came: Mapping[str, str]) -> None:
-    """Start from the address; what it does not say, or says wrongly, is the default."""
+    """Set the controls from the address; missing and malformed values become the defaults."""
     state = st.session_state
     split = came.get("split", "")
     state[_SOURCE] = _DEFAULTS[_SOURCE]
@@ -65,7 +64,7 @@ def choose(*, has_val: bool) -> ImagesChosen | None:
         NumbersError: not a list of numbers, or more images than can be shown.
     """
     for key, value in _DEFAULTS.items():
-        # Also of controls that are not drawn: they would forget what was set.
+        # Also for controls that are not drawn, which would lose their values.
         st.session_state[key] = st.session_state.get(key, value)
     source = st.segmented_control(
         "Images", list(SOURCES), format_func=SOURCES.__getitem__, key=_SOURCE, required=True
@@ -97,7 +96,7 @@ def _own() -> ImagesChosen | None:
         accept_multiple_files=True,
         key=_FILES,
         help=f"{', '.join(IMAGE_FORMATS)}, each up to {MOST_IMAGE_BYTES // 2**20} MiB; at most "
-        f"{MOST_IMAGES}. They are made as large as the run's images, and are not kept.",
+        f"{MOST_IMAGES}. They are scaled to the run's image size, and are not stored.",
     )
     drawn = tuple((file.name, file.getvalue()) for file in files)
     st.session_state[_DRAWN] = drawn
@@ -133,10 +132,10 @@ def _forget_kept() -> None:
 
 
 def parse_images(text: str) -> list[int]:
-    """``"0-3, 8"`` as ``[0, 1, 2, 3, 8]``.
+    """Parse ``"0-3, 8"`` into ``[0, 1, 2, 3, 8]``.
 
     Raises:
-        NumbersError: not such a list, or more than can be shown.
+        NumbersError: the text is malformed, or has more images than can be shown.
     """
     parts = parse_parts(text)
     if not parts:

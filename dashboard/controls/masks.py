@@ -1,4 +1,4 @@
-"""What to mask in a reconstruction: any strategy of the run's method, or a list of numbers."""
+"""Controls to choose a mask: a strategy of the run's method, or a list of numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREDICTED = {
     "background": "the background, objects are shown",
     "object": "one object, the rest is shown",
 }
-"""What segmentation masks."""
+"""Parts that segmentation masks, by their value in the spec."""
 MODES = {
     "background": {
         "complete": "no patch of an object",
@@ -39,7 +39,7 @@ COUNTS = {
     "nearest": "variance (nearest)",
     "components": "number of components",
 }
-"""What a share counts, and by which rule."""
+"""Units of the ratio, with their rule."""
 _LABELS = {
     "top": "Greatest variance (top)",
     "bottom": "Least variance (bottom)",
@@ -51,7 +51,7 @@ _EXAMPLE = "0-9, 12"
 
 @dataclass(frozen=True)
 class MaskChoice:
-    """What the reader wants masked.
+    """Mask chosen by the reader.
 
     Attributes:
         request: the fields of the reconstruction's request that say it.
@@ -63,12 +63,12 @@ class MaskChoice:
 
     @property
     def drawn(self) -> bool:
-        """Whether the seed decides anything."""
+        """True if the mask depends on the seed."""
         return "masking" in self.request
 
 
 def take(run_id: str, came: Mapping[str, str]) -> None:
-    """Start from the address; what it does not say, or says wrongly, is the run's own."""
+    """Set the controls from the address; missing and malformed values become the run's own."""
     state = st.session_state
     for name in ("strategy", "count", "predict", "mode", "masked"):
         state[_key(name, run_id)] = came.get(name)
@@ -167,13 +167,13 @@ def _chosen(run: Run, parts: str, address: dict[str, str]) -> MaskChoice:
 
 
 def _trained(run: Run) -> MaskingSpec:
-    """How a pretraining masked."""
+    """Return the masking of a pretraining's spec."""
     assert isinstance(run.spec, ExperimentSpec)
     return run.spec.masking
 
 
 def _ratio(run: Run, what: str) -> int:
-    """Mask ratio in percent; as the run was trained unless the reader moves it."""
+    """Choose the mask ratio in per cent; default: as the run was trained."""
     trained = _trained(run)
     low, high = (0.5, 0.5) if trained.ratio is None else trained.ratio_range
     key = _key("ratio", run.id)

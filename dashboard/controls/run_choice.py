@@ -1,4 +1,4 @@
-"""Choosing a run, the same way on each page."""
+"""Control to choose a run, shared by all pages."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def choose_run(*, key: str, methods: Sequence[str] | None = None) -> RunSummary 
 
 
 def _best_default(runs: list[RunSummary]) -> RunSummary:
-    """The newest run that has something to show."""
+    """Return the newest run that has something to show."""
     return next((run for run in runs if run.state in ("running", "succeeded")), runs[0])

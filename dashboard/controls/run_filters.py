@@ -1,4 +1,4 @@
-"""What the list of runs shows, and in which order: the reader's choice, kept in the address."""
+"""Filters and order of the list of runs, kept in the page's address."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def choose(*, methods: Mapping[str, str], datasets: list[str]) -> RunQuery:
 
 
 def _more() -> dict[str, Any]:
-    """What is asked for less often."""
+    """Draw the less common filters."""
     tag = _text("Tag", "tag", "all")
     owner = _text("Owner", "owner", "all", hint="The name of the key that submitted the run.")
     bounds = _text(
@@ -119,5 +119,5 @@ def _text(
 
 
 def _midnight(day: date | None, *, days: int = 0) -> datetime | None:
-    """Where a day begins in UTC, the clock of every time that the pages show."""
+    """Return the start of a day in UTC, the time zone of all pages."""
     return datetime.combine(day + timedelta(days=days), time.min, UTC) if day else None

@@ -1,4 +1,4 @@
-"""Figures, times and names as people read them."""
+"""Format numbers, times and names for display."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 
 def age(at: datetime, now: datetime | None = None) -> str:
-    """How long ago, in one unit: ``just now``, ``12 min ago``, ``3 days ago``."""
+    """Format an age in one unit: ``just now``, ``12 min ago``, ``3 days ago``."""
     seconds = ((now or datetime.now(UTC)) - at).total_seconds()
     for unit, name in ((_DAY, "day"), (_HOUR, "h"), (_MINUTE, "min")):
         count = int(seconds // unit)
@@ -102,14 +102,14 @@ def checkpoint_label(checkpoint: Checkpoint) -> str:
 
 
 def evaluation_label(evaluation: Evaluation) -> str:
-    """What was evaluated, and on which other data set if it is a transfer."""
+    """Name the evaluated features, and the data set of a transfer."""
     label = _FEATURES.get(evaluation.features, evaluation.features)
     other = (evaluation.details.get("spec") or {}).get("dataset")
     return f"{label}, on {other['name']}" if other else label
 
 
 def protocol_label(evaluation: Evaluation) -> str:
-    """How it was evaluated; the second evaluation of a protocol in a run has a number."""
+    """Name the protocol; the second evaluation of a protocol in a run has a number."""
     name, _, number = evaluation.key.partition("/")[0].partition("-")
     return f"{SHORT_PROTOCOL_NAMES.get(name, name)} {number}".rstrip()
 
@@ -129,7 +129,7 @@ def top1(evaluation: Evaluation) -> str:
 
 
 def run_seconds(run: RunSummary, now: datetime | None = None) -> float | None:
-    """How long the run has been running, or ran; None before its start."""
+    """Return the seconds that a run has been running, or ran; None before its start."""
     if run.started_at is None:
         return None
     return ((run.finished_at or now or datetime.now(UTC)) - run.started_at).total_seconds()

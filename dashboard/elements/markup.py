@@ -1,4 +1,4 @@
-"""Pieces of HTML. Whatever comes from a person or a run is escaped by ``Markup.format``."""
+"""HTML elements. ``Markup.format`` escapes all text of users and runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bar(share: float, color: str) -> Markup:
 
 
 def progress_share(progress: Progress) -> float | None:
-    """How much of the stage is done, 0 to 1."""
+    """Fraction of the stage that is done, 0 to 1."""
     if progress.done is None or not progress.total:
         return None
     return progress.done / progress.total

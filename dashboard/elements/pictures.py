@@ -19,7 +19,7 @@ PANELS = {
     "full": "x − Px + P x̂",
     "error": "|x − full|",
 }
-"""What each panel shows, P being the projection on what is masked."""
+"""Description of each panel; P is the projection on the masked part."""
 _PNG_SIZE = slice(16, 24)
 
 

@@ -1,4 +1,4 @@
-"""What has changed in the service: one thread follows its events for every page of the process."""
+"""Watcher of the service's changes: one thread follows the events for all pages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Changes:
         self._thread.start()
 
     def version(self, run_id: str | None, token: str | None) -> int | None:
-        """How many events there were of a run and of those that evaluate it.
+        """Return the number of events of a run and of the runs that evaluate it.
 
         Args:
             run_id: of the run; None: of all runs.
@@ -57,7 +57,7 @@ class Changes:
             return self._total if run_id is None else self._counts[run_id]
 
     def _follow(self) -> None:
-        """Read events for as long as the client is open, whatever becomes of service and tokens."""
+        """Read events while the client is open, across restarts and expired tokens."""
         last_id: int | None = None
         while not self._client.is_closed():
             with self._lock:

@@ -1,4 +1,4 @@
-"""On the page of a run: the runs that evaluate its checkpoints, and asking for one more."""
+"""Section of the run page: runs that evaluate its checkpoints, and a form to queue one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def show_results(run: Run) -> None:
 
 
 def subject(run: Run) -> str:
-    """Which checkpoint a run evaluates, in a sentence."""
+    """Describe the checkpoint that a run evaluates, as a sentence."""
     assert isinstance(run.spec, EvaluateSpec)
     step = formatting.count(int(run.spec.checkpoint_name.rpartition("-")[2]))
     return f"evaluates step {step} of run {run.parent_id}"

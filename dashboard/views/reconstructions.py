@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Choice:
-    """What the reader wants to see."""
+    """Checkpoint, images and mask chosen by the reader."""
 
     run: Run
     checkpoint: str
@@ -70,7 +70,7 @@ def show() -> None:
 
 
 def _take(came: Mapping[str, str]) -> None:
-    """Start from the address; what it does not say, or says wrongly, is the default."""
+    """Set the controls from the address; missing and malformed values become the defaults."""
     state = st.session_state
     state[_RUN] = came.get("run")
     seed = came.get("seed", "")
@@ -138,7 +138,7 @@ def _controls() -> Choice | None:
 
 
 def _attempt(read: Callable[[], T]) -> T | None:
-    """What ``read`` gives; None, and a message in place, where a list of numbers is wrong."""
+    """Return the result of ``read``; None, after an error message, if a list is malformed."""
     try:
         return read()
     except NumbersError as error:
@@ -205,7 +205,7 @@ def _grid(choice: Choice) -> None:
 
 
 def _explained(result: Reconstruction) -> str:
-    """The share of the masked variance that is explained, and that of each band of the spectrum."""
+    """Show the explained fraction of the masked variance, in total and per spectrum band."""
     if result.explained_variance is None:
         return "what is masked has no variance"
     whole = f"{formatting.percent(result.explained_variance)} of it explained"
@@ -217,7 +217,7 @@ def _explained(result: Reconstruction) -> str:
 
 
 def _told_of_files(error: ApiError, names: Sequence[str]) -> bool:
-    """Whether a refusal is about the reader's files; then each fault is shown by its file."""
+    """Show each file's error, and return True, if a refusal is about the reader's files."""
     faults = uploads_refused(error.problem)
     for place, why in faults.items():
         st.error(f"{names[place]}: {why}")

@@ -63,7 +63,7 @@ def show() -> None:
 
 
 def _title(run: Run) -> None:
-    """What does not change while the run lives, and what can be done with it."""
+    """Draw the run's title and tags, and the buttons of its actions."""
     name, actions = st.columns([3, 2], vertical_alignment="center")
     with name:
         st.html(
@@ -173,7 +173,7 @@ def _figures(run: Run) -> Markup:
 
 
 def _curves(run: Run) -> None:
-    """What is measured at steps and epochs, over the epochs."""
+    """Draw the curves of step and epoch metrics over the epochs."""
     metrics = client().metrics(run.id, names=drawing.CURVE_METRICS, max_points=MAX_POINTS)
     if not any(series.step for series in metrics.series):
         if run.state not in TERMINAL_STATES:
@@ -256,7 +256,7 @@ def _outcome(shown: Run) -> None:
 
 
 def _probe_curves(shown: Run) -> None:
-    """How the classifiers of the run's own evaluations trained."""
+    """Draw the training curves of the classifiers of the run's own evaluations."""
     run = client().run(shown.id)
     probe_curves.show(run.evaluations, run_color(run.number), f"probe_{run.id}")
 

@@ -1,4 +1,4 @@
-"""What people say of a run, in a small form on its page."""
+"""Form to change a run's name, tags, notes and pin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TAGS_HELP = "With commas between."
 
 
 def edit(run: Run) -> None:
-    """A button that opens the form; the page is drawn again with what was saved."""
+    """Draw a button that opens the form; saving redraws the page."""
     # The fields have no keys: one whose value was changed elsewhere is a new one, with that value.
     with st.popover("Edit"), st.form(f"edit_{run.id}", border=False):
         name = st.text_input("Name", run.name, max_chars=120)

@@ -1,4 +1,4 @@
-"""What stands below a run: its log, its history, its spec, and where it ran."""
+"""Details of a run: its log, history, spec and environment."""
 
 from __future__ import annotations
 

@@ -56,21 +56,21 @@ def _list(chosen: RunQuery) -> None:
         if opened:
             st.switch_page(run_page(), query_params={"run": opened})
     elif chosen.has_filters:
-        st.info("No run is like that. Take a filter away to see more.")
+        st.info("No run matches the filters. Remove a filter to see more.")
     else:
         first_steps.show()
     _pager(page, cursors)
 
 
 def _service_line() -> None:
-    """Who is there to train, and what of the service is not well."""
+    """Show the workers, and the failed checks of the service."""
     workers = client().workers()
     busy = sum(worker.run_id is not None for worker in workers)
     for check, state in client().ready().checks.items():
         if state != "ok":
             st.warning(f"{check}: {state}")
     if not workers:
-        st.warning("No worker has been heard of lately: runs wait until one starts.")
+        st.warning("No worker is up: runs wait until one starts.")
         return
     names = ", ".join(worker.name for worker in workers)
     plural = "worker" if len(workers) == 1 else "workers"

@@ -23,7 +23,7 @@ SIGN_IN_PATH = "/auth/sign-in"
 SIGN_OUT_PATH = "/auth/sign-out"
 _MAX_FORM_BYTES = 16_384
 _NO_COOKIE = (
-    "The key holds, but this browser did not keep the session's cookie. Allow cookies of this "
+    "The key is valid, but this browser did not store the session's cookie. Allow cookies of this "
     "site, then sign in again."
 )
 

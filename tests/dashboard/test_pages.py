@@ -55,7 +55,7 @@ def test_filters_are_asked_of_the_service_and_taken_from_the_address(
     assert "quickstart" not in view.text
     assert any("state=failed" in r and "method=pmae" in r for r in service.requests)
     view.app.text_input(key="tag").set_value("nothing has this").run()
-    assert any("No run is like that" in message for message in view.messages())
+    assert any("No run matches the filters" in message for message in view.messages())
 
 
 def test_runs_are_searched_ordered_and_bounded(app: App, service: FakeService) -> None:

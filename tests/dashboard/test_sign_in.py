@@ -151,7 +151,7 @@ def test_the_first_page_runs_the_quickstart(locked: LiveApi, own_browser: Browse
     own_browser.keep(sign_in_token(locked, "ada", "submitter"))
     view = App(locked.url).open()
     view.check()
-    assert any("No worker has been heard of" in told for told in view.messages())
+    assert any("No worker is up" in told for told in view.messages())
     (button,) = [found for found in view.app.button if found.label == "Run the quickstart"]
     button.click().run()
     view.check()

@@ -213,7 +213,7 @@ def test_the_quickstart_is_one_click_away(reader: Watched, live: LiveApi) -> Non
     page = reader.page
     page.goto(reader.base_url)
     sign_in(page, make_key(live, "ada", "submitter").key)
-    expect(page.get_by_text("No worker has been heard of")).to_be_visible()
+    expect(page.get_by_text("No worker is up")).to_be_visible()
     page.get_by_role("button", name="Run the quickstart").click()
     expect(page.get_by_role("heading", name="#1 quickstart")).to_be_visible()
     expect(page.get_by_text("queued").first).to_be_visible()
