@@ -175,7 +175,7 @@ def test_a_session_that_ended_is_told_and_the_way_back_is_kept(
     end_key(live, "revoked")
     asked = browser.get(DEEP)
     question = browser.get(asked.headers["location"])
-    assert "The key 'revoked' was revoked; an admin makes a new one" in fault(question)
+    assert "The key 'revoked' was revoked; an admin creates a new one" in fault(question)
     assert DEEP.replace("&", "&amp;") in question.text
     assert "Max-Age=0" in question.headers["set-cookie"]
 
