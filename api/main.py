@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.middleware import Middleware
 
-from api.audit.writer import AuditTrail
+from api.audit.writer import AuditWriter
 from api.auth.identify import Access
 from api.auth.middleware import AccessMiddleware, AuditMiddleware
 from api.auth.requirements import Permissions
@@ -34,7 +34,7 @@ from api.db.session import make_engine, make_sessions
 from api.evaluations.routes import router as evaluations_router
 from api.events.routes import router as events_router
 from api.events.streams import EventStreams
-from api.health.prometheus import Instruments, ServiceCollector
+from api.health.prometheus import PrometheusMetrics, ServiceCollector
 from api.health.readiness import ReadinessCheck
 from api.http.docs import router as docs_router
 from api.http.error_handlers import install_error_handlers
@@ -42,8 +42,8 @@ from api.http.middleware import BodyLimitMiddleware, OriginMiddleware
 from api.http.openapi import Document
 from api.http.request_log import RequestLogMiddleware
 from api.http.responses import API_PREFIX
-from api.queue.reconcile import ring_once, take_back_lost
-from api.queue.wake_up import BROKER_ERRORS, Doorbell
+from api.queue.reconcile import expire_lost_leases, repeat_wake_ups
+from api.queue.wake_up import BROKER_ERRORS, WakeUpSender
 from api.reconstructions.pool import Reconstructor
 from api.runs.across import router as across_router
 from api.runs.details import router as run_details_router
@@ -91,7 +91,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or ApiSettings()
-    instruments = Instruments()
+    prometheus = PrometheusMetrics()
     permissions = Permissions(ROUTERS)
 
     @asynccontextmanager
@@ -102,7 +102,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             _logger.critical("the API ends: %s", error)
             os.kill(os.getpid(), signal.SIGTERM)
 
-        async with running_services(settings, instruments, refuse) as services:
+        async with running_services(settings, prometheus, refuse) as services:
             app.state.services = services
             yield
 
@@ -116,7 +116,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
         middleware=[
-            Middleware(RequestLogMiddleware, observe=instruments.observe_request),
+            Middleware(RequestLogMiddleware, observe=prometheus.observe_request),
             Middleware(
                 OriginMiddleware, hosts=settings.allowed_hosts, origins=settings.allowed_origins
             ),
@@ -158,14 +158,14 @@ def open_database(settings: ApiSettings) -> None:
 
 @asynccontextmanager
 async def running_services(
-    settings: ApiSettings, instruments: Instruments, refuse: Callable[[SchemaError], None]
+    settings: ApiSettings, prometheus: PrometheusMetrics, refuse: Callable[[SchemaError], None]
 ) -> AsyncIterator[Services]:
     """Open the services that requests share, and run the background tasks."""
     await anyio.to_thread.run_sync(open_database, settings)
     engine = make_engine(settings.sqlalchemy_url)
     sessions = make_sessions(engine)
     collector = ServiceCollector(sessions, settings)
-    instruments.registry.register(collector)
+    prometheus.registry.register(collector)
     streams = EventStreams(
         sessions,
         poll_seconds=settings.stream_poll_seconds,
@@ -174,30 +174,30 @@ async def running_services(
     access = Access(settings, sessions)
     try:
         with (
-            Doorbell(settings) as doorbell,
+            WakeUpSender(settings) as wake_ups,
             Reconstructor(settings) as reconstructor,
-            AuditTrail(sessions) as trail,
+            AuditWriter(sessions) as audit_writer,
             calling_on_stop(streams.close),
         ):
             async with (
                 streams.running(),
-                reconciling(settings, sessions, doorbell, instruments, refuse),
+                reconciling(settings, sessions, wake_ups, prometheus, refuse),
                 deleting(settings, sessions),
             ):
                 yield Services(
                     settings=settings,
                     sessions=sessions,
-                    doorbell=doorbell,
+                    wake_ups=wake_ups,
                     streams=streams,
                     reconstructor=reconstructor,
-                    instruments=instruments,
+                    prometheus=prometheus,
                     access=access,
-                    trail=trail,
-                    readiness=ReadinessCheck.of(settings, sessions, doorbell),
+                    audit_writer=audit_writer,
+                    readiness=ReadinessCheck.of(settings, sessions, wake_ups),
                 )
     finally:
         await access.close()
-        instruments.registry.unregister(collector)
+        prometheus.registry.unregister(collector)
         engine.dispose()
 
 
@@ -205,8 +205,8 @@ async def running_services(
 async def reconciling(
     settings: ApiSettings,
     sessions: sessionmaker[Session],
-    doorbell: Doorbell,
-    instruments: Instruments,
+    wake_ups: WakeUpSender,
+    prometheus: PrometheusMetrics,
     refuse: Callable[[SchemaError], None],
 ) -> AsyncIterator[None]:
     """Expire leases and wake workers every few seconds.
@@ -218,15 +218,15 @@ async def reconciling(
         try:
             with sessions() as session:
                 require_current(session)
-            lost = take_back_lost(sessions)
-            instruments.leases_lost.inc(len(lost))
+            lost = expire_lost_leases(sessions)
+            prometheus.leases_lost.inc(len(lost))
             for run_id in lost:
                 with log_context(run_id=run_id):
                     _logger.warning("the lease has expired; the run was reclaimed")
-            ring_once(
+            repeat_wake_ups(
                 sessions,
-                ring=doorbell.ring,
-                waiting_messages=doorbell.waiting_messages,
+                send=wake_ups.send,
+                waiting_messages=wake_ups.waiting_messages,
                 worker_silence_seconds=settings.lease_seconds,
             )
         except BROKER_ERRORS as error:
@@ -238,7 +238,7 @@ async def reconciling(
                 "leases are not checked: the database does not answer: %s", reason(error)
             )
 
-    async with again_and_again(once, settings.reconcile_seconds, "reconciler"):
+    async with run_periodically(once, settings.reconcile_seconds, "reconciler"):
         yield
 
 
@@ -257,7 +257,7 @@ async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> As
         except DATABASE_AWAY as error:
             _logger.warning("nothing is deleted: the database does not answer: %s", reason(error))
 
-    async with again_and_again(once, settings.reconcile_seconds, "deletions"):
+    async with run_periodically(once, settings.reconcile_seconds, "deletions"):
         try:
             yield
         finally:
@@ -265,7 +265,7 @@ async def deleting(settings: ApiSettings, sessions: sessionmaker[Session]) -> As
 
 
 @asynccontextmanager
-async def again_and_again(
+async def run_periodically(
     work: Callable[[], None], seconds: float, name: str
 ) -> AsyncIterator[None]:
     """Run ``work`` in a thread, now and every ``seconds``, until the block ends."""

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from api.audit.writer import AuditTrail
+    from api.audit.writer import AuditWriter
     from api.auth.identify import Access
     from api.events.streams import EventStreams
-    from api.health.prometheus import Instruments
+    from api.health.prometheus import PrometheusMetrics
     from api.health.readiness import ReadinessCheck
-    from api.queue.wake_up import Doorbell
+    from api.queue.wake_up import WakeUpSender
     from api.reconstructions.pool import Reconstructor
 
 
@@ -26,12 +26,12 @@ class Services:
 
     settings: ApiSettings
     sessions: sessionmaker[Session]
-    doorbell: Doorbell
+    wake_ups: WakeUpSender
     streams: EventStreams
     reconstructor: Reconstructor
-    instruments: Instruments
+    prometheus: PrometheusMetrics
     access: Access
-    trail: AuditTrail
+    audit_writer: AuditWriter
     readiness: ReadinessCheck
 
 

@@ -14,7 +14,7 @@ from celery.signals import setup_logging
 from celery.utils.log import get_multiprocessing_logger
 from kombu.entity import Queue
 
-from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES
+from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, WAKE_UP_QUEUES
 from pmae.runtime.logging import configure_logging
 from pmae.settings import load_settings
 from worker.settings import WorkerSettings
@@ -22,7 +22,7 @@ from worker.settings import WorkerSettings
 settings = load_settings(WorkerSettings)
 app = Celery("pmae", broker=settings.broker_url, include=["worker.task"])
 app.conf.update(
-    task_queues=[Queue(DOORBELL_QUEUES[kind]) for kind in settings.slot_kinds],
+    task_queues=[Queue(WAKE_UP_QUEUES[kind]) for kind in settings.slot_kinds],
     task_create_missing_queues=False,
     task_serializer="json",
     accept_content=["json"],

@@ -31,7 +31,7 @@ from worker.settings import WorkerSettings
 
 MISSED_HEARTBEATS = 3
 """Heartbeats missed in a row before the worker counts as dead; one may wait for the database."""
-PATIENCE_SECONDS = 4.0
+TIMEOUT_SECONDS = 4.0
 
 Check = Callable[[WorkerSettings], str | None]
 """A check: returns what is wrong, or None."""
@@ -51,11 +51,11 @@ def _report(found: list[str], *, name: str = "") -> int:
     return 1 if found else 0
 
 
-def problems(settings: WorkerSettings, *, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
+def problems(settings: WorkerSettings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> list[str]:
     """Check the worker that has these settings; return a sentence for each problem."""
     checks: dict[str, Check] = {"database": check_heartbeat, "broker": check_broker}
     found: dict[str, str | None] = {
-        name: f"the {name} did not answer within {patience_seconds:g} s" for name in checks
+        name: f"the {name} did not answer within {timeout_seconds:g} s" for name in checks
     }
 
     def look(name: str) -> None:
@@ -65,7 +65,7 @@ def problems(settings: WorkerSettings, *, patience_seconds: float = PATIENCE_SEC
     threads = [threading.Thread(target=look, args=(name,), daemon=True) for name in checks]
     for thread in threads:
         thread.start()
-    give_up = time.monotonic() + patience_seconds
+    give_up = time.monotonic() + timeout_seconds
     for thread in threads:
         thread.join(max(0.0, give_up - time.monotonic()))
     return [without_passwords(problem) for problem in found.values() if problem is not None]
@@ -76,7 +76,7 @@ def check_heartbeat(settings: WorkerSettings) -> str | None:
     name, allowed = settings.worker_name, MISSED_HEARTBEATS * settings.heartbeat_seconds
     url = make_url(settings.sqlalchemy_url)
     if url.get_backend_name() != "sqlite":
-        url = url.update_query_dict({"connect_timeout": str(int(PATIENCE_SECONDS))})
+        url = url.update_query_dict({"connect_timeout": str(int(TIMEOUT_SECONDS))})
     elif not Path(url.database or "").is_file():
         return (
             f"the database is lost: {url.database} is not there"  # connecting would create the file
@@ -102,8 +102,8 @@ def check_heartbeat(settings: WorkerSettings) -> str | None:
 def check_broker(settings: WorkerSettings) -> str | None:
     """Check that the broker answers at the URL that Celery uses."""
     options = {
-        "socket_connect_timeout": PATIENCE_SECONDS,
-        "socket_timeout": PATIENCE_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "socket_timeout": TIMEOUT_SECONDS,
         "max_retries": 0,  # by default kombu waits 2 s between attempts
     }
     try:

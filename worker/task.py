@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.db import run_states
 from api.db.errors import SchemaError, reason
 from api.db.revision import current_schema
-from api.db.settings import DOORBELL_QUEUES, DOORBELL_TASK
+from api.db.settings import WAKE_UP_QUEUES, WAKE_UP_TASK
 from pmae.runtime.logging import log_context
 from worker.app import app, settings
 from worker.database import sessions_of
@@ -52,8 +52,8 @@ def take_name() -> None:
     _log_given_back(registration.given_back, GIVEN_BACK)
 
 
-@app.task(name=DOORBELL_TASK)  # type: ignore[untyped-decorator]
-def doorbell() -> None:
+@app.task(name=WAKE_UP_TASK)  # type: ignore[untyped-decorator]
+def execute_runs() -> None:
     """Claim and execute runs until none is eligible; a surplus wake-up finds none."""
     try:
         while not is_draining() and _run_next():
@@ -95,7 +95,7 @@ def _run_next() -> bool:
                     start_trainer,
                     fork_server=_fork_server,
                     # The lease is not renewed meanwhile.
-                    patience_seconds=min(10, settings.lease_seconds / 4),
+                    timeout_seconds=min(10, settings.lease_seconds / 4),
                 ),
             ).run()
         except Exception:
@@ -117,7 +117,7 @@ def _child_died(exception: BaseException | None = None, **_: Any) -> None:
         released = run_states.release_all_of(session, settings.worker_name, reason=reason)
     _log_given_back(released, reason)
     if released:
-        _ring()
+        _wake_up()
 
 
 def _log_given_back(run_ids: list[str], reason: str) -> None:
@@ -126,9 +126,9 @@ def _log_given_back(run_ids: list[str], reason: str) -> None:
             _log.warning("the run was given back: %s", reason)
 
 
-def _ring() -> None:
+def _wake_up() -> None:
     for kind in settings.slot_kinds:
-        app.send_task(DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True)
+        app.send_task(WAKE_UP_TASK, queue=WAKE_UP_QUEUES[kind], ignore_result=True)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
@@ -145,7 +145,7 @@ def _begin(**_: Any) -> None:
     presence.start()
     _presence.append(presence)
     if registration.given_back:
-        _ring()
+        _wake_up()
 
 
 def _tend_fork_server() -> None:

@@ -16,7 +16,7 @@ from api.audit.entries import Attempt
 from api.db.clock import database_now
 from api.db.tables import AuditRow
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Maximum number of entries that wait for the database."""
 _LONGEST_PATH = 1_000
 _ENTRIES = AuditRow.metadata.tables[AuditRow.__tablename__]
@@ -24,7 +24,7 @@ _INSERT = insert(_ENTRIES).values(at=database_now())
 _logger = logging.getLogger(__name__)
 
 
-class AuditTrail:
+class AuditWriter:
     """Adds entries to the trail. Use it in a ``with`` block, whose end waits for the last ones.
 
     A thread writes the entries that arrived during its last write in one transaction. Entries that
@@ -36,7 +36,7 @@ class AuditTrail:
         self._changed = threading.Condition()
         self._waiting: list[Attempt] = []
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="audit trail", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="audit writer", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -56,7 +56,7 @@ class AuditTrail:
     def add(self, attempt: Attempt) -> None:
         """Record a request soon."""
         with self._changed:
-            if len(self._waiting) < MOST_WAITING:
+            if len(self._waiting) < MAX_WAITING:
                 self._waiting.append(attempt)
                 self._changed.notify()
                 return

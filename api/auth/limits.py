@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _SECONDS = 60.0
-_MOST_BUCKETS = 10_000
+_MAX_BUCKETS = 10_000
 """Maximum number of buckets; those unused for the longest are dropped."""
 
 
@@ -49,7 +49,7 @@ class RateLimit:
         now = self._clock()
         bucket = self._buckets.setdefault(caller, _Bucket(self.per_minute, now))
         self._buckets.move_to_end(caller)
-        if len(self._buckets) > _MOST_BUCKETS:
+        if len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)
         bucket.tokens = self._tokens(bucket, now)
         bucket.filled_at = now

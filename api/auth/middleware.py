@@ -70,18 +70,18 @@ class AuditMiddleware:
             return
         status = 500  # of the response to an error that passes through here
 
-        async def send_and_note(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive, record_status)
         finally:
             attempt = self._attempt(scope, status)
             if attempt is not None and _in_time(services.access, scope):
-                services.trail.add(attempt)
+                services.audit_writer.add(attempt)
 
     def _attempt(self, scope: Scope, status: int) -> Attempt | None:
         """Build the record; None if there is nothing to record."""

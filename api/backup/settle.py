@@ -81,7 +81,7 @@ def settle(session: Session, files: RestoredFiles, made_at: str) -> Settled:
     _raise_lease_numbers(session, files)
     left_out = _leave_out_checkpoints(session, files, made_at)
     why = f"restored from the backup of {made_at}; it continues from its newest checkpoint"
-    return Settled(run_states.take_back_restored(session, why), left_out)
+    return Settled(run_states.reclaim_restored(session, why), left_out)
 
 
 def _raise_lease_numbers(session: Session, files: RestoredFiles) -> None:

@@ -59,7 +59,7 @@ class StoredBasis:
         Raises:
             NotFoundError: the basis has no such file.
             DamagedError: it is missing in the store.
-            RangeError: the range lies outside of the file.
+            RangeError: the range is outside of the file.
         """
         facts = self.facts_of(name)
         try:

@@ -218,4 +218,4 @@ def read_figures(services: ServicesDep) -> Response:
 
     Counters (requests, expired leases) start at 0 with this process.
     """
-    return Response(services.instruments.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(services.prometheus.text(), media_type=CONTENT_TYPE_LATEST)

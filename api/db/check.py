@@ -21,7 +21,7 @@ from pmae.runs.layout import MANIFEST_FILE, RunDir
 from pmae.schema import TERMINAL_STATES
 
 _BLOCKS_AT_ONCE = 250
-"""Of one repair transaction; a worker that records the same run waits for it."""
+"""Blocks in one repair transaction; a worker that records the same run waits for it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class WrongBlocks:
 
 @dataclass(frozen=True)
 class MissingCheckpoint:
-    """A checkpoint, of a run that is not running, whose folder or manifest is missing."""
+    """A checkpoint of an ended run whose folder or manifest is missing."""
 
     run_id: str
     name: str
@@ -95,7 +95,7 @@ def repair_blocks(sessions: sessionmaker[Session], found: WrongBlocks) -> None:
 def find_missing_checkpoints(
     sessions: sessionmaker[Session], runs_dir: Path
 ) -> list[MissingCheckpoint]:
-    """List checkpoints in the database that are missing on disk, of runs that are not running."""
+    """List the checkpoints of ended runs that are in the database but missing on disk."""
     missing = [
         checkpoint
         for checkpoint in _checkpoints_at_rest(sessions)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
-MOST_THREADS = 64
+MAX_THREADS = 64
 """Threads of an application: 40 serve requests; others check keys, write the audit trail, feed
 streams and clean up. Each needs at most one connection."""
 CONNECT_TIMEOUT_SECONDS = 10
@@ -41,7 +41,7 @@ def make_engine(url: str, *, pooled: bool = True) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"poolclass": NullPool}
     if pooled:
-        options = {"pool_size": POOL_SIZE, "max_overflow": MOST_THREADS - POOL_SIZE}
+        options = {"pool_size": POOL_SIZE, "max_overflow": MAX_THREADS - POOL_SIZE}
     if parsed.get_backend_name() != "sqlite":
         if "connect_timeout" not in parsed.query:
             parsed = parsed.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_SECONDS)})

@@ -12,9 +12,9 @@ from pmae.schema import RUN_KINDS, RunKind
 from pmae.settings import LogSettings, StorageSettings
 from pmae.spec.messages import with_message
 
-DOORBELL_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
+WAKE_UP_QUEUES: dict[RunKind, str] = {kind: f"pmae.{kind}" for kind in RUN_KINDS}
 """Names of the Celery queues, one for each kind of run: a worker listens to those it takes."""
-DOORBELL_TASK = "pmae.doorbell"
+WAKE_UP_TASK = "pmae.doorbell"
 """Name of the one Celery task. Its message is empty: it only wakes a worker."""
 BROKER_VISIBILITY_TIMEOUT_SECONDS = 86_400
 """Time after which Redis redelivers a message that was not acknowledged."""

@@ -27,7 +27,7 @@ _OTHER_METHOD = "(other)"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Instruments:
+class PrometheusMetrics:
     """The counters and histograms of one application."""
 
     def __init__(self) -> None:

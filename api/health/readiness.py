@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.db.errors import reason
-from api.queue.wake_up import BROKER_ERRORS, Doorbell
+from api.queue.wake_up import BROKER_ERRORS, WakeUpSender
 from api.settings import ApiSettings
 from api.storage.space import free_bytes
 from pmae.schema import Readiness
@@ -38,9 +38,11 @@ class ReadinessCheck:
         self._under_way: asyncio.Task[Readiness] | None = None
 
     @classmethod
-    def of(cls, settings: ApiSettings, sessions: sessionmaker[Session], doorbell: Doorbell) -> Self:
+    def of(
+        cls, settings: ApiSettings, sessions: sessionmaker[Session], wake_ups: WakeUpSender
+    ) -> Self:
         """Make the check of an application."""
-        return cls(partial(_check, settings, sessions, doorbell))
+        return cls(partial(_check, settings, sessions, wake_ups))
 
     async def ask(self) -> Readiness:
         """Check all three now, or join the check in progress."""
@@ -51,10 +53,12 @@ class ReadinessCheck:
         return await asyncio.shield(self._under_way)
 
 
-def _check(settings: ApiSettings, sessions: sessionmaker[Session], doorbell: Doorbell) -> Readiness:
+def _check(
+    settings: ApiSettings, sessions: sessionmaker[Session], wake_ups: WakeUpSender
+) -> Readiness:
     checks: dict[str, Callable[[], str]] = {
         "database": lambda: _check_database(sessions),
-        "broker": lambda: _check_broker(doorbell),
+        "broker": lambda: _check_broker(wake_ups),
         "storage": lambda: _check_storage(settings),
     }
     with ThreadPoolExecutor(len(checks)) as pool:
@@ -73,9 +77,9 @@ def _check_database(sessions: sessionmaker[Session]) -> str:
     return "ok"
 
 
-def _check_broker(doorbell: Doorbell) -> str:
+def _check_broker(wake_ups: WakeUpSender) -> str:
     try:
-        doorbell.waiting_messages("pretrain")
+        wake_ups.waiting_messages("pretrain")
     except BROKER_ERRORS as error:
         _logger.warning("the broker does not answer: %s", error)
         return "does not answer"

@@ -86,7 +86,7 @@ def respond_with_file(
     Raises:
         FileNotFoundError: there is no such file.
         DamagedError: its size differs from ``facts``.
-        RangeError: the range lies outside of the file.
+        RangeError: the range is outside of the file.
     """
     etag = f'"{facts.sha256}"'
     headers = {

@@ -87,7 +87,7 @@ class ConflictError(ApiError):
 
 
 class RangeError(ApiError):
-    """A byte range that lies outside of the file."""
+    """A byte range outside of the file."""
 
     status = http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
     code = "range_not_satisfiable"

@@ -19,8 +19,6 @@ _OWN_PAGES = frozenset({"same-origin", "none"})
 _DRAINED_BODIES = 64
 """A body that is too long is read and discarded up to this multiple of the usual limit, so that its
 sender sees the response instead of a reset connection."""
-
-
 MAX_VALUES = 30_000
 """Maximum number of values in a body. The longest list of components has 20,000, other bodies less
 than a tenth; each value may be an error to report while all other requests wait."""

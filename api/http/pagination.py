@@ -16,7 +16,7 @@ from api.http.errors import InvalidRequestError
 from pmae.schema import ProblemField
 from pmae.schema.run_query import DEFAULT_LIMIT, Cursor, Limit
 
-_MOST = 2**63
+_MAX_INTEGER = 2**63
 
 
 class PageParameters(BaseModel):
@@ -65,7 +65,11 @@ def read_cursor(cursor: str, list_digest: str) -> tuple[Any, int]:
 
 def is_integer(value: object) -> bool:
     """Return True if the value is an integer that SQL can compare."""
-    return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and -_MAX_INTEGER <= value < _MAX_INTEGER
+    )
 
 
 def not_a_cursor(cursor: str) -> InvalidRequestError:

@@ -55,7 +55,7 @@ class RequestLogMiddleware:
         is_stream = False
         started = time.perf_counter()
 
-        async def send_and_note(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status, is_stream
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -65,7 +65,7 @@ class RequestLogMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive, record_status)
         finally:
             seconds = time.perf_counter() - started
             _log_request(scope, status, seconds)

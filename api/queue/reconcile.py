@@ -13,16 +13,16 @@ from api.db.tables import RunRow, WorkerRow
 from pmae.schema import RUN_KINDS, RunKind
 
 
-def take_back_lost(sessions: sessionmaker[Session]) -> list[str]:
+def expire_lost_leases(sessions: sessionmaker[Session]) -> list[str]:
     """Expire leases; return the ids of their runs. Concurrent calls are safe."""
     with sessions.begin() as session:
         return expire_leases(session)
 
 
-def ring_once(
+def repeat_wake_ups(
     sessions: sessionmaker[Session],
     *,
-    ring: Callable[[RunKind], None],
+    send: Callable[[RunKind], None],
     waiting_messages: Callable[[RunKind], int],
     worker_silence_seconds: float,
 ) -> None:
@@ -32,19 +32,19 @@ def ring_once(
 
     Args:
         sessions: of the run database.
-        ring: puts one message into the queue of a kind.
+        send: puts one message into the queue of a kind.
         waiting_messages: counts the messages in it.
         worker_silence_seconds: a worker without a heartbeat for this long is considered down.
     """
     with sessions() as session:
-        wanted = {kind: _rings(session, kind, worker_silence_seconds) for kind in RUN_KINDS}
-    for kind, rings in wanted.items():
-        if rings:
-            for _ in range(rings - waiting_messages(kind)):
-                ring(kind)
+        wanted = {kind: _wake_ups_for(session, kind, worker_silence_seconds) for kind in RUN_KINDS}
+    for kind, count in wanted.items():
+        if count:
+            for _ in range(count - waiting_messages(kind)):
+                send(kind)
 
 
-def _rings(session: Session, kind: RunKind, silence_seconds: float) -> int:
+def _wake_ups_for(session: Session, kind: RunKind, silence_seconds: float) -> int:
     """Count the idle slots that could take a queued run of ``kind``.
 
     At least 1 while runs wait: a worker that is starting is not in the table yet.

@@ -11,12 +11,12 @@ from typing import Self
 from celery import Celery
 from kombu.exceptions import KombuError
 
-from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, DOORBELL_QUEUES, DOORBELL_TASK
+from api.db.settings import BROKER_VISIBILITY_TIMEOUT_SECONDS, WAKE_UP_QUEUES, WAKE_UP_TASK
 from api.settings import ApiSettings
 from pmae.schema import RunKind
 
-MOST_RINGS = 32
-"""Maximum number of messages in a queue; a worker that is awake needs no further message."""
+MAX_MESSAGES = 32
+"""Maximum number of messages in a queue; a worker that is awake needs no more."""
 PAUSE_SECONDS = 0.1
 """Time between two rounds, so that a burst of submissions is sent as one."""
 BROKER_ERRORS = (KombuError, OSError)
@@ -24,10 +24,10 @@ BROKER_ERRORS = (KombuError, OSError)
 _logger = logging.getLogger(__name__)
 
 
-class Doorbell:
+class WakeUpSender:
     """Sends wake-ups: empty messages "a run is queued". Use it in a ``with`` block.
 
-    SQL holds the queue, and the reconciler repeats lost wake-ups. So :meth:`ring_soon` never fails
+    SQL holds the queue, and the reconciler repeats lost wake-ups. So :meth:`send_soon` never fails
     and never waits for the broker: a thread sends the messages.
     """
 
@@ -37,7 +37,7 @@ class Doorbell:
         self._changed = threading.Condition()
         self._wanted: Counter[RunKind] = Counter()
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="doorbell", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="wake-ups", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,20 +55,20 @@ class Doorbell:
         self._thread.join()
         self._celery.close()
 
-    def ring_soon(self, kind: RunKind) -> None:
+    def send_soon(self, kind: RunKind) -> None:
         """Send a wake-up soon, from another thread. Call it after the commit."""
         with self._changed:
             self._wanted[kind] += 1
             self._changed.notify()
 
-    def ring(self, kind: RunKind) -> None:
+    def send(self, kind: RunKind) -> None:
         """Wake a worker that takes runs of ``kind``, now.
 
         Raises:
             One of :data:`BROKER_ERRORS`: the broker did not take the message.
         """
         self._celery.send_task(
-            DOORBELL_TASK, queue=DOORBELL_QUEUES[kind], ignore_result=True, retry=False
+            WAKE_UP_TASK, queue=WAKE_UP_QUEUES[kind], ignore_result=True, retry=False
         )
 
     def waiting_messages(self, kind: RunKind) -> int:
@@ -79,20 +79,20 @@ class Doorbell:
         """
         with self._celery.pool.acquire(block=True) as connection:
             # The transport's own count includes all priorities of the queue.
-            length: int = connection.default_channel._size(DOORBELL_QUEUES[kind])  # noqa: SLF001
+            length: int = connection.default_channel._size(WAKE_UP_QUEUES[kind])  # noqa: SLF001
         return length
 
     def _serve(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted or self._closing)
-                rings, self._wanted = self._wanted, Counter()
-                if self._closing and not rings:
+                wanted, self._wanted = self._wanted, Counter()
+                if self._closing and not wanted:
                     return
             try:
-                for kind, count in rings.items():
-                    for _ in range(min(count, MOST_RINGS - self.waiting_messages(kind))):
-                        self.ring(kind)
+                for kind, count in wanted.items():
+                    for _ in range(min(count, MAX_MESSAGES - self.waiting_messages(kind))):
+                        self.send(kind)
             except BROKER_ERRORS as error:
                 _logger.warning("a wake-up was not sent; the reconciler will repeat it: %s", error)
             with self._changed:

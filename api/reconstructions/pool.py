@@ -203,7 +203,7 @@ def _masks(result: ReconstructionResult) -> tuple[WrittenMask | None, list[Writt
 
 
 def _residuals(result: ReconstructionResult) -> Residuals:
-    """Round the residuals to significant digits, and keep the first of them."""
+    """Keep the first residuals, rounded to 5 significant digits."""
     index, residual, target = (part[:MOST_RESIDUALS] for part in result.mean_squares.per_part())
     return Residuals(
         index=index.tolist(),

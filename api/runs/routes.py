@@ -164,7 +164,7 @@ def resume_run(
         run = _view(services, session, run_id)
         answer = run.model_dump(mode="json")
         keep_answer(session, submission, answer)
-    services.doorbell.ring_soon(run.kind)
+    services.wake_ups.send_soon(run.kind)
     return accepted(answer)
 
 

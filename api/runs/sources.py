@@ -33,7 +33,7 @@ def prepare(session: Session, spec: RunSpec, runs_dir: Path) -> tuple[RunSpec, H
         The resolved spec, and the checkpoint or None if it needs none.
 
     Raises:
-        NotFoundError: there is no such checkpoint (any more).
+        NotFoundError: there is no such checkpoint, or it was removed.
         ConflictError: it is a rolling checkpoint.
         InvalidRequestError: the run cannot use this checkpoint.
     """

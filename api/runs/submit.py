@@ -200,7 +200,7 @@ def queue_run(
             held.mark(row.id)
         answer = run_view(row, []).model_dump(mode="json")
         keep_answer(session, submission, answer)
-    services.doorbell.ring_soon(spec.kind)
+    services.wake_ups.send_soon(spec.kind)
     return accepted(answer)
 
 

@@ -62,7 +62,7 @@ class KnownRun:
 
     @property
     def is_at_rest(self) -> bool:
-        """True if no process writes its files."""
+        """True if it has ended and is not deleted: no process writes its files."""
         return self.state in TERMINAL_STATES and not self.is_deleted
 
     @property

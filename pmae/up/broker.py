@@ -1,7 +1,6 @@
 """The embedded broker: a Redis-protocol server on a unix socket.
 
-Nothing in it is worth keeping: the database is the truth, and the API rings again for runs that
-wait. It writes no file.
+It writes no file: the database holds the queue, and the API repeats wake-ups for waiting runs.
 """
 
 from __future__ import annotations

@@ -162,16 +162,16 @@ def database_locked(lab: Lab, run_id: str) -> None:
 
 
 def messages_doubled(lab: Lab, run_id: str) -> None:
-    """Twenty rings for one run start it once."""
-    with lab.doorbell() as doorbell:
+    """Twenty wake-ups for one run start it once."""
+    with lab.wake_ups() as sender:
         for _ in range(20):
-            doorbell.ring("pretrain")
+            sender.send("pretrain")
         lab.wait_for_training(run_id, step=10)
         for _ in range(20):
-            doorbell.ring("pretrain")
+            sender.send("pretrain")
         lab.wait_for_end(run_id)
         # One that waits longest comes last: both workers have been through all of them.
-        wait_until(lambda: doorbell.waiting_messages("pretrain") == 0, "the messages' arrival")
+        wait_until(lambda: sender.waiting_messages("pretrain") == 0, "the messages' arrival")
     assert lab.row(run_id).lease_number == 1
 
 
@@ -183,9 +183,9 @@ def workers_race(lab: Lab, run_id: str) -> None:
     _signal_all(frozen, STOP)
     try:
         other = lab.submit(lab.client.run(run_id).spec)
-        with lab.doorbell() as doorbell:
+        with lab.wake_ups() as sender:
             for _ in lab.workers:
-                doorbell.ring("pretrain")
+                sender.send("pretrain")
             time.sleep(0.5)
     finally:
         _signal_all(frozen, CONTINUE)

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.db.migrate import upgrade
 from api.db.session import make_engine, make_sessions
 from api.db.tables import RunRow, WorkerRow
-from api.queue.wake_up import Doorbell
+from api.queue.wake_up import WakeUpSender
 from api.settings import ApiSettings
 from pmae.client import PmaeClient
 from pmae.schema import TERMINAL_STATES
@@ -229,10 +229,10 @@ class Lab:
         self.wait_for_workers()
 
     @contextmanager
-    def doorbell(self) -> Iterator[Doorbell]:
-        """To ring as the API does."""
-        with Doorbell(ApiSettings(broker_url=broker.url(self._socket))) as bell:
-            yield bell
+    def wake_ups(self) -> Iterator[WakeUpSender]:
+        """Send wake-ups as the API does."""
+        with WakeUpSender(ApiSettings(broker_url=broker.url(self._socket))) as sender:
+            yield sender
 
     # Runs
 

@@ -20,7 +20,7 @@ from api.db.migrate import begin_migration
 from api.db.run_states import Claim
 from api.db.session import make_engine
 from api.db.tables import MetricBlockRow, MetricRow, RunRow, WorkerRow
-from api.queue.wake_up import Doorbell
+from api.queue.wake_up import WakeUpSender
 from api.settings import ApiSettings
 from pmae.runs.events import MetricsEvent, StartEvent, read_events
 from pmae.runs.layout import LeaseDir, RunDir
@@ -87,9 +87,9 @@ def test_a_worker_gives_back_what_it_runs_and_no_point_is_lost(
 ) -> None:
     with sessions.begin() as session:
         run_id = run_states.submit(session, spec=run_of(120)).id
-    with Doorbell(ApiSettings(broker_url=broker_url)) as bell:
+    with WakeUpSender(ApiSettings(broker_url=broker_url)) as sender:
         older = start("worker", "older", PMAE_WORKER_NAME="older")
-        bell.ring("pretrain")
+        sender.send("pretrain")
         wait_until(lambda: _counts(sessions)[0] > 100, "training", seconds=180)
 
         set_revision(database_url, "9999")
@@ -105,7 +105,7 @@ def test_a_worker_gives_back_what_it_runs_and_no_point_is_lost(
 
         set_revision(database_url, HEAD)
         start("worker", "newer", PMAE_WORKER_NAME="newer")
-        bell.ring("pretrain")
+        sender.send("pretrain")
         wait_until(lambda: _row(sessions).state == "succeeded", "the end", seconds=300)
     lease = RunDir(tmp_path / "home" / "artifacts" / "runs" / run_id).leases()[-1]
     events = list(read_events(lease.events))
@@ -157,8 +157,8 @@ def test_nothing_is_claimed_between_two_signs_of_life(
     set_revision(database_url, "9999")
     with sessions.begin() as session:
         run_states.submit(session, spec=run_of(2))
-    with Doorbell(ApiSettings(broker_url=broker_url)) as bell:
-        bell.ring("pretrain")
+    with WakeUpSender(ApiSettings(broker_url=broker_url)) as sender:
+        sender.send("pretrain")
     wait_until(lambda: "no run is taken: the schema" in log.read_text(), "the refusal")
     row = _row(sessions)
     assert (row.state, row.lease_number) == ("queued", 0)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.db import run_states
 from api.db.tables import RunEventRow, RunRow, WorkerRow
-from api.queue.wake_up import Doorbell
+from api.queue.wake_up import WakeUpSender
 from api.settings import ApiSettings
 from pmae.presets import get_preset
 from pmae.spec import resolve
@@ -71,9 +71,9 @@ def worker(start: Start) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-def doorbell(broker_url: str) -> Iterator[Doorbell]:
-    with Doorbell(ApiSettings(broker_url=broker_url)) as bell:
-        yield bell
+def sender(broker_url: str) -> Iterator[WakeUpSender]:
+    with WakeUpSender(ApiSettings(broker_url=broker_url)) as sender:
+        yield sender
 
 
 def _row(sessions: Sessions) -> RunRow:
@@ -100,12 +100,12 @@ def _child(process: subprocess.Popen[bytes]) -> int:
 
 @pytest.mark.timeout(600)
 def test_a_dead_child_and_a_drain_give_the_run_back(
-    sessions: Sessions, worker: subprocess.Popen[bytes], doorbell: Doorbell, tmp_path: Path
+    sessions: Sessions, worker: subprocess.Popen[bytes], sender: WakeUpSender, tmp_path: Path
 ) -> None:
     spec = resolve(get_preset("quickstart").spec.model_copy(update={"epochs": 10_000}))
     with sessions.begin() as session:
         run_states.submit(session, spec=spec)
-    doorbell.ring("pretrain")
+    sender.send("pretrain")
     wait_until(lambda: _trains(sessions, 1), "the first start", seconds=180)
 
     os.kill(_child(worker), signal.SIGKILL)
@@ -118,18 +118,18 @@ def test_a_dead_child_and_a_drain_give_the_run_back(
     wait_until(lambda: _row(sessions).state == "queued", "the drain", seconds=60)
     row = _row(sessions)
     assert row.reason == "the worker gave it back; it will be resumed"
-    doorbell.ring("pretrain")
-    wait_until(lambda: doorbell.waiting_messages("pretrain") == 0, "the message's arrival")
+    sender.send("pretrain")
+    wait_until(lambda: sender.waiting_messages("pretrain") == 0, "the message's arrival")
     assert _row(sessions).state == "queued"
 
     _ask_to_drain(sessions, drain=False)
 
-    def rung() -> bool:
-        if doorbell.waiting_messages("pretrain") == 0 and _row(sessions).state == "queued":
-            doorbell.ring("pretrain")
+    def woken() -> bool:
+        if sender.waiting_messages("pretrain") == 0 and _row(sessions).state == "queued":
+            sender.send("pretrain")
         return _trains(sessions, 3)
 
-    wait_until(rung, "the start after the drain", seconds=180)
+    wait_until(woken, "the start after the drain", seconds=180)
     with sessions.begin() as session:
         run_states.request_cancel(session, _row(sessions).id, actor="api")
     wait_until(lambda: _row(sessions).state == "cancelled", "the end", seconds=60)
@@ -138,14 +138,14 @@ def test_a_dead_child_and_a_drain_give_the_run_back(
 
 @pytest.mark.timeout(600)
 def test_a_killed_worker_goes_on_when_it_is_started_again(
-    sessions: Sessions, start: Start, doorbell: Doorbell, tmp_path: Path
+    sessions: Sessions, start: Start, sender: WakeUpSender, tmp_path: Path
 ) -> None:
-    """Its lease of ten minutes is not waited for, nor anybody's ring. A second one is refused."""
+    """Its lease of ten minutes is not waited for, nor any wake-up. A second one is refused."""
     spec = resolve(get_preset("quickstart").spec.model_copy(update={"epochs": 10_000}))
     with sessions.begin() as session:
         run_id = run_states.submit(session, spec=spec).id
     worker = start()
-    doorbell.ring("pretrain")
+    sender.send("pretrain")
     wait_until(lambda: _trains(sessions, 1), "the first start", seconds=180)
 
     second = start()

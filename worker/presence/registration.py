@@ -30,7 +30,7 @@ from worker.settings import WorkerSettings
 
 GIVEN_BACK = "its worker died and was restarted"
 """Reason in the history of a run that the previous worker of the name held."""
-LOCK_PATIENCE_SECONDS = 5.0
+LOCK_TIMEOUT_SECONDS = 5.0
 """After the main process is killed, the child that executes runs lives up to 2 s longer."""
 _LOOK_SECONDS = 0.1
 _PAUSE_SECONDS = 2.0
@@ -49,7 +49,7 @@ class NameLock:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, path: Path, *, patience_seconds: float) -> NameLock | None:
+    def take(cls, path: Path, *, timeout_seconds: float) -> NameLock | None:
         """Take the lock, waiting for a holder that is about to exit.
 
         Returns:
@@ -59,7 +59,7 @@ class NameLock:
             OSError: the file cannot be created or locked here.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        give_up = time.monotonic() + patience_seconds
+        give_up = time.monotonic() + timeout_seconds
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -101,7 +101,7 @@ def register(
     sessions: sessionmaker[Session],
     settings: WorkerSettings,
     *,
-    lock_patience_seconds: float = LOCK_PATIENCE_SECONDS,
+    lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
 ) -> Registration:
     """Register the worker's name; wait for a database that does not answer.
 
@@ -109,7 +109,7 @@ def register(
         NameTakenError: it belongs to another living worker.
     """
     name, host = settings.worker_name, socket.gethostname()
-    lock = _take_lock(settings, lock_patience_seconds)
+    lock = _take_lock(settings, lock_timeout_seconds)
     while True:
         try:
             before = _row(sessions, name)
@@ -125,10 +125,10 @@ def register(
             raise _taken(before, settings, host)
 
 
-def _take_lock(settings: WorkerSettings, patience_seconds: float) -> NameLock | None:
+def _take_lock(settings: WorkerSettings, timeout_seconds: float) -> NameLock | None:
     path = settings.artifact_dir / "workers" / f"{settings.worker_name}.lock"
     try:
-        lock = NameLock.take(path, patience_seconds=patience_seconds)
+        lock = NameLock.take(path, timeout_seconds=timeout_seconds)
     except OSError as error:
         _log.warning(
             "%s cannot be locked (%s): runs of the previous worker of this name are reclaimed only "

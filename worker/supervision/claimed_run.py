@@ -124,7 +124,7 @@ class Supervisor:
 
     @property
     def _speak_until(self) -> float:
-        """Return the time after which the trainer must get no more signs of life.
+        """Time after which the trainer must get no more signs of life.
 
         Without them it exits before the lease, counted from its last renewal, ends.
         """

@@ -79,7 +79,7 @@ def start_trainer(
     log: Path,
     *,
     fork_server: ForkServer | None,
-    patience_seconds: float = 10.0,
+    timeout_seconds: float = 10.0,
 ) -> Trainer:
     """Start ``python -m pmae.train ARGUMENTS``, by the fork server if there is one.
 
@@ -87,7 +87,7 @@ def start_trainer(
         arguments: of the trainer.
         log: file for its output.
         fork_server: None to start a new process.
-        patience_seconds: time to wait for a server that does not answer, as during its imports,
+        timeout_seconds: time to wait for a server that does not answer, as during its imports,
             before a new process is started.
 
     Raises:
@@ -96,7 +96,7 @@ def start_trainer(
     if fork_server is not None:
         try:
             return ForkedTrainer(
-                fork_server.connect(), arguments, log, patience_seconds=patience_seconds
+                fork_server.connect(), arguments, log, timeout_seconds=timeout_seconds
             )
         except OSError as error:
             _log.warning("the trainer was not forked (%s); starting a new process", error)

@@ -132,19 +132,19 @@ class ForkedTrainer:
         arguments: Sequence[str],
         log: Path,
         *,
-        patience_seconds: float,
+        timeout_seconds: float,
     ) -> None:
         """Request a trainer from the server at the other end of ``connection``.
 
         Raises:
-            OSError: it has exited, or does not answer within ``patience_seconds``.
+            OSError: it has exited, or does not answer within ``timeout_seconds``.
         """
         self._said = b""
         self._status: int | None = None
         self._connection = connection
         self._pipe = _Pipe()
         try:
-            self._connection.settimeout(patience_seconds)
+            self._connection.settimeout(timeout_seconds)
             self._next_line(expected=READY.strip())
             with log.open("ab") as file:
                 request = json.dumps(list(arguments)).encode()

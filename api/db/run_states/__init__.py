@@ -31,10 +31,10 @@ from api.db.run_states.by_api import (
     MAX_ATTEMPTS,
     expire_leases,
     mark_deleted,
+    reclaim_restored,
     request_cancel,
     resume,
     submit,
-    take_back_restored,
 )
 from api.db.run_states.by_worker import (
     claim,
@@ -63,12 +63,12 @@ __all__ = [
     "held",
     "hold",
     "mark_deleted",
+    "reclaim_restored",
     "release",
     "release_all_of",
     "request_cancel",
     "requeue",
     "resume",
     "submit",
-    "take_back_restored",
     "who_needs",
 ]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api.db.clock import database_now
 from api.db.errors import TransitionRefusedError
 from api.db.run_states.dependents import who_needs
-from api.db.run_states.machine import Parent, current_state, hold, move, take_back, tell
+from api.db.run_states.machine import Parent, add_history, current_state, hold, move, reclaim
 from api.db.tables import RunEventRow, RunRow
 from pmae.schema import TERMINAL_STATES
 from pmae.spec import EvaluateSpec, RunSpec
@@ -90,7 +90,7 @@ def submit(
     }
     row = _insert(session, values)
     message = f"submitted as a repetition of run {rerun_of}" if rerun_of else "submitted"
-    tell(session, row.number, actor, message, to="queued", lease_number=0, attempt=0)
+    add_history(session, row.number, actor, message, to="queued", lease_number=0, attempt=0)
     return row
 
 
@@ -275,10 +275,10 @@ def expire_leases(session: Session) -> list[str]:
         The ids of the runs that changed.
     """
     why = "its worker did not renew the lease"
-    return take_back(session, RunRow.lease_until < database_now(), "reconciler", why)
+    return reclaim(session, RunRow.lease_until < database_now(), "reconciler", why)
 
 
-def take_back_restored(session: Session, why: str) -> list[str]:
+def reclaim_restored(session: Session, why: str) -> list[str]:
     """Reclaim every run that was running when the backup was made that is being restored.
 
     This uses up no attempt. A run with a requested cancellation becomes cancelled.
@@ -292,4 +292,4 @@ def take_back_restored(session: Session, why: str) -> list[str]:
         .values(attempt=RunRow.attempt - 1)
         .execution_options(synchronize_session=False)
     )
-    return take_back(session, RunRow.number.is_not(None), "restore", why)
+    return reclaim(session, RunRow.number.is_not(None), "restore", why)

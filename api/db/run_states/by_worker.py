@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.db.clock import database_now
 from api.db.errors import LeaseLostError
 from api.db.run_states.claims import ANY_KIND, Claim, Slot, held
-from api.db.run_states.machine import move, take_back
+from api.db.run_states.machine import move, reclaim
 from api.db.tables import RunRow
 from pmae.schema import RunState
 
@@ -149,7 +149,7 @@ def requeue(session: Session, claimed: Claim, *, reason: str, counts_attempt: bo
 
 def release(session: Session, claimed: Claim, *, reason: str) -> None:
     """Reclaim a run whose process has exited, as if its lease had expired."""
-    take_back(session, and_(*held(claimed)), claimed.worker, reason)
+    reclaim(session, and_(*held(claimed)), claimed.worker, reason)
 
 
 def release_all_of(session: Session, worker: str, *, reason: str) -> list[str]:
@@ -158,7 +158,7 @@ def release_all_of(session: Session, worker: str, *, reason: str) -> list[str]:
     Returns:
         The ids of the runs that changed.
     """
-    return take_back(session, RunRow.worker == worker, worker, reason)
+    return reclaim(session, RunRow.worker == worker, worker, reason)
 
 
 def _coalesce_now() -> ColumnElement[float]:

@@ -65,7 +65,7 @@ def move(
     )
     row = session.scalars(statement).one_or_none()
     if row is not None:
-        tell(
+        add_history(
             session,
             row.number,
             actor,
@@ -108,7 +108,7 @@ def hold(session: Session, run_id: str) -> Parent | None:
     return None if row is None else Parent(row.id, row.name, row.method, row.dataset, row.spec)
 
 
-def take_back(session: Session, which: ColumnElement[bool], actor: str, why: str) -> list[str]:
+def reclaim(session: Session, which: ColumnElement[bool], actor: str, why: str) -> list[str]:
     """Reclaim running runs whose process has exited, or is presumed to have.
 
     A run with a requested cancellation becomes cancelled, one with attempts left is queued again,
@@ -135,7 +135,7 @@ def take_back(session: Session, which: ColumnElement[bool], actor: str, why: str
             .execution_options(synchronize_session=False)
         )
         for row in session.execute(statement).all():
-            tell(
+            add_history(
                 session,
                 row.number,
                 actor,
@@ -149,7 +149,7 @@ def take_back(session: Session, which: ColumnElement[bool], actor: str, why: str
     return changed
 
 
-def tell(
+def add_history(
     session: Session,
     number: int,
     actor: str,

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select, text
 
 from api.audit.entries import Attempt, forget_old
-from api.audit.writer import AuditTrail, write_entries
+from api.audit.writer import AuditWriter, write_entries
 from api.db.session import make_engine, make_sessions
 from api.db.tables import AuditRow
 from pmae.client import ApiError, PmaeClient
@@ -118,8 +118,8 @@ def test_entries_that_come_together_are_all_there(database_url: str) -> None:
     ]
     # Longer than PostgreSQL's column: the others are written without it.
     attempts[7] = replace(attempts[7], request_id="x" * 65)
-    with AuditTrail(sessions) as trail, ThreadPoolExecutor(8) as pool:
-        list(pool.map(trail.add, attempts))
+    with AuditWriter(sessions) as writer, ThreadPoolExecutor(8) as pool:
+        list(pool.map(writer.add, attempts))
     with sessions() as session:
         found = sorted(session.scalars(select(AuditRow.request_id)))
     lacks = {"x" * 65} if engine.name == "postgresql" else set()

@@ -162,7 +162,7 @@ from api.backup import restore, settle
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 if {stage!r} == "after the rows":
-    settle.run_states.take_back_restored = die
+    settle.run_states.reclaim_restored = die
 elif {stage!r} == "_copy_file":
     copy, left = restore._copy_file, [3]
     def copy_some(*arguments):

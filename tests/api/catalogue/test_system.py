@@ -18,7 +18,7 @@ from api.db import run_states
 from api.db.clock import database_now
 from api.db.tables import RunRow, WorkerRow
 from api.health.readiness import ReadinessCheck
-from api.queue.wake_up import BROKER_ERRORS, Doorbell
+from api.queue.wake_up import BROKER_ERRORS, WakeUpSender
 from api.settings import ApiSettings
 from pmae.client import PmaeClient
 from pmae.errors import ClientError
@@ -283,34 +283,32 @@ def test_storage_that_is_no_folder_is_not_ready(api: LiveApi) -> None:
     assert "cannot be written" in api.client.get("/readyz").json()["checks"]["storage"]
 
 
-def test_every_submission_rings_after_its_commit(
+def test_every_submission_wakes_a_worker_after_its_commit(
     api_settings: ApiSettings, broker_url: str
 ) -> None:
     settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 600})
-    with live_api(settings) as api, Doorbell(settings) as listener:
+    with live_api(settings) as api, WakeUpSender(settings) as listener:
         assert listener.waiting_messages("pretrain") == 0
         for _ in range(3):
             api.submit()
-        wait_until(lambda: listener.waiting_messages("pretrain") == 3, "three rings")
+        wait_until(lambda: listener.waiting_messages("pretrain") == 3, "three wake-ups")
 
 
-def test_the_reconciler_rings_for_runs_whose_ring_was_lost(
-    api_settings: ApiSettings, broker_url: str
-) -> None:
+def test_the_reconciler_repeats_lost_wake_ups(api_settings: ApiSettings, broker_url: str) -> None:
     with live_api(api_settings) as api:  # no broker
         api.submit()
     settings = api_settings.model_copy(update={"broker_url": broker_url, "reconcile_seconds": 0.1})
-    with live_api(settings), Doorbell(settings) as listener:
-        wait_until(lambda: listener.waiting_messages("pretrain") == 1, "the reconciler's ring")
+    with live_api(settings), WakeUpSender(settings) as listener:
+        wait_until(lambda: listener.waiting_messages("pretrain") == 1, "the reconciler's wake-up")
 
 
 def test_a_broker_that_is_away_is_told_to_who_asks(tmp_path: Path) -> None:
     settings = ApiSettings(
         broker_url=f"redis+socket://{tmp_path}/none.sock", broker_timeout_seconds=0.1
     )
-    with Doorbell(settings) as doorbell:
-        doorbell.ring_soon("pretrain")
-        for ask in (doorbell.ring, doorbell.waiting_messages):
+    with WakeUpSender(settings) as sender:
+        sender.send_soon("pretrain")
+        for ask in (sender.send, sender.waiting_messages):
             with pytest.raises(BROKER_ERRORS):
                 ask("pretrain")
 

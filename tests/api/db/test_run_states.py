@@ -14,7 +14,7 @@ from api.db.clock import database_now
 from api.db.errors import LeaseLostError, RunNotFoundError, TransitionRefusedError
 from api.db.run_states import Claim, Slot
 from api.db.tables import RunEventRow, RunRow, WorkerRow
-from api.queue.reconcile import ring_once
+from api.queue.reconcile import repeat_wake_ups
 from pmae.presets import get_preset
 from pmae.spec import resolve
 
@@ -216,13 +216,13 @@ def test_only_ended_runs_resume(sessions: Sessions) -> None:
         run_states.resume(session, "nowhere", actor="api")
 
 
-def test_the_reconciler_rings_while_runs_wait(sessions: Sessions) -> None:
+def test_the_reconciler_repeats_wake_ups_while_runs_wait(sessions: Sessions) -> None:
     queue: list[str] = []
 
     def reconcile() -> None:
-        ring_once(
+        repeat_wake_ups(
             sessions,
-            ring=queue.append,
+            send=queue.append,
             waiting_messages=queue.count,
             worker_silence_seconds=30,
         )

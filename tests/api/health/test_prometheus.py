@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from api.db.clock import database_now
 from api.db.tables import RunRow
-from api.health.prometheus import Instruments
+from api.health.prometheus import PrometheusMetrics
 from api.settings import ApiSettings
 from tests.api.live import LiveApi, live_api
 from tests.support.waiting import wait_until
@@ -70,10 +70,10 @@ def test_requests_are_counted_by_operation_and_not_by_address(api: LiveApi) -> N
 
 def test_made_up_methods_are_counted_as_one() -> None:
     """A server may pass any word on: each would stay in memory as a name of its own."""
-    instruments = Instruments()
+    metrics = PrometheusMetrics()
     for number in range(100):
-        instruments.observe_request({"method": f"MADEUP{number}"}, 405, 0.1)
-    told = instruments.text().decode()
+        metrics.observe_request({"method": f"MADEUP{number}"}, 405, 0.1)
+    told = metrics.text().decode()
     assert "MADEUP" not in told
     assert 'method="(other)",operation="(none)",status="405"} 100.0' in told
 

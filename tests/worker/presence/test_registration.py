@@ -45,7 +45,7 @@ def _run(sessions: Sessions) -> RunRow:
 
 
 def _register(sessions: Sessions, settings: WorkerSettings) -> Registration:
-    return register(sessions, settings, lock_patience_seconds=0.2)
+    return register(sessions, settings, lock_timeout_seconds=0.2)
 
 
 def test_what_a_dead_worker_of_this_host_held_is_given_back_at_once(
@@ -84,7 +84,7 @@ def _holding(path: Path) -> subprocess.Popen[bytes]:
     """Another process that has the lock; leaving the block waits for its end."""
     script = (
         "import sys, pathlib; from worker.presence.registration import NameLock;"
-        "lock = NameLock.take(pathlib.Path(sys.argv[1]), patience_seconds=0);"
+        "lock = NameLock.take(pathlib.Path(sys.argv[1]), timeout_seconds=0);"
         "print(lock is not None, flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
@@ -155,12 +155,12 @@ def test_who_lost_its_name_meanwhile_takes_no_more_runs(
 
 def test_a_lock_is_its_holders_and_its_forks_and_no_programs(tmp_path: Path) -> None:
     path = tmp_path / "workers" / "w1.lock"
-    lock = NameLock.take(path, patience_seconds=0)
+    lock = NameLock.take(path, timeout_seconds=0)
     assert lock is not None
     command = ["ls", "-l", "/proc/self/fd/"]
     seen = subprocess.run(command, capture_output=True, text=True, close_fds=False, check=True)
     assert str(path) not in seen.stdout
-    assert NameLock.take(path, patience_seconds=0) is None
+    assert NameLock.take(path, timeout_seconds=0) is None
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -168,20 +168,20 @@ def test_a_lock_is_its_holders_and_its_forks_and_no_programs(tmp_path: Path) -> 
         os.read(reading, 1)
         os._exit(0)
     os.close(lock._descriptor)  # as when the process is killed: the file stays
-    assert NameLock.take(path, patience_seconds=0) is None, "its fork lives"
+    assert NameLock.take(path, timeout_seconds=0) is None, "its fork lives"
     os.close(writing)
     os.waitpid(pid, 0)
-    assert NameLock.take(path, patience_seconds=0) is not None
+    assert NameLock.take(path, timeout_seconds=0) is not None
 
 
 def test_who_waits_for_a_lock_gets_that_of_the_file_that_is_there(tmp_path: Path) -> None:
     path = tmp_path / "w1.lock"
-    lock = NameLock.take(path, patience_seconds=0)
+    lock = NameLock.take(path, timeout_seconds=0)
     assert lock is not None
     threading.Timer(0.3, lock.release).start()
-    waited = NameLock.take(path, patience_seconds=60)
+    waited = NameLock.take(path, timeout_seconds=60)
     assert waited is not None
-    assert NameLock.take(path, patience_seconds=0) is None
+    assert NameLock.take(path, timeout_seconds=0) is None
     waited.release()
     assert not path.exists()
 
