@@ -171,7 +171,7 @@ def test_pictures_that_cannot_be_asked_for(run: RunRow, pmae: Command, here: Pat
         (["reconstruct", run.id, "x.png", "--ratio", "0.2", "--components", "1"], 2, "one of the"),
         (["reconstruct", run.id, "x.jpg"], 1, "valid is a name that ends in .png"),
         (["reconstruct", run.id, "no/x.png"], 1, "there is no folder no to write to"),
-        (["filmstrip", run.id, "x.png"], 1, "film"),
+        (["filmstrip", run.id, "x.png"], 1, "has no frames yet"),
     ):
         done = pmae(*arguments)
         assert done.returncode == status, done.stderr
