@@ -138,7 +138,7 @@ def _begin(**_: Any) -> None:
         sessions_of(settings),
         settings,
         registration.identity,
-        tell_drain=_tell_drain,
+        set_draining=_set_draining,
         tend=_tend_fork_server,
         refuse=_refuse,
     )
@@ -153,7 +153,7 @@ def _tend_fork_server() -> None:
         _fork_server.tend()
 
 
-def _tell_drain(requested: bool) -> None:
+def _set_draining(requested: bool) -> None:
     _flags[_DRAINING] = requested
 
 

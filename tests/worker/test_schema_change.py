@@ -159,7 +159,7 @@ def test_nothing_is_claimed_between_two_signs_of_life(
         run_states.submit(session, spec=run_of(2))
     with WakeUpSender(ApiSettings(broker_url=broker_url)) as sender:
         sender.send("pretrain")
-    wait_until(lambda: "no run is taken: the schema" in log.read_text(), "the refusal")
+    wait_until(lambda: "no run is claimed: the schema" in log.read_text(), "the refusal")
     row = _row(sessions)
     assert (row.state, row.lease_number) == ("queued", 0)
 

@@ -47,7 +47,7 @@ class Presence:
         sessions: of the run database.
         settings: of the worker.
         identity: of this start.
-        tell_drain: called at each heartbeat with True if draining was requested.
+        set_draining: called at each heartbeat with True if draining was requested.
         tend: called before each heartbeat.
         refuse: called once, as the last thing, if the database was migrated to another schema.
     """
@@ -57,14 +57,14 @@ class Presence:
         sessions: sessionmaker[Session],
         settings: WorkerSettings,
         identity: Identity,
-        tell_drain: Callable[[bool], None],
+        set_draining: Callable[[bool], None],
         tend: Callable[[], None],
         refuse: Callable[[SchemaError], None],
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._identity = identity
-        self._tell_drain = tell_drain
+        self._set_draining = set_draining
         self._tend = tend
         self._refuse = refuse
         self._stopped = threading.Event()
@@ -72,7 +72,7 @@ class Presence:
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         os.register_at_fork(
             before=self._in_database.acquire,
             after_in_parent=self._in_database.release,
@@ -99,7 +99,7 @@ class Presence:
                 self._tend()
                 with self._in_database:
                     drain_requested = self._renew()
-                self._tell_drain(drain_requested)
+                self._set_draining(drain_requested)
             except SchemaError as error:
                 self._refuse(error)
                 return

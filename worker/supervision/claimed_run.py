@@ -36,9 +36,9 @@ T = TypeVar("T")
 Start = Callable[[Sequence[str], Path], Trainer]
 """Starts a trainer, given its arguments and the path of its log."""
 
-SILENCE_SHARE = 0.7
+SILENCE_FRACTION = 0.7
 """Fraction of a lease: a trainer without a sign from its supervisor for so long exits."""
-STOPPING_SHARE = 0.05
+STOPPING_FRACTION = 0.05
 """Fraction of a lease: the rest of it, in which the trainer must exit before the lease ends."""
 
 
@@ -103,7 +103,7 @@ class Supervisor:
         write_file(self._run_dir.spec, spec.model_dump_json(indent=1).encode())
 
     def _start(self) -> Trainer:
-        silence_seconds = SILENCE_SHARE * self._settings.lease_seconds
+        silence_seconds = SILENCE_FRACTION * self._settings.lease_seconds
         arguments = [str(self._run_dir.path), "--lease", str(self._claim.lease_number)]
         arguments += ["--supervised", "--silence-seconds", f"{silence_seconds:g}"]
         trainer = self._start_trainer(arguments, self._lease.log)
@@ -128,8 +128,8 @@ class Supervisor:
 
         Without them it exits before the lease, counted from its last renewal, ends.
         """
-        share = SILENCE_SHARE + STOPPING_SHARE
-        return self._lease_ends - share * self._settings.lease_seconds
+        fraction = SILENCE_FRACTION + STOPPING_FRACTION
+        return self._lease_ends - fraction * self._settings.lease_seconds
 
     def _keep_lease(self) -> None:
         """Renew the lease when due, and check for a requested cancellation every second."""

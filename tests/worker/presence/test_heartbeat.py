@@ -28,7 +28,7 @@ def test_a_fork_waits_until_it_is_not_in_the_database(
         sessions,
         settings,
         Identity("here", 1.0),
-        tell_drain=lambda _: None,
+        set_draining=lambda _: None,
         tend=lambda: None,
         refuse=lambda error: pytest.fail(str(error)),
     )

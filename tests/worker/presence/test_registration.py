@@ -137,7 +137,7 @@ def test_who_lost_its_name_meanwhile_takes_no_more_runs(
         sessions,
         settings,
         old.identity,
-        tell_drain=told.append,
+        set_draining=told.append,
         tend=lambda: None,
         refuse=lambda error: pytest.fail(str(error)),
     )
