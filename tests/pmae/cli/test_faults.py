@@ -85,7 +85,7 @@ def test_no_command_shows_a_traceback_for_a_broken_database(
 def test_a_service_that_is_not_here() -> None:
     """As in a container, where nothing says where the service is."""
     done = run_pmae(["worker", "list"], {"PMAE_API_URL": "http://127.0.0.1:1"})
-    _is_a_sentence(done, "PMAE_API_URL names one elsewhere")
+    _is_a_sentence(done, "PMAE_API_URL is the address of another one")
     assert "PMAE_API_KEY" in done.stderr
 
 
