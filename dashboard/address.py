@@ -1,7 +1,7 @@
-"""Deep links: what the reader chose stands in the page's address, by ids and not by positions.
+"""Deep links: the reader's choices in the page's address, by ids instead of positions.
 
-A page calls :func:`arrived` first and :func:`note` last. Between the two the session's state is the
-truth; a link, a reload or the browser's back button makes the address the truth once more.
+A page calls :func:`arrived` first and :func:`note` last. In between the session's state counts;
+after a link, a reload or the browser's back button the address does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NOTED = "address_noted"
 
 
 def arrived(page: str) -> dict[str, str] | None:
-    """The address' parameters if they were not written by :func:`note`: the reader came by them."""
+    """Return the address's parameters if the reader came by them, not by :func:`note`."""
     current = st.query_params.to_dict()
     if st.session_state.get(_NOTED) == (page, current):
         return None
@@ -22,7 +22,7 @@ def arrived(page: str) -> dict[str, str] | None:
 
 
 def note(page: str, chosen: Mapping[str, str]) -> None:
-    """Write what is chosen into the address."""
+    """Write the choices into the address."""
     st.session_state[_NOTED] = (page, dict(chosen))
     if st.query_params.to_dict() != chosen:
         st.query_params.from_dict(chosen)

@@ -22,7 +22,7 @@ def _component() -> Callable[..., object]:
 
 
 def clicked_link(html: Markup, *, key: str) -> str | None:
-    """Show ``html``; the ``data-open`` value of what was clicked since the last run, or None."""
+    """Show ``html``; return the ``data-open`` value of a click since the last run, or None."""
     result = _component()(key=key, data={"html": str(html)}, on_opened_change=_noted)
     opened = getattr(result, "opened", None)
     return str(opened) if opened else None

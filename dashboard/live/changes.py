@@ -14,7 +14,7 @@ MAX_TOKENS = 32
 
 
 class Changes:
-    """Counts the events of each run, so that a page sees whether anything has changed.
+    """Counter of each run's events, by which a page detects changes.
 
     The thread reads the stream of all runs, with the token of a reader whose page is open where
     the service asks for keys; when that one does not hold any more, with another's. Nothing but
@@ -84,7 +84,7 @@ class Changes:
                 self._counts[event.run.parent_id] += 1
 
     def _forget(self, token: str | None) -> None:
-        """Use a token no more; a page of a reader with one that holds brings it again."""
+        """Drop a token; the next page with a valid one provides it again."""
         with self._lock:
             self._connected = False
             self._tokens.pop(token, None)

@@ -1,4 +1,4 @@
-"""Guard before every route: refuses pages of other sites, and adds headers."""
+"""Guard before every route: refuses requests of other sites' pages, and adds headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dashboard.web.origin import site_of
 
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_PAGES = frozenset({"same-origin", "none"})
-"""``Sec-Fetch-Site`` of what a page of this site, or the reader's own hand, has asked for."""
+"""Values of ``Sec-Fetch-Site`` for requests of this site's pages, or made by the reader."""
 _POLICY_VIOLATION = 1008
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -20,11 +20,11 @@ _HEADERS = {
 
 
 class GuardMiddleware:
-    """Refuses what a page of another site made a browser send, for it would carry the cookie.
+    """Middleware that refuses cross-site requests, which would carry the session's cookie.
 
-    That is each request that may change something, and each websocket: ``SameSite`` alone lets
-    pages of other ports of this host through, and Streamlit lets those of ``localhost``. Programs
-    that are no browsers send neither ``Origin`` nor ``Sec-Fetch-Site``, and have no cookies.
+    It checks requests that may change something, and all websockets: ``SameSite`` alone admits
+    pages of other ports of this host, and Streamlit admits those of ``localhost``. Programs other
+    than browsers send neither ``Origin`` nor ``Sec-Fetch-Site``, and have no cookies.
     """
 
     def __init__(self, app: ASGIApp) -> None:

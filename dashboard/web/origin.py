@@ -1,7 +1,7 @@
-"""The address under which a browser sees this dashboard, and the cookie that it keeps for it.
+"""Origin under which a browser sees this dashboard, and its session cookie.
 
-No name is configured: the ``Host`` of a request is the site that it was sent to, so ``localhost``,
-``127.0.0.1`` and a name behind a proxy are a site each, with a session of its own.
+No name is configured: the ``Host`` header of a request names the site, so that ``localhost``,
+``127.0.0.1`` and a name behind a proxy are separate sites with separate sessions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 _COOKIE = "pmae_session"
 _SECURE_PREFIX = "__Host-"
-"""Browsers take and send such a cookie over https alone, and for this very host."""
+"""Browsers accept and send such a cookie only over https, and only for this host."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Site:
 
     Attributes:
         host: name and port, as in the ``Host`` header.
-        is_https: whether the browser speaks https, be it to a proxy.
+        is_https: True if the browser uses https, also to a proxy.
     """
 
     host: str
@@ -38,10 +38,10 @@ class Site:
         return _SECURE_PREFIX + name if self.is_https else name
 
     def owns(self, origin: str) -> bool:
-        """Say whether a page of this origin is the dashboard's own.
+        """Return True if a page of this origin is the dashboard's own.
 
-        An https page of the same host is, also where a proxy does not tell that it spoke https:
-        whoever shows one holds the host's certificate.
+        An https page of the same host is, even if a proxy does not report https: it needs the
+        host's certificate.
         """
         own = [f"https://{self.host}"]
         if not self.is_https:
@@ -49,14 +49,14 @@ class Site:
         return origin.lower() in own
 
     def token(self, cookies: Mapping[str, str]) -> str | None:
-        """The session's token among the cookies of a request."""
+        """Return the session's token from the cookies of a request."""
         secure = Site(self.host, is_https=True).cookie
         return cookies.get(secure) or cookies.get(self.cookie)
 
     def keep(self, response: Response, token: str, until: datetime) -> None:
-        """Make the browser keep a session's token.
+        """Set the cookie with a session's token.
 
-        Lax, not strict: a link in a mail leads to the page, not to the question for a key.
+        Lax, not strict, so that a link in a mail opens the page instead of the sign-in form.
         """
         seconds = max(0, int((until - datetime.now(UTC)).total_seconds()))
         response.set_cookie(
@@ -70,20 +70,20 @@ class Site:
         )
 
     def forget(self, response: Response) -> None:
-        """Make the browser forget the token."""
+        """Delete the cookie."""
         for is_https in {False, self.is_https}:
             name = Site(self.host, is_https=is_https).cookie
             response.delete_cookie(name, path="/", secure=is_https, httponly=True, samesite="lax")
 
 
 def site_of(headers: Mapping[str, str], scheme: str = "http") -> Site:
-    """The site that a request was sent to.
+    """Return the origin that a request was sent to.
 
-    ``X-Forwarded-Proto`` counts whoever sends it: all that follows from https is stricter.
+    ``X-Forwarded-Proto`` is trusted from every sender, since https only makes checks stricter.
 
     Args:
-        headers: of the request; names in any case.
-        scheme: of the connection, as far as the server knows.
+        headers: headers of the request; names in any case.
+        scheme: scheme of the connection, as the server sees it.
     """
     host = headers.get("host", "").lower()
     forwarded = headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()

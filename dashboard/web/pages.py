@@ -1,4 +1,4 @@
-"""The HTML document of the pages: Streamlit's own, told where its server is."""
+"""HTML document of the pages: Streamlit's own, with the address of its server."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from dashboard.web.sign_in import SIGN_IN_PATH, SignIn
 
 _HEAD = "<head>"
 _SERVER = '<script>window.__streamlit = {BACKEND_BASE_URL: location.origin + "/"}</script>'
-"""Streamlit's script looks for its server below the page's own path first (/run/_stcore/health),
-and asks at the root when that is not found; this tells it beforehand."""
+"""Sets the server's address. Without it Streamlit's script first looks for its server below the
+page's own path (/run/_stcore/health), and then at the root."""
 
 
 class _PageName(Convertor[str]):
-    """The path of a page: one segment that is no file and none of Streamlit's own."""
+    """Path of a page: one segment, neither a file nor one of Streamlit's own."""
 
     regex = "[a-z][a-z0-9_-]*"
 
     def convert(self, value: str) -> str:
-        """From the path."""
+        """Parse the path."""
         return value
 
     def to_string(self, value: str) -> str:
-        """To the path."""
+        """Format the path."""
         return value
 
 
@@ -39,10 +39,10 @@ register_url_convertor("page", _PageName())
 
 
 def page_routes(sign_in: SignIn) -> list[Route]:
-    """The document at the address of every page.
+    """Serve the document at the address of every page.
 
-    A browser whose reader the service does not know is led to the sign-in page at once, with the
-    address that it asked for. That is a convenience: the script behind the page asks for itself.
+    A browser without a valid session is redirected to the sign-in page, with the requested address.
+    This is a convenience: the page's script checks the session itself.
     """
     index = Path(st.__file__).parent / "static" / "index.html"
     document = index.read_text(encoding="utf-8").replace(_HEAD, _HEAD + _SERVER, 1)

@@ -1,7 +1,7 @@
 """Signing in and out: ``/auth/sign-in`` and ``/auth/sign-out``.
 
-The reader's key is seen here alone, for one request: the API makes a session of it, whose token
-goes into the browser's cookie. No page and no log ever has the key.
+Only this module sees the reader's key, in one request: the API creates a session, whose token goes
+into the browser's cookie. No page and no log ever has the key.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _NO_COOKIE = (
 
 
 class SignIn:
-    """The routes that begin and end sessions of one service.
+    """Routes that create and end sign-in sessions of one service.
 
     Args:
-        service: without a key.
+        service: client without a key.
     """
 
     def __init__(self, service: PmaeClient) -> None:
@@ -40,7 +40,7 @@ class SignIn:
 
     @property
     def routes(self) -> list[Route]:
-        """To serve beside the pages."""
+        """Return the routes, to be served beside the pages."""
         return [
             Route(SIGN_IN_PATH, self.show, methods=["GET"]),
             Route(SIGN_IN_PATH, self.sign_in, methods=["POST"]),
@@ -48,7 +48,7 @@ class SignIn:
         ]
 
     async def needs_sign_in(self, connection: HTTPConnection) -> bool:
-        """Say whether the service is sure not to know the reader; other faults the page tells."""
+        """Return True if the service rejects the session; the page shows all other errors."""
         try:
             await self._look(_site(connection).token(connection.cookies))
         except ClientError as error:
@@ -56,7 +56,7 @@ class SignIn:
         return False
 
     async def show(self, request: Request) -> Response:
-        """Ask for a key; whoever is signed in, or needs no key, goes on."""
+        """Show the form; redirect readers who are signed in or need no key."""
         site, next_address = _site(request), safe_next(request.query_params.get("next", "/"))
         token = site.token(request.cookies)
         try:
@@ -74,7 +74,7 @@ class SignIn:
         return _go(next_address)
 
     async def sign_in(self, request: Request) -> Response:
-        """Begin a session with the key in the form."""
+        """Create a session with the key from the form."""
         form = await _form(request)
         if form is None:
             return sign_in_page("/", "The form is longer than any key.", status=413)
@@ -90,7 +90,7 @@ class SignIn:
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """End the session at the service, and forget it here in any case."""
+        """End the session at the service, and always delete the cookie."""
         site, response = _site(request), _go(SIGN_IN_PATH)
         token = site.token(request.cookies)
         try:
@@ -107,10 +107,10 @@ class SignIn:
         return response
 
     async def _look(self, token: str | None) -> None:
-        """Ask the service who the reader is.
+        """Request the reader's identity from the service.
 
         Raises:
-            ClientError: it does not say, or does not know.
+            ClientError: the service does not answer, or rejects the token.
         """
         client = self._service.with_key(token) if token else self._service
         await run_in_threadpool(client.identity)
@@ -126,7 +126,7 @@ def _go(address: str) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str] | None:
-    """The fields of a form; None: there is too much of it."""
+    """Parse the fields of a form; None if it is too large."""
     body = bytearray()
     async for piece in request.stream():
         body += piece

@@ -57,12 +57,12 @@ _DESCRIBED = Markup(' aria-invalid="true" aria-describedby="fault"')
 
 
 def sign_in_page(next_address: str, fault: str | None = None, *, status: int = 200) -> HTMLResponse:
-    """The page.
+    """Render the page.
 
     Args:
-        next_address: where to go after signing in; a page of this dashboard.
-        fault: why a key is asked for again.
-        status: of the answer.
+        next_address: page of this dashboard to open after signing in.
+        fault: error message of the last attempt.
+        status: HTTP status of the answer.
     """
     page = _PAGE.format(
         icon=_ICON,
@@ -76,7 +76,7 @@ def sign_in_page(next_address: str, fault: str | None = None, *, status: int = 2
 
 
 def _sentence(text: str) -> Markup:
-    """A message of the service as a sentence; what stands in backticks is code."""
+    """Format a message of the service as a sentence; text in backticks is code."""
     parts = f"{text[:1].upper()}{text[1:].removesuffix('.')}.".split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if number % 2 else part
