@@ -192,7 +192,7 @@ def test_a_cookie_that_no_header_carries_is_forgotten(
 
 def test_a_browser_that_keeps_no_cookie_is_told_so(browser: httpx.Client) -> None:
     answer = browser.get("/auth/sign-in", params={"next": DEEP, "signed_in": 1})
-    assert "this browser did not keep the session's cookie" in fault(answer)
+    assert "this browser did not store the session's cookie" in fault(answer)
 
 
 def test_signing_out_ends_the_session_and_forgets_it(
