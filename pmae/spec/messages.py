@@ -14,6 +14,7 @@ _WORDS = {
     "model_type": "expected an object",
     "model_attributes_type": "expected an object",
     "string_type": "expected text, in quotes if it looks like a number",
+    "string_unicode": "expected text in UTF-8",
     "extra_forbidden": "there is no such field here",
     "missing": "a value is required",
 }

@@ -33,15 +33,15 @@ def test_a_key_that_no_header_can_carry(key: str, pmae: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "told"),
     [
-        ("list", "--text", NOT_UTF8),
-        ("submit", "quickstart", "--name", NOT_UTF8),
-        ("list", "--api-url", NOT_UTF8),
+        (("list", "--text", NOT_UTF8), "text: expected text in UTF-8"),
+        (("submit", "quickstart", "--name", NOT_UTF8), r"the argument b'a\xff' is not UTF-8"),
+        (("list", "--api-url", NOT_UTF8), r"the argument b'a\xff' is not UTF-8"),
     ],
 )
-def test_arguments_that_are_not_utf8(arguments: tuple[str, ...], pmae: Command) -> None:
-    _is_a_sentence(pmae(*arguments), r"the argument b'a\xff' is not UTF-8")
+def test_arguments_that_are_not_utf8(arguments: tuple[str, ...], told: str, pmae: Command) -> None:
+    _is_a_sentence(pmae(*arguments), told)
 
 
 def test_a_file_may_have_any_name(pmae: Command, tmp_path: Path) -> None:
