@@ -41,14 +41,14 @@ class Metric:
 
     @property
     def is_fraction(self) -> bool:
-        """Whether it is shown in percent."""
+        """True if the metric is shown in percent."""
         return self.unit == "fraction"
 
     def goodness(self, value: float) -> float:
         """``value``, or its negative where lower is better: the greatest is the best.
 
         Raises:
-            ValueError: of two values of this metric neither is better.
+            ValueError: the metric has no better direction.
         """
         if self.better is None:
             raise ValueError(f"no value of {self.name} is better than another")
@@ -161,7 +161,7 @@ LOSSES = ("val_loss", EPOCH_LOSS, "loss")
 FIGURES = ("loss", EPOCH_LOSS, "val_loss", "val_explained_variance", *ONLINE_PROBE)
 """Those whose newest values stand above the charts of a run."""
 RANKING = (*ONLINE_PROBE, "val_knn_top1", "val_explained_variance", "val_loss")
-"""Those that people put runs in order by, the best first."""
+"""Metrics offered for ranking runs, the most useful first."""
 CHARTS: Mapping[str, tuple[str, ...]] = {
     "loss": ("loss", EPOCH_LOSS, "val_loss"),
     "explained": ("train_explained_variance", "val_explained_variance"),

@@ -57,7 +57,7 @@ class ServiceSettings(LogSettings, StorageSettings):
     lease_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="A run is reclaimed when its worker sends no heartbeat for this long.",
+        description="A run is reclaimed when its worker has not renewed its lease for this long.",
     )
     heartbeat_seconds: float = Field(
         default=10.0, gt=0, description="Interval at which a worker renews the lease of its run."

@@ -25,7 +25,7 @@ class Found:
 
     Attributes:
         events: by rising id.
-        progress: by run number: what of it is worth a message, and the message.
+        progress: by run number: a key that changes when a message is due, and the message.
         complete: there are no more events than these for now.
         complete_to: every event up to this id is in ``events``, or was before; None: not known.
         over: nothing more will come: the run has ended, or is gone.
@@ -44,7 +44,8 @@ def look(
     """Read what is new for any of ``listeners``.
 
     Returns:
-        By run number; None: for the streams of all runs. Nothing where it is not known yet.
+        By run number; None: for the streams of all runs. The key None is missing until the order
+        of events is known.
     """
     found: dict[int | None, Found] = {}
     of_runs = [one for one in listeners if one.run_number is not None]
@@ -91,7 +92,7 @@ def _queue_progress(listener: Listener, found: Found) -> None:
 
 
 def _look_at_runs(session: Session, listeners: Sequence[Listener]) -> dict[int | None, Found]:
-    """Read the rows first: the events of a state that was seen are then there too.
+    """Read the rows before the events, so that a state that was read has its events too.
 
     Every writer updates the run's row before it adds an event, in one transaction; so the events of
     one run become visible in the order of their ids, and "greater than the last id" misses none.
@@ -127,7 +128,7 @@ def _look_at_runs(session: Session, listeners: Sequence[Listener]) -> dict[int |
         found[row.number].over = row.state in TERMINAL_STATES
     gone = ids.keys() - {row.id for row in rows}
     if complete and gone:
-        # The last event of a run that was deleted is of no run.
+        # The event that reports a deletion belongs to no row of a run.
         deleted = and_(RunEventRow.run_number.is_(None), RunEventRow.key.in_(gone))
         for event in session.scalars(select(RunEventRow).where(deleted)):
             assert event.key is not None
@@ -185,7 +186,7 @@ def _run_message(row: RunEventRow) -> Message:
 
 
 def _service_message(row: RunEventRow, runs: Mapping[int, RunSummary]) -> Message | None:
-    """None: of a run that was deleted since it was looked for."""
+    """Make the message for the streams of all runs; None if its run has been deleted meanwhile."""
     if row.run_number is None:
         run_id, run = row.key, None
     elif row.run_number in runs:

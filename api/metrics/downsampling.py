@@ -1,4 +1,4 @@
-"""The points that a long series is drawn by: the extremes of equally wide buckets, found in SQL.
+"""Downsampling of long series in SQL: the extremes of equally wide buckets.
 
 A bucket is a range of steps, which the primary key (run, name, step) leads to: nothing is sorted
 but what a bucket holds. Where buckets are wide, blocks (:mod:`api.db.metric_blocks`) are looked at
@@ -38,7 +38,7 @@ Axis = Literal["step", "epoch", "time"]
 MOST_SERIES = 1_000
 """Named in one statement: SQLite takes 32,766 parameters."""
 BLOCKS_OF_BUCKET = 4
-"""From so many blocks on a bucket is made of whole ones: its ends are off by a block at most."""
+"""Buckets of at least this many blocks are made of whole blocks: ends are off by one at most."""
 Point = Row[int, str, int, float, float, float]
 """Run number, name, step, epoch, time, value."""
 POINT = (
@@ -77,9 +77,9 @@ class _Source:
     Attributes:
         place: column by which they are in order.
         steps: how many steps each place has.
-        time: column of when they came.
-        least: columns of a value and of its step, the least in the place.
-        greatest: the same of the greatest.
+        time: column with the time.
+        least: columns of the minimum in the place and of its step.
+        greatest: the same of the maximum.
     """
 
     table: type[MetricRow | MetricBlockRow]
@@ -104,11 +104,11 @@ _BLOCKS = _Source(
 def thinned(
     extents: Mapping[SeriesKey, Extent], num_buckets: int, axis: Axis, *, postgres: bool
 ) -> list[Points]:
-    """Queries of the points that are kept of each series: both ends, and each bucket's extremes.
+    """Make queries of the points kept of each series: both ends, and each bucket's extremes.
 
     Args:
         extents: of the series.
-        num_buckets: 1 or more; of each twice as many points are kept, and two.
+        num_buckets: at least 1; at most ``2 * num_buckets + 2`` points of a series are kept.
         axis: along which the buckets are equally wide. Epochs are steps in another unit.
         postgres: the dialect.
     """
@@ -190,7 +190,7 @@ def _buckets_of_steps(source: _Source, long: CTE, num_buckets: int) -> CTE:
 
 
 def _buckets_of_time(source: _Source, long: CTE, num_buckets: int, *, postgres: bool) -> CTE:
-    """The same of equally long spans of time: time grows with the steps."""
+    """Make buckets of equal duration, each as a range of places: time grows with the steps."""
     table = source.table
     seconds = long.c.last_time - long.c.first_time
     passed = getattr(table, source.time) - long.c.first_time

@@ -14,7 +14,7 @@ from pmae.schema import RUN_KINDS, RunKind
 
 
 def expire_lost_leases(sessions: sessionmaker[Session]) -> list[str]:
-    """Expire leases; return the ids of their runs. Concurrent calls are safe."""
+    """Reclaim runs whose lease has run out, in a transaction of its own; return their ids."""
     with sessions.begin() as session:
         return expire_leases(session)
 

@@ -174,7 +174,7 @@ def _half_written(run: Path, min_age_seconds: float) -> Iterator[Garbage]:
         folders += [lease.path, lease.checkpoints, lease.latest]
     for folder in folders:
         for path in folder.glob(".*"):
-            # A trainer that was just killed may have hidden a marked checkpoint.
+            # A trainer killed between hiding and checking a checkpoint leaves one that is marked.
             if _age(path) > min_age_seconds and not is_marked(path):
                 yield Garbage("half-written", path, size_of(path), run.name)
 

@@ -54,7 +54,7 @@ class CurveChart:
         key: of its widget.
         title: above it.
         lines: of metrics of one unit.
-        least: where the chart ends below, however low a line goes; None: with its lowest point.
+        least: lower end of the y axis, even where a line goes lower; None: the lowest point.
         main: whether it is seen at once, not among the details.
     """
 

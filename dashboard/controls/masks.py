@@ -114,7 +114,7 @@ def choose(run: Run, method: MethodView) -> MaskChoice:
 
 
 def _count(run: Run, fields: dict[str, Any], address: dict[str, str]) -> str:
-    """Choose what the ratio counts, as the run was trained at first; what it is a share of."""
+    """Choose the unit of the ratio, by default the run's own; return what it is a fraction of."""
     trained = _trained(run)
     default = trained.count or "components"
     count = _select("A share of", COUNTS, default, _key("count", run.id))
@@ -128,7 +128,7 @@ def _count(run: Run, fields: dict[str, Any], address: dict[str, str]) -> str:
 
 
 def _of_objects(run: Run, fields: dict[str, Any], address: dict[str, str]) -> str | None:
-    """Choose what of the objects is masked; what a ratio is a share of, None if none is needed."""
+    """Choose what of the objects is masked; return what a ratio is of, None if unused."""
     trained = _trained(run)
     predict = _select(
         "Predicted", PREDICTED, trained.predict or "background", _key("predict", run.id)

@@ -34,7 +34,7 @@ Report = Callable[[int, int], None]
 
 
 def fit_key(spec: ExperimentSpec, data_digest: str) -> FitKey:
-    """The key of a resolved PMAE spec's basis; ``dataset.std_floor`` must be set."""
+    """Make the key of a resolved spec's basis; ``dataset.std_floor`` must be set."""
     basis, std_floor = _basis_of(spec), spec.dataset.std_floor
     if std_floor is None:
         raise ValueError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from pmae.errors import SpecError
 from pmae.methods.base import MaskedImages, MaskSample, Score
 from pmae.methods.components import ComponentMethod
 from pmae.methods.lazy import losses, masks, torch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pmae.basis.basis import Basis
     from pmae.models.autoencoder import MaskedAutoencoder
     from pmae.spec import ExperimentSpec
+    from pmae.spec.catalog import DatasetFacts
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,14 @@ class LowPass(ComponentMethod):
         """Make the method of a resolved spec."""
         assert basis is not None
         return cls(basis, spec.resolution)
+
+    @classmethod
+    def resolve_masking(cls, masking: MaskingSpec, dataset: DatasetFacts) -> MaskingSpec:
+        """Resolve the fields; refuse what :meth:`draw` does not do."""
+        resolved = super().resolve_masking(masking, dataset)
+        if (resolved.ratio_of, resolved.scope) != ("components", "batch"):
+            raise SpecError("masking: expected ratio_of `components` and scope `batch`")
+        return resolved
 
     @cached_property
     def frequency(self) -> Tensor:

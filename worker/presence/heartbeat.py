@@ -1,4 +1,7 @@
-"""Worker heartbeat: a thread of the main process that renews the worker's row."""
+"""Worker heartbeat: a thread of the main process that renews the worker's row.
+
+The lease of a run is renewed by its supervisor (:mod:`worker.supervision.claimed_run`).
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ class Presence:
         settings: of the worker.
         identity: of this start.
         set_draining: called at each heartbeat with True if draining was requested.
-        tend: called before each heartbeat.
+        tend: keeps the fork server alive; called before each heartbeat.
         refuse: called once, as the last thing, if the database was migrated to another schema.
     """
 

@@ -37,13 +37,13 @@ Start = Callable[[Sequence[str], Path], Trainer]
 """Starts a trainer, given its arguments and the path of its log."""
 
 SILENCE_FRACTION = 0.7
-"""Fraction of a lease: a trainer without a sign from its supervisor for so long exits."""
+"""Fraction of a lease: a trainer that hears nothing from its supervisor for this long exits."""
 STOPPING_FRACTION = 0.05
-"""Fraction of a lease: the rest of it, in which the trainer must exit before the lease ends."""
+"""Fraction of a lease: time that the trainer has to exit before the lease ends."""
 
 
 class Supervisor:
-    """Executes one claim.
+    """Supervisor of one claimed run.
 
     Args:
         claimed: the run.

@@ -266,7 +266,7 @@ def mark_deleted(session: Session, run_id: str, *, actor: str = "api") -> None:
 
 
 def expire_leases(session: Session) -> list[str]:
-    """Expire leases: end every run whose lease has run out. Concurrent calls are safe.
+    """Reclaim every running run whose lease has run out. Concurrent calls are safe.
 
     A run with a requested cancellation becomes cancelled, one with attempts left is queued again,
     and one without fails.
