@@ -7,6 +7,7 @@ import time
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from dashboard.connection import LIVE_SECONDS
 from tests.dashboard.browser import Watched
@@ -98,11 +99,12 @@ def zoom_in(page: Page, chart: Locator, last: str) -> None:
     """Turn the wheel until the axis no longer ends at ``last``: a chart just drawn can miss it."""
 
     def zoomed() -> bool:
-        chart.hover()
-        page.mouse.wheel(0, -400)
         try:
+            # Streamlit may give the chart's element to another chart while the page is built.
+            chart.hover(timeout=5000)
+            page.mouse.wheel(0, -400)
             expect(axis_labels(chart).last).not_to_have_text(last, timeout=5000)
-        except AssertionError:
+        except (AssertionError, PlaywrightTimeoutError):
             return False
         return True
 

@@ -181,7 +181,7 @@ def test_a_broken_checkpoint_is_skipped_and_said_so(
     assert train_here(run) == 0
     assert _outcome(run) == before
     warnings = [e.message for e in _events(run.lease(2)) if isinstance(e, WarningEvent)]
-    assert any(FINAL in message and "sha256" in message for message in warnings)
+    assert any(FINAL in message and "SHA-256" in message for message in warnings)
 
 
 def test_a_failure_ends_with_an_error_event_for_a_researcher(
