@@ -116,7 +116,8 @@ def test_killed_twice_it_ends_with_the_same_bits(
     storage: StorageSettings,
     processes: list[subprocess.Popen[bytes]],
 ) -> None:
-    spec = _spec(tiny_spec, **masking)
+    # Long enough not to end between the step that is waited for and the kill.
+    spec = _spec(tiny_spec, **masking).model_copy(update={"epochs": 10})
     undisturbed = _new_run(tmp_path / "undisturbed", spec)
     assert _start(undisturbed, storage, processes).wait(timeout=200) == 0
     killed = _new_run(tmp_path / "killed", spec)
