@@ -26,7 +26,7 @@ up: .venv/embedded  ## start the service without a run
 test: .venv/dev  ## run the tests, JOBS (2) files at a time
 	$(PYTEST)
 
-test-fast: .venv/dev  ## run the tests that start no server, browser or trainer, on SQLite: under two minutes
+test-fast: .venv/dev  ## run the tests that start no server, browser or trainer, on SQLite: about two minutes
 	$(PYTEST) -m 'not process and not slow and not compose and not gpu'
 
 test-slow: .venv/dev  ## run the tests that take minutes
