@@ -127,7 +127,7 @@ def beginning(items: Iterator[_T], most: int) -> tuple[list[_T], bool]:
 
 
 def download_urls(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the URLs of a checkpoint's files for the reader's browser; None if it is gone.
+    """Return the URLs of a checkpoint's files for the reader's browser; none if it is gone.
 
     If the service requires keys, they are temporary links made in the reader's name, and renewed
     after half of their lifetime.

@@ -138,7 +138,7 @@ have several binary labels: the fraction of labels that are right."""
 BAND_METRICS = frozenset(
     f"{split}_{EXPLAINED_VARIANCE}_{band}" for split, _ in _SPLITS for band in BANDS
 )
-"""Those of one band of the spectrum; of use in charts, too many for a line of text."""
+"""Metrics of one band of the spectrum; useful in charts, too many for a line of text."""
 
 SPECTRUM_METRICS = (
     "rankme",
@@ -147,9 +147,9 @@ SPECTRUM_METRICS = (
     "feature_ten_share",
     "feature_std",
 )
-"""What is measured of the spectrum of the features, by what follows the split in a name."""
+"""Metrics of the spectrum of the features; a name has the split before it."""
 BEST_METRICS = tuple(m.name for m in METRICS.values() if m.when == "epoch" and m.better)
-"""Those that choose the best checkpoint of a run."""
+"""Metrics that can choose the best checkpoint of a run."""
 
 
 ONLINE_PROBE = ("val_online_probe_top1", "val_online_probe_accuracy")
@@ -159,7 +159,7 @@ EPOCH_LOSS = "train_loss"
 LOSSES = ("val_loss", EPOCH_LOSS, "loss")
 """The loss of a run in a list is the first of these that it has."""
 FIGURES = ("loss", EPOCH_LOSS, "val_loss", "val_explained_variance", *ONLINE_PROBE)
-"""Those whose newest values stand above the charts of a run."""
+"""Metrics whose newest values stand above the charts of a run."""
 RANKING = (*ONLINE_PROBE, "val_knn_top1", "val_explained_variance", "val_loss")
 """Metrics offered for ranking runs, the most useful first."""
 CHARTS: Mapping[str, tuple[str, ...]] = {

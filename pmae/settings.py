@@ -1,4 +1,4 @@
-"""Where things lie, for every process: environment variables that start with ``PMAE_``."""
+"""Settings of storage and logging, for every process: variables that begin with ``PMAE_``."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class StorageSettings(EnvironmentSettings):
 
     @property
     def default_data_workers(self) -> int:
-        """How many processes decode image files where the setting does not say."""
+        """Default number of processes that decode image files: one per core but one, at most 8."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return min(max((cores or 1) - 1, 1), MAX_DEFAULT_DATA_WORKERS)
 
@@ -167,7 +167,7 @@ class StorageSettings(EnvironmentSettings):
 
 
 class LogSettings(EnvironmentSettings):
-    """How the processes of the service log."""
+    """Log format of the service's processes."""
 
     log_format: LogFormat = Field(
         default="text",

@@ -112,7 +112,7 @@ class RunEventRow(Base):
     run_number: Mapped[int | None] = mapped_column(
         BigId, ForeignKey("runs.number", ondelete="CASCADE"), index=True
     )
-    """None for a deletion."""
+    """Number of the run; None for a deletion."""
     key: Mapped[str | None] = mapped_column(String(200))
     """Identifies a trainer's event within its run, so that it is recorded once. Of a deletion: the
     run's id."""

@@ -38,7 +38,7 @@ class Listener:
         types: only messages of these types; None: of all.
         last_id: every event up to this id was queued, or is none of this stream's.
         known: later events that were there when the stream was opened, and are not sent.
-        named: whether the reader was told an id to go on from after a broken connection.
+        named: True if the reader has an id to resume after when the connection breaks.
         progress: newest progress that was sent, by run number.
         key_id: of the key with which it was opened; None where keys are off.
         session_id: of the session of that key, if it was opened with one's token.
@@ -60,11 +60,11 @@ class Listener:
 
     @property
     def has_room(self) -> bool:
-        """Whether the reader keeps up."""
+        """True if the reader keeps up."""
         return self.queue.qsize() < MAX_WAITING
 
     def wants(self, kind: str) -> bool:
-        """Whether messages of this type pass its filter."""
+        """Return True if messages of this type pass its filter."""
         return self.types is None or kind in self.types
 
     def put(self, content: bytes) -> None:

@@ -21,7 +21,7 @@ MAX_ROWS = 2_000
 
 @dataclass(kw_only=True)
 class Found:
-    """What one look found for the streams of one run, or for those of all runs.
+    """News that one look found for the streams of one run, or for those of all runs.
 
     Attributes:
         events: by rising id.

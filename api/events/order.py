@@ -27,11 +27,11 @@ _RECENT_IDS = 500
 
 @dataclass(frozen=True)
 class Place:
-    """Where a listener begins that wants what happens from now on.
+    """Beginning of a stream that wants only what happens from now on.
 
     Attributes:
-        last_id: it gets later events, ...
-        known: ... but for these, which were there already.
+        last_id: the stream gets events after this id,
+        known: except these, which could be seen when it began.
     """
 
     last_id: int
@@ -59,10 +59,11 @@ class EventOrder:
         self.complete_to: int | None = None
         self.behind = False
         self._gaps: tuple[int, int] | None = None
-        """What is missing up to an id is final when every transaction before a number has ended."""
+        """An id and a transaction number: gaps up to the id are final once all transactions before
+        the number have ended."""
 
     def look(self, session: Session) -> None:
-        """Go on as far as is certain. What is read in ``session`` afterwards is complete."""
+        """Raise ``complete_to`` as far as is certain; later reads of ``session`` see all of it."""
         if session.get_bind().dialect.name != "postgresql":
             self.complete_to = session.scalar(select(func.max(RunEventRow.id))) or 0
             return

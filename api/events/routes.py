@@ -58,7 +58,7 @@ async def follow_service(
         ),
     ] = None,
 ) -> Response:
-    """What happens to any run, as server-sent events.
+    """Follow the events of all runs, as server-sent events.
 
     `event` is the type of what happened and `data` the entry as in the run's history, with `run_id`
     and `run`, the run as the list shows it now. Of a run that was deleted nothing is told but that
@@ -111,7 +111,7 @@ async def follow_run(
         ),
     ] = None,
 ) -> Response:
-    """The run's history as server-sent events, and then what happens, live.
+    """Follow a run: its history as server-sent events, then its new events, live.
 
     It begins at the run's start, or after `Last-Event-ID`. `event` is the entry's type (state,
     cancel, change, stage, checkpoint, evaluation, warning, error) and `data` the entry as in the

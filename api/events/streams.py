@@ -28,7 +28,7 @@ from api.events.look import Found, look, queue_new
 from api.events.order import EventOrder
 
 THREADS = 4
-"""That look at the database for streams: one for those that are open, the others open more."""
+"""Threads that read the database for streams: one feeds the open ones, the others open more."""
 RETRY_MILLISECONDS = 2_000
 """After a broken connection a browser waits this long before it connects again."""
 _T = TypeVar("_T")
@@ -90,8 +90,8 @@ class EventStreams:
                 await self._pause(self._poll_seconds if self._listeners else None)
 
     async def _feed(self) -> bool:
-        """Look once, and queue what was found. Whether all there was is queued."""
-        # Who joins during the look waits for the next one: this one may start after its place.
+        """Look once, and queue what was found; return True if nothing was left over."""
+        # A stream that joins during the look waits for the next one, since it may begin later.
         listeners = [one for one in self._listeners if one.has_room and not one.ended]
         if not any(one.run_number is None for one in self._listeners):
             self._order = EventOrder()
@@ -112,7 +112,7 @@ class EventStreams:
         return all(part.complete for part in found.values())
 
     async def _pause(self, seconds: float | None) -> None:
-        """Until the next look is due, somebody has joined, or the service stops."""
+        """Sleep until the next look is due, a stream joins, or the service stops."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), timeout=seconds)
         self._changed.clear()

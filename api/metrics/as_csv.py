@@ -21,7 +21,7 @@ _CHUNK_ROWS = 5_000
 
 
 def wants_csv(form: str | None, accept: str | None) -> bool:
-    """Whether a request asks for it: by ``format``, or else by its ``Accept`` header."""
+    """Return True if a request asks for CSV, by ``format`` or else by its ``Accept`` header."""
     if form is not None:
         return form == "csv"
     return accept is not None and accept.partition(";")[0].strip().lower() == MEDIA_TYPE
@@ -30,7 +30,7 @@ def wants_csv(form: str | None, accept: str | None) -> bool:
 def stream_points(
     sessions: sessionmaker[Session], runs: Mapping[int, str], names: Sequence[str] | None
 ) -> Response:
-    """Every point of the runs' metrics, by run, name and step."""
+    """Stream every point of the runs' metrics, by run, name and step."""
     return _response(_lines(sessions, runs, names))
 
 

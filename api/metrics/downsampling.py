@@ -56,7 +56,7 @@ SeriesKey = tuple[int, str]
 
 @dataclass(frozen=True)
 class Extent:
-    """How long a series is, and where it begins and ends."""
+    """Number of points of a series, and its first and last step and time."""
 
     total: int
     first_step: int
@@ -65,14 +65,14 @@ class Extent:
     last_time: float
 
     def has_blocks_for(self, num_buckets: int) -> bool:
-        """Whether buckets of it are wide enough to be made of blocks."""
+        """Return True if the buckets are wide enough to be made of blocks."""
         num_blocks = self.last_step // BLOCK_STEPS - self.first_step // BLOCK_STEPS + 1
         return num_blocks >= BLOCKS_OF_BUCKET * num_buckets
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What buckets are made of: points, or blocks.
+    """Table that buckets are made of: points, or blocks.
 
     Attributes:
         place: column by which they are in order.

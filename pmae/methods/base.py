@@ -70,7 +70,7 @@ class MaskedImages:
 
 @dataclass(frozen=True)
 class Score:
-    """How good a prediction is.
+    """Loss of a prediction, and the sums that its explained variance is made of.
 
     Attributes:
         loss: a scalar.

@@ -1,4 +1,4 @@
-"""What methods that mask components of a basis share: all but the four steps of the paper."""
+"""Base of methods that mask components of a basis: all but the four steps of the paper."""
 
 from __future__ import annotations
 

@@ -86,10 +86,10 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def correct_predictions(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many images of a batch are classified right.
+    """Count the images of a batch that are classified right.
 
-    Where an image has ``k`` binary labels it counts with the share of them that is right; a label
-    is predicted where its probability is above one half. Arguments as of
+    An image with ``k`` binary labels counts with the fraction of them that is right; a label is
+    predicted where its probability is above one half. Arguments as of
     :func:`classification_loss`.
 
     Returns:

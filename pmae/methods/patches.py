@@ -1,4 +1,4 @@
-"""What methods that mask patches share: all but the four steps of the paper."""
+"""Base of methods that mask patches: all but the four steps of the paper."""
 
 from __future__ import annotations
 

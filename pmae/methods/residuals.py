@@ -1,4 +1,4 @@
-"""What a prediction leaves of each masked component or patch."""
+"""Residuals of a prediction: of each masked component or patch, and explained variance."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class MeanSquares:
         return _mean(self.residual, self.masked, dim=1)
 
     def explained(self) -> Explained:
-        """What is explained of all images."""
+        """Compute the share explained of all images together."""
         residual, target = self._sums()
         return self._share(residual.sum(dim=0), target.sum(dim=0))
 
     def explained_per_image(self) -> list[Explained]:
-        """What is explained of each image."""
+        """Compute the share explained of each image."""
         return [self._share(*sums) for sums in zip(*self._sums(), strict=True)]
 
     def _sums(self) -> tuple[Tensor, Tensor]:
